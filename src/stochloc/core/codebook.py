@@ -1,0 +1,154 @@
+"""Token codes on the unit sphere.
+
+Every token `s` has a code `x = enc(s)` with `‖x‖ = 1` (paper 2). The sphere is what makes the best
+denoiser independent of the signal-to-noise ratio: in Bayes' rule the term `exp(-γ‖x‖²/2)` is the
+same for all tokens and cancels, and `exp(z·x)` remains (paper A.1). That number, the *evidence*
+`z Eᵀ`, is all a noisy code says about its token.
+
+Three codebooks: the corners of the probability simplex (`d = V`, all tokens equally far apart,
+`x̂` is the posterior itself), the circle (`d = 2`, the paper's cyclic data), and learned vectors,
+which cannot leave the sphere because they are a direction divided by its norm.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Codebook(nn.Module, ABC):
+    """Unit vectors, one for each token of a vocabulary: `E`, of shape `(V, d)`."""
+
+    vocabulary_size: int
+    dimension: int
+
+    @property
+    @abstractmethod
+    def vectors(self) -> Float[Tensor, "vocabulary dim"]:
+        """The codes `E`, each of norm 1."""
+
+    def encode(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """Return the code of every token, `x = E[tokens]`.
+
+        Args:
+            tokens: Indices in `[0, V)`.
+
+        Returns:
+            Unit vectors.
+        """
+        return F.embedding(tokens, self.vectors)
+
+    def evidence(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Return the log-likelihood of every token up to a constant, `z Eᵀ` (paper A.1).
+
+        Args:
+            z: Noisy codes, at any signal-to-noise ratio.
+
+        Returns:
+            Nats by which `z` speaks for each token.
+        """
+        return z @ self.vectors.T
+
+    def mean(self, probs: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch dim"]:
+        """Return the mean code under token probabilities, `x̂ = probs E`.
+
+        Args:
+            probs: Probabilities of the tokens, summing to 1.
+
+        Returns:
+            Vectors of norm at most 1.
+        """
+        return probs @ self.vectors
+
+
+class SimplexCodebook(Codebook):
+    """The corners of the probability simplex: orthonormal codes with `d = V`.
+
+    Encoding, evidence and mean are the one-hot map and two identities, so they cost no product.
+    """
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__()
+        self.vocabulary_size = self.dimension = _checked_size(vocabulary_size)
+        self.register_buffer("corners", torch.eye(vocabulary_size), persistent=False)
+        self.corners: Tensor
+
+    @property
+    def vectors(self) -> Float[Tensor, "vocabulary dim"]:
+        """The rows of the identity."""
+        return self.corners
+
+    def evidence(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Return `z` itself, since `E` is the identity.
+
+        Args:
+            z: Noisy codes.
+
+        Returns:
+            The same tensor.
+        """
+        return z
+
+    def mean(self, probs: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch dim"]:
+        """Return `probs` itself, since `E` is the identity.
+
+        Args:
+            probs: Token probabilities.
+
+        Returns:
+            The same tensor.
+        """
+        return probs
+
+
+class CircleCodebook(Codebook):
+    """Codes equally spaced on the unit circle, `d = 2` (paper C.1)."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__()
+        self.vocabulary_size, self.dimension = _checked_size(vocabulary_size), 2
+        angles = torch.arange(vocabulary_size, dtype=torch.float64) * (
+            2 * math.pi / vocabulary_size
+        )
+        points = torch.stack([angles.cos(), angles.sin()], dim=-1)
+        self.register_buffer("points", points, persistent=False)
+        self.points: Tensor
+
+    @property
+    def vectors(self) -> Float[Tensor, "vocabulary dim"]:
+        """Points `(cos 2πk/V, sin 2πk/V)`, in float64 until the module is moved to another type."""
+        return self.points
+
+
+class LearnedCodebook(Codebook):
+    """Learned codes, kept on the sphere by parametrisation: `E_v = w_v / ‖w_v‖`.
+
+    Args:
+        vocabulary_size: Number of tokens.
+        dimension: Length of a code; the paper's authors use 16 for characters.
+        generator: Source of the initial directions.
+    """
+
+    def __init__(
+        self, vocabulary_size: int, dimension: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        if dimension < 1:
+            raise ValueError(f"A code needs at least one dimension, not {dimension}.")
+        self.vocabulary_size, self.dimension = _checked_size(vocabulary_size), dimension
+        directions = torch.randn(vocabulary_size, dimension, generator=generator)
+        self.directions = nn.Parameter(directions)
+
+    @property
+    def vectors(self) -> Float[Tensor, "vocabulary dim"]:
+        """The learned directions divided by their norms."""
+        return F.normalize(self.directions, dim=-1, eps=1e-12)
+
+
+def _checked_size(vocabulary_size: int) -> int:
+    if vocabulary_size < 1:
+        raise ValueError(f"A vocabulary needs at least one token, not {vocabulary_size}.")
+    return vocabulary_size

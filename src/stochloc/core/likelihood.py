@@ -1,0 +1,186 @@
+"""Bounds and estimates of `-log P(x)`: the guided walk and the line integral.
+
+Guided walk. A sampler of N steps is a latent-variable model whose latents are the states. Let the
+channel, which knows `x`, draw them; then the sum of the transition's costs and of `-log Q(x|z_N)`
+for tokens still uncertain is an unbiased estimate of an upper bound on `-log P_θ(x)` for exactly
+that sampler, sequence by sequence, whatever the denoiser, the policy and the number of steps.
+
+Line integral. `∇_γ D(p_γ(z|x) ‖ p_γ(z)) = ½ E(x, γ)` (paper A.2), so
+
+    -log P(x) = ½ ∫_C E(x, γ)·dγ - E log P(x|z_end)                          (eq. 3, 4, 5, 12)
+
+along any path. Times are drawn uniformly within strata and the integrand weighs the path's speed
+there, so the estimate is unbiased: no grid and no trapezoid. With a learned denoiser the error is
+at least the smallest possible one on average over the data, so the average is a bound for the
+corpus (eq. 13); the value of a single sequence is then an estimate, not a bound.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stochloc.core.channel import UNKNOWN, State, advance, observe, start
+from stochloc.core.denoiser import Denoiser
+from stochloc.core.numerics import draw_stratified, in_double
+from stochloc.core.paths import Path
+from stochloc.core.policies import Policy
+from stochloc.core.transitions import Transition
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of `-log P` for a batch of sequences, in nats.
+
+    Attributes:
+        token_nats: What each token contributed, `(B, L)`, float64; 0 for tokens given as known.
+        denoiser_calls: How often the denoiser was asked about each sequence.
+    """
+
+    token_nats: Float[Tensor, "batch length"]
+    denoiser_calls: int
+
+    @property
+    def values(self) -> Float[Tensor, " batch"]:
+        """The estimate of every sequence: the sum over its tokens."""
+        return self.token_nats.sum(-1)
+
+    @property
+    def mean(self) -> float:
+        """Average over the sequences, in nats per sequence."""
+        return float(self.values.mean())
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of `mean`, from the spread of the totals; NaN for a single sequence."""
+        values = self.values
+        return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+    @classmethod
+    def join(cls, parts: Sequence["Estimate"]) -> "Estimate":
+        """Return one estimate for the sequences of several batches.
+
+        Args:
+            parts: Estimates of the same kind, for sequences of equal length.
+
+        Returns:
+            Their sequences together; calls are counted per sequence, so they do not add up.
+        """
+        calls = max(part.denoiser_calls for part in parts)
+        return cls(torch.cat([part.token_nats for part in parts]), calls)
+
+
+@torch.no_grad()
+def bound(
+    denoiser: Denoiser,
+    tokens: Int[Tensor, "batch length"],
+    policy: Policy,
+    transition: Transition,
+    num_steps: int,
+    generator: torch.Generator,
+    known: Int[Tensor, "batch length"] | None = None,
+) -> Estimate:
+    """Bound `-log P_θ(x)` for the sampler that walks with the same policy and transition.
+
+    Args:
+        denoiser: Gives the posterior; any denoiser makes a valid bound.
+        tokens: The sequences to score, in `[0, V)`.
+        policy: Hands out SNR; it sees the states of the guided walk.
+        transition: Prices the steps.
+        num_steps: Steps wanted, at least 1.
+        generator: Source of the channel's noise and of the policy's randomness.
+        known: Tokens given in advance, `-1` elsewhere: the result bounds `-log P(x | known)`.
+
+    Returns:
+        Unbiased estimates of an upper bound for every sequence. Costs one denoiser call per step,
+        plus one when the policy leaves tokens uncertain.
+
+    Raises:
+        ValueError: The policy cannot walk in so few steps, or `known` contradicts `tokens`.
+    """
+    codebook = denoiser.codebook
+    state = start(codebook, *tokens.shape, known=_checked_known(tokens, known))
+    pace = policy.start(state, num_steps, generator)
+    nats, calls = torch.zeros_like(in_double(state.snr)), 0
+    for n in range(pace.num_steps + 1):
+        if state.is_finished:
+            break
+        posterior, calls = denoiser(state), calls + 1
+        is_last = n == pace.num_steps
+        everything = torch.full_like(state.snr, torch.inf)
+        dsnr = everything if is_last else pace.dsnr(n, state, posterior)
+        after = advance(codebook, state, tokens, dsnr, generator)
+        nats += in_double(transition.cost(state, after, posterior, tokens))
+        state = after
+    return Estimate(nats, calls)
+
+
+@torch.no_grad()
+def line_integral(
+    denoiser: Denoiser,
+    tokens: Int[Tensor, "batch length"],
+    path: Path,
+    num_samples: int,
+    generator: torch.Generator,
+    known: Int[Tensor, "batch length"] | None = None,
+) -> Estimate:
+    """Estimate `-log P(x)` by the line integral along a path (paper eq. 3, 4, 5, 12, 13).
+
+    Args:
+        denoiser: Gives the posterior.
+        tokens: The sequences to score, in `[0, V)`.
+        path: The curve to integrate along.
+        num_samples: Times drawn for each sequence, one in each of as many equal strata.
+        generator: Source of the times, of the path's random order and of the noise.
+        known: Tokens given in advance, `-1` elsewhere: the result is `-log P(x | known)`.
+
+    Returns:
+        With the exact denoiser, unbiased estimates of `-log P(x)`, or of an upper bound on it when
+        several dependent tokens are decided at once. With a learned one, unbiased estimates of
+        numbers whose average over the data is an upper bound. Costs `num_samples` denoiser calls,
+        plus one when the path ends at a finite SNR.
+
+    Raises:
+        ValueError: `num_samples` is below 1, or `known` contradicts `tokens`.
+    """
+    if num_samples < 1:
+        raise ValueError(f"A line integral needs at least one sample, not {num_samples}.")
+    codebook = denoiser.codebook
+    given = start(codebook, *tokens.shape, known=_checked_known(tokens, known))
+    free = ~given.is_known
+    codes = codebook.encode(tokens)
+    times = draw_stratified(len(tokens), num_samples, generator).to(free.device)
+    nats = torch.zeros_like(in_double(given.snr))
+    for time in times.unbind(-1):
+        point = path.at(time, free, generator)
+        posterior = denoiser(_observe_free(denoiser, tokens, point.snr, given, generator))
+        error = in_double((codes - posterior.mean).square().sum(-1))
+        decision = in_double(posterior.log_prob(tokens))
+        # A token that does not jump must not turn 0 · ∞ into NaN.
+        jumped = torch.where(point.jump.to(nats) > 0, -decision * point.jump.to(nats), 0.0)
+        nats += (0.5 * point.speed.to(nats) * error + jumped) / num_samples
+    if path.snr_end == math.inf:
+        return Estimate(nats, num_samples)
+    end = _observe_free(denoiser, tokens, path.end(free), given, generator)
+    return Estimate(nats - in_double(denoiser(end).log_prob(tokens)), num_samples + 1)
+
+
+def _observe_free(
+    denoiser: Denoiser,
+    tokens: Int[Tensor, "batch length"],
+    snr: Float[Tensor, "batch length"],
+    given: State,
+    generator: torch.Generator,
+) -> State:
+    return observe(denoiser.codebook, tokens, snr.masked_fill(given.is_known, torch.inf), generator)
+
+
+def _checked_known(
+    tokens: Int[Tensor, "batch length"], known: Int[Tensor, "batch length"] | None
+) -> Int[Tensor, "batch length"] | None:
+    if known is not None and bool(((known != UNKNOWN) & (known != tokens)).any()):
+        raise ValueError("The known tokens contradict the sequences to be scored.")
+    return known

@@ -1,0 +1,113 @@
+"""Random draws and logarithms that stay exact where float32 would not.
+
+Categorical draws go through the inverse of a float64 cumulative sum: float32 noise has too few
+distinct values to reach rare tokens, and the missing tail acts like a lowered temperature. Apple's
+MPS has no float64, so there the draw is made on the CPU and only the drawn indices travel back.
+
+Stratified uniforms `(k + u_k) / n` keep a Monte-Carlo average unbiased while its variance falls
+faster than `1/n`.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def in_double(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return `x` in float64, on the CPU where its device has no float64.
+
+    Args:
+        x: Any real tensor.
+
+    Returns:
+        The same values as float64.
+    """
+    if x.device.type == "mps":
+        return x.cpu().double()
+    return x.double()
+
+
+def draw_uniform(
+    shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "..."]:
+    """Return uniforms in `[0, 1)` on the generator's device.
+
+    Args:
+        shape: The shape of the result.
+        generator: Source of randomness.
+        dtype: Floating type of the result; float32 replaces float64 on MPS.
+
+    Returns:
+        Independent uniforms.
+    """
+    if generator.device.type == "mps":
+        dtype = torch.float32
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
+
+
+def draw_normal_like(
+    x: Float[Tensor, "*shape"], generator: torch.Generator
+) -> Float[Tensor, "*shape"]:
+    """Return standard normal noise with the shape, type and device of `x`.
+
+    Args:
+        x: The tensor to imitate.
+        generator: Source of randomness; on another device than `x`, its draws are moved.
+
+    Returns:
+        Independent `N(0, 1)` values.
+    """
+    noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
+    return noise.to(x.device)
+
+
+def draw_categorical(
+    probs: Float[Tensor, "*batch vocabulary"], generator: torch.Generator
+) -> Int[Tensor, "*batch"]:
+    """Draw one index per row in proportion to `probs`; an index of weight 0 is never drawn.
+
+    Args:
+        probs: Weights, at least 0 and not all 0 in a row; they need not sum to 1.
+        generator: Source of randomness.
+
+    Returns:
+        The drawn indices, exact to float64.
+    """
+    cdf = in_double(probs).cumsum(-1)
+    total = cdf[..., -1:]
+    u = draw_uniform((*probs.shape[:-1], 1), generator).to(cdf) * total
+    # `u * total` may round up to `total`, which would select an index past the last positive one.
+    u = torch.minimum(u, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cdf, u, right=True).squeeze(-1).to(probs.device)
+
+
+def draw_stratified(
+    rows: int, strata: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "rows strata"]:
+    """Return uniforms of which each row has exactly one in each of `strata` equal intervals.
+
+    Args:
+        rows: Number of independent rows.
+        strata: Number of intervals of `[0, 1)`.
+        generator: Source of randomness.
+        dtype: Floating type of the result.
+
+    Returns:
+        Increasing rows of values in `[0, 1)`; each column's average over rows and columns is an
+        unbiased estimate of an integral over `[0, 1]`.
+    """
+    u = draw_uniform((rows, strata), generator, dtype)
+    return (torch.arange(strata, device=u.device, dtype=u.dtype) + u) / strata
+
+
+def log_mean_exp(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "..."]:
+    """Return the logarithm of the mean of `exp(x)` along one dimension.
+
+    Args:
+        x: Exponents.
+        dim: The dimension to average over.
+
+    Returns:
+        `log mean exp(x)`, computed without overflow.
+    """
+    return torch.logsumexp(x, dim) - torch.tensor(float(x.shape[dim]), dtype=x.dtype).log()

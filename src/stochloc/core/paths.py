@@ -1,0 +1,317 @@
+"""Paths through SNR space: which token becomes certain when.
+
+A path is a curve `γ(t)`, `t ∈ [0, 1]`, of the SNR of every token, never decreasing, from 0 to its
+end, usually ∞. Because `-log P(x)` is the line integral of a gradient (paper eq. 3, A.2), every
+path gives the same answer with the exact denoiser; autoregression, unmasking and diffusion are
+paths, and differ in how well a learned denoiser and a finite number of steps follow them.
+
+A path answers two questions.
+
+- `draw`: at which knots does a walk of N steps stop? A `Grid` of SNRs, row 0 at `γ = 0`. Paths with
+  a random order draw it here, once per sequence.
+- `at`: what lies at a time t? The SNR of every token there, the speed `dγ_i/dt` of the tokens that
+  move continuously, and the rate at which tokens jump to ∞. Jumps are integrated exactly: by
+  eq. 7 of the paper the integral of `½E_i` over a jump of one token is `-log Q(x_i|z)`. So
+
+      -log P(x) = ∫₀¹ E_z [ Σ_i ½ speed_i ‖x_i - x̂_i‖² - jump_i log Q(x_i|z) ] dt,
+
+  up to the tokens still uncertain at the end of the path. Several tokens that jump at once are
+  decided independently: then the right side bounds the left from above.
+
+Only *free* tokens move: those known from the start (a prompt) take no part in any order.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from stochloc.core.spacings import Lomax, Spacing
+
+Free = Bool[Tensor, "batch length"]
+Snr = Float[Tensor, "batch length"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The knots of a walk.
+
+    Attributes:
+        num_steps: Number of steps N between the `N + 1` knots.
+        snr: Gives the SNR of every token at knot `n`, `(B, L)`, for `n` from 0 to N.
+    """
+
+    num_steps: int
+    snr: Callable[[int], Snr]
+
+    def stack(self) -> Float[Tensor, "knots batch length"]:
+        """Return all knots as one tensor."""
+        return torch.stack([self.snr(n) for n in range(self.num_steps + 1)])
+
+
+@dataclass(frozen=True)
+class Point:
+    """A path at one time for each sequence.
+
+    Attributes:
+        snr: γ of every token, in `[0, ∞]`.
+        speed: `dγ/dt` of every token that moves continuously, 0 elsewhere.
+        jump: Expected number of jumps to ∞ per unit of time, 0 where a token does not jump.
+    """
+
+    snr: Snr
+    speed: Snr
+    jump: Snr
+
+    def slowed(self, share: float) -> "Point":
+        """Return the point of a path that has only `share` of the time.
+
+        Args:
+            share: In `(0, 1]`.
+
+        Returns:
+            The same SNR with speed and jump rate divided by `share`.
+        """
+        return Point(self.snr, self.speed / share, self.jump / share)
+
+
+class Path(ABC):
+    """A curve of the SNR of every token, from 0 to `snr_end`."""
+
+    @property
+    @abstractmethod
+    def snr_end(self) -> float:
+        """The lowest SNR of a free token at the end; ∞ when the path decides all tokens itself."""
+
+    def end(self, free: Free) -> Snr:
+        """Return the SNR of every token at the end of the path.
+
+        Args:
+            free: Which tokens move.
+
+        Returns:
+            `snr_end` for every token, unless the path says otherwise.
+        """
+        return torch.full(free.shape, self.snr_end, dtype=real_type(free), device=free.device)
+
+    @abstractmethod
+    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+        """Return the knots of a walk of at most `num_steps` steps.
+
+        Args:
+            num_steps: Steps wanted, at least 1; a path that has fewer decisions takes fewer.
+            free: Which tokens move.
+            generator: Source of a random order.
+
+        Returns:
+            The grid, with `γ = 0` at knot 0 and `snr_end` at the last, for free tokens.
+
+        Raises:
+            ValueError: The path cannot be walked in so few steps.
+        """
+
+    @abstractmethod
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+        """Return where the path is at a time, drawing what is random about it.
+
+        Args:
+            time: In `[0, 1)`, one for each sequence.
+            free: Which tokens move.
+            generator: Source of a random order.
+
+        Returns:
+            SNR, speed and jump rate of every token.
+        """
+
+    def then(self, second: "Path", share: float = 0.5) -> "Then":
+        """Return the path that follows this one to its end and then `second` (paper eq. 5, `C*`).
+
+        Args:
+            second: The next path; a token below the SNR it already has waits.
+            share: Share of the steps and of the time given to `second`, in `(0, 1)`.
+
+        Returns:
+            The joined path.
+        """
+        return Then(self, second, share)
+
+
+@dataclass(frozen=True)
+class Diffusion(Path):
+    """All tokens rise together, `γ_i(t) = F⁻¹(t)` (paper 2, `C_D`).
+
+    Attributes:
+        spacing: The distribution F of γ over time.
+    """
+
+    spacing: Spacing = field(default_factory=Lomax)
+
+    @property
+    def snr_end(self) -> float:
+        """The largest γ of the spacing."""
+        return self.spacing.snr_max
+
+    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+        """Return N knots at equal quantiles; the last step decodes when the spacing ends at ∞."""
+        check_steps(num_steps)
+        time = uniform_times(num_steps, free)
+        knots = self.spacing.quantile(time)
+        return Grid(num_steps, lambda n: knots[n].expand(free.shape))
+
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+        """Return `γ = F⁻¹(t)` and its speed `1/p(γ)`; no jumps."""
+        snr = self.spacing.quantile(time)[:, None].expand(free.shape)
+        speed = self.spacing.rate(time)[:, None] * free
+        return Point(snr, speed, torch.zeros_like(speed))
+
+
+@dataclass(frozen=True)
+class Decode(Path):
+    """Decide all tokens at once and independently: the factorised end of a hybrid path (eq. 13)."""
+
+    @property
+    def snr_end(self) -> float:
+        """All tokens end known."""
+        return math.inf
+
+    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+        """Return the single step from 0 to ∞, however many are offered."""
+        check_steps(num_steps)
+        zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
+        return Grid(1, lambda n: zero if n == 0 else zero + torch.inf)
+
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+        """Return SNR 0 and a jump of every free token."""
+        zero = torch.zeros(free.shape, dtype=time.dtype, device=free.device)
+        return Point(zero, zero, free.to(zero))
+
+
+@dataclass(frozen=True, eq=False)
+class Custom(Path):
+    """A grid of the user's own, straight between its knots.
+
+    Attributes:
+        knots: γ at every knot, first 0, never decreasing, ∞ allowed: `(N + 1,)` for all tokens
+            alike or `(N + 1, L)`.
+    """
+
+    knots: Float[Tensor, "knots *length"]
+
+    def __post_init__(self) -> None:
+        if self.knots.ndim > 2 or len(self.knots) < 2 or bool((self.knots[0] != 0).any()):
+            raise ValueError("A custom path needs a grid of at least two knots, the first at 0.")
+        if not bool((self.knots[1:] >= self.knots[:-1]).all()):
+            raise ValueError("The knots of a custom path must never decrease.")
+
+    @property
+    def snr_end(self) -> float:
+        """The smallest SNR at the last knot."""
+        return float(self.knots[-1].min())
+
+    def end(self, free: Free) -> Snr:
+        """Return the last knot."""
+        return self._rows(free)[-1].expand(free.shape)
+
+    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+        """Return the grid as it was given, whatever `num_steps` says."""
+        check_steps(num_steps)
+        rows = self._rows(free)
+        return Grid(len(rows) - 1, lambda n: rows[n].expand(free.shape))
+
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+        """Return a point of the polygon; legs that end at ∞ are jumps."""
+        rows, num_legs = self._rows(free), len(self.knots) - 1
+        leg = (time * num_legs).long().clamp(max=num_legs - 1)
+        begin, end = rows[leg].expand(free.shape), rows[leg + 1].expand(free.shape)
+        jumps = end.isinf() & begin.isfinite()
+        height = torch.where(end.isinf(), 0.0, end - begin)
+        snr = begin + (time * num_legs - leg)[:, None] * height
+        return Point(snr, height * num_legs * free, (jumps & free) * float(num_legs))
+
+    def _rows(self, free: Free) -> Float[Tensor, "knots length"]:
+        rows = self.knots.to(device=free.device, dtype=real_type(free))
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.shape[-1] not in (1, free.shape[-1]):
+            raise ValueError(
+                f"The custom path is for {rows.shape[-1]} tokens, not {free.shape[-1]}."
+            )
+        return rows
+
+
+@dataclass(frozen=True)
+class Then(Path):
+    """One path after another (paper eq. 5: the hybrid path `C*`).
+
+    Attributes:
+        first: Followed to its end.
+        second: Followed next; a token rises to the larger of both SNRs.
+        share: Share of the steps (at least one) and of the time given to `second`, in `(0, 1)`.
+    """
+
+    first: Path
+    second: Path
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"The share of the second path must lie in (0, 1), not {self.share}.")
+
+    @property
+    def snr_end(self) -> float:
+        """The larger of both ends."""
+        return max(self.first.snr_end, self.second.snr_end)
+
+    def end(self, free: Free) -> Snr:
+        """Return the larger of both ends, token by token."""
+        return torch.maximum(self.first.end(free), self.second.end(free))
+
+    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+        """Return both grids in turn; with a single step, the second path alone."""
+        second = self.second.draw(max(1, round(self.share * num_steps)), free, generator)
+        if num_steps <= second.num_steps:
+            return second
+        first = self.first.draw(num_steps - second.num_steps, free, generator)
+        joint = first.num_steps
+        return Grid(
+            joint + second.num_steps,
+            lambda n: (
+                first.snr(n)
+                if n <= joint
+                else torch.maximum(first.snr(joint), second.snr(n - joint))
+            ),
+        )
+
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+        """Return a point of the first path or of the second, each slowed to its share."""
+        is_first = (time < 1 - self.share)[:, None]
+        early = (time / (1 - self.share)).clamp(max=1 - torch.finfo(time.dtype).eps)
+        late = ((time - 1 + self.share) / self.share).clamp(0, 1 - torch.finfo(time.dtype).eps)
+        first = self.first.at(early, free, generator).slowed(1 - self.share)
+        second = self.second.at(late, free, generator).slowed(self.share)
+        reached = self.first.end(free).to(second.snr)
+        waits = second.snr < reached
+        return Point(
+            torch.where(is_first, first.snr, torch.maximum(second.snr, reached)),
+            torch.where(is_first, first.speed, second.speed.masked_fill(waits, 0.0)),
+            torch.where(is_first, first.jump, second.jump),
+        )
+
+
+def real_type(free: Free) -> torch.dtype:
+    """Return float64, or float32 on a device that has no float64."""
+    return torch.float32 if free.device.type == "mps" else torch.float64
+
+
+def check_steps(num_steps: int) -> None:
+    """Raise a `ValueError` unless a walk has at least one step."""
+    if num_steps < 1:
+        raise ValueError(f"A walk needs at least one step, not {num_steps}.")
+
+
+def uniform_times(num_steps: int, free: Free) -> Float[Tensor, " knots"]:
+    """Return `0, 1/N, ..., 1`."""
+    return torch.linspace(0, 1, num_steps + 1, dtype=real_type(free), device=free.device)

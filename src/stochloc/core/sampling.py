@@ -1,0 +1,120 @@
+"""The free walk: stochastic localization of a sample (paper eq. 2, B.2).
+
+Start at `z = 0` (or at a prompt, or at doubtful text), ask the denoiser, let a policy hand out SNR
+and a transition take the step, until every token is known. With small steps the walk draws from
+the denoiser's distribution on any path; `bound` prices the very same finite walk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stochloc.core.channel import State
+from stochloc.core.denoiser import Denoiser, Posterior
+from stochloc.core.policies import Policy
+from stochloc.core.transitions import Transition
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a walk.
+
+    Attributes:
+        index: Number of the step, from 0.
+        posterior: The denoiser's answer before the step.
+        dsnr: SNR handed out to every token.
+        state: The state after the step.
+    """
+
+    index: int
+    posterior: Posterior
+    dsnr: Float[Tensor, "batch length"]
+    state: State
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The result of a free walk.
+
+    Attributes:
+        tokens: The sampled sequences, all in `[0, V)`.
+        denoiser_calls: How often the denoiser was asked, each time about the whole batch.
+    """
+
+    tokens: Int[Tensor, "batch length"]
+    denoiser_calls: int
+
+
+def localize(
+    denoiser: Denoiser,
+    state: State,
+    policy: Policy,
+    transition: Transition,
+    num_steps: int,
+    generator: torch.Generator,
+) -> Iterator[Step]:
+    """Walk freely and yield every step; the caller records, draws, streams or stops.
+
+    The last step, if the policy leaves tokens uncertain, decides them by drawing each from its own
+    posterior, so the last state yielded is always finished.
+
+    Args:
+        denoiser: Gives the posterior; asked once per step yielded.
+        state: Where to start: `core.channel.start`, with known tokens for a prompt.
+        policy: Hands out SNR.
+        transition: Takes the steps.
+        num_steps: Steps wanted, at least 1.
+        generator: Source of all randomness of the walk.
+
+    Yields:
+        The steps in order, none after every token is known.
+
+    Raises:
+        ValueError: The policy cannot walk in so few steps.
+    """
+    pace = policy.start(state, num_steps, generator)
+    for n in range(pace.num_steps + 1):
+        if state.is_finished:
+            return
+        posterior = denoiser(state)
+        is_last = n == pace.num_steps
+        everything = torch.full_like(state.snr, torch.inf)
+        dsnr = everything if is_last else pace.dsnr(n, state, posterior)
+        state = transition.step(state, posterior, dsnr, generator)
+        yield Step(n, posterior, dsnr, state)
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    state: State,
+    policy: Policy,
+    transition: Transition,
+    num_steps: int,
+    generator: torch.Generator,
+) -> Sample:
+    """Walk freely to the end and return the tokens.
+
+    Args:
+        denoiser: Gives the posterior.
+        state: Where to start.
+        policy: Hands out SNR.
+        transition: Takes the steps.
+        num_steps: Steps wanted, at least 1; the number of denoiser calls, plus one for the final
+            decision when the policy's path ends at a finite SNR.
+        generator: Source of all randomness of the walk.
+
+    Returns:
+        The sampled tokens and the number of denoiser calls. The law is the one that `bound`
+        bounds for the same arguments.
+
+    Raises:
+        ValueError: The policy cannot walk in so few steps.
+    """
+    calls = 0
+    for step in localize(denoiser, state, policy, transition, num_steps, generator):
+        state, calls = step.state, calls + 1
+    return Sample(state.known, calls)

@@ -1,0 +1,126 @@
+"""How a diffusion path spends its time among signal-to-noise ratios.
+
+A spacing is a probability distribution over γ, and the path is its quantile function: as the time
+`t` runs from 0 to 1, `γ(t) = F⁻¹(t)`. A walk of N steps puts its knots at equal shares of
+probability; a line integral that draws `t` uniformly draws γ from the density `p = F'` and weighs
+the integrand by `dγ/dt = 1/p(γ)`. The best density for either is in proportion to where the
+integrand of the bound lies, so one object tunes both.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Spacing(Protocol):
+    """A distribution of γ on `[0, snr_max]`, given by its quantile function."""
+
+    @property
+    def snr_max(self) -> float:
+        """The largest γ, `quantile(1)`; ∞ for unbounded spacings."""
+        ...
+
+    def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return `γ(t)`, increasing from 0 at `t = 0` to `snr_max` at `t = 1`."""
+        ...
+
+    def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return `dγ/dt`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Equal steps in γ: `γ = t · snr_max`.
+
+    Attributes:
+        snr_max: The largest γ, positive and finite.
+    """
+
+    snr_max: float
+
+    def __post_init__(self) -> None:
+        _check_positive(self.snr_max)
+
+    def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return `t · snr_max`."""
+        return time * self.snr_max
+
+    def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return `snr_max`."""
+        return torch.full_like(time, self.snr_max)
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """Steps in γ that grow by a constant factor: `γ = s ((1 + snr_max/s)^t - 1)`.
+
+    Attributes:
+        snr_max: The largest γ, positive and finite.
+        scale: Where linear growth turns into geometric growth, `s > 0`, in units of γ.
+    """
+
+    snr_max: float
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_positive(self.snr_max, self.scale)
+
+    @property
+    def _log_ratio(self) -> float:
+        return math.log1p(self.snr_max / self.scale)
+
+    def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return `s (exp(t log(1 + snr_max/s)) - 1)`."""
+        return self.scale * torch.expm1(time * self._log_ratio)
+
+    def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the derivative of the quantile function."""
+        return self.scale * self._log_ratio * torch.exp(time * self._log_ratio)
+
+
+@dataclass(frozen=True)
+class Lomax:
+    """Dense at small γ with a power-law tail: `p(γ) ∝ (1 + γ/scale)^-(shape + 1)`.
+
+    The density is positive at 0, where the integrand of the bound is largest, and falls more slowly
+    than any exponential, so the weights `1/p` never make a variance infinite: not at 0, where a
+    log-normal density would, and not at ∞. Without a cut the path ends at ∞.
+
+    Attributes:
+        scale: Where the density starts to fall, positive, in units of γ.
+        shape: Exponent of the tail, positive; larger is lighter.
+        snr_max: Where the distribution is cut off, in `(0, ∞]`.
+    """
+
+    scale: float = 8.0
+    shape: float = 3.0
+    snr_max: float = math.inf
+
+    def __post_init__(self) -> None:
+        _check_positive(self.scale, self.shape)
+        if not self.snr_max > 0:
+            raise ValueError(f"snr_max must be positive, not {self.snr_max}.")
+
+    @property
+    def _mass(self) -> float:
+        return 1 - (1 + self.snr_max / self.scale) ** -self.shape
+
+    def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return `scale ((1 - t · mass)^(-1/shape) - 1)`."""
+        return self.scale * torch.expm1(-torch.log1p(-time * self._mass) / self.shape)
+
+    def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return `scale mass / shape · (1 - t · mass)^(-1/shape - 1)`."""
+        tail = (1 - time * self._mass) ** (-1 / self.shape - 1)
+        return self.scale * self._mass / self.shape * tail
+
+
+def _check_positive(*values: float) -> None:
+    for value in values:
+        if not 0 < value < math.inf:
+            raise ValueError(f"The parameters of a spacing must be positive, not {value}.")
