@@ -1,0 +1,38 @@
+"""Texts, tokens and sources with known laws: everything that comes before a model."""
+
+from stochloc.data.codepoints import discover_alphabet
+from stochloc.data.corpora import Corpus, load_corpus
+from stochloc.data.ngrams import BitsPerToken, NgramModel
+from stochloc.data.synthetic import Cyclic, HiddenMarkov, MarkovChain, Source
+from stochloc.data.token_files import TokenFile, encode_file
+from stochloc.data.tokenizers import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    Text8Tokenizer,
+    Tokenizer,
+    make_tokenizer,
+    tokenizer_from_dict,
+)
+from stochloc.data.windows import draw_windows, held_out_windows
+
+__all__ = [
+    "BitsPerToken",
+    "ByteTokenizer",
+    "CharacterTokenizer",
+    "Corpus",
+    "Cyclic",
+    "HiddenMarkov",
+    "MarkovChain",
+    "NgramModel",
+    "Source",
+    "Text8Tokenizer",
+    "TokenFile",
+    "Tokenizer",
+    "discover_alphabet",
+    "draw_windows",
+    "encode_file",
+    "held_out_windows",
+    "load_corpus",
+    "make_tokenizer",
+    "tokenizer_from_dict",
+]

@@ -1,0 +1,130 @@
+"""Corpora: a text encoded once and cut into training, validation and test tokens.
+
+Knows which text a user means, a file or a corpus by name, and how it is split. Reading, caching
+and encoding are done by `texts`, `token_files` and `tokenizers`; windows are cut by `windows`.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+from stochloc.data.builtin import builtin_source
+from stochloc.data.text8 import text8_source
+from stochloc.data.texts import TextSource, file_source
+from stochloc.data.token_files import TokenFile, encode_file, encode_source
+from stochloc.data.tokenizers import Text8Tokenizer, Tokenizer, tokenizer_for
+
+__all__ = ["Corpus", "TokenFile", "encode_file", "load_corpus"]
+
+Fractions = tuple[float, float, float]
+
+_NAMED = {"text8": text8_source, "builtin": builtin_source}
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Tokens to train on, to choose by and to be judged by.
+
+    Attributes:
+        train: shape (tokens,), as are the others; often a slice of a file mapped into memory.
+        valid: held out to choose among models; may be empty.
+        test: held out to judge the chosen one; may be empty.
+        tokenizer: how the tokens were made.
+        name: the name that was asked for, or the file's.
+        source: where the text came from.
+    """
+
+    train: Integer[np.ndarray, " train"]
+    valid: Integer[np.ndarray, " valid"]
+    test: Integer[np.ndarray, " test"]
+    tokenizer: Tokenizer
+    name: str
+    source: str
+
+
+def load_corpus(
+    data: str | Path,
+    tokenizer: Tokenizer | str | None = None,
+    *,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    fractions: Fractions = (0.9, 0.05, 0.05),
+    cache_dir: str | Path | None = None,
+) -> Corpus:
+    """Return a corpus, encoded at the first call and mapped from disk afterwards.
+
+    The parts are contiguous: train comes first, then valid, then test. A part that is given as a
+    file of its own is not cut from `data`; its fraction goes to train.
+
+    Args:
+        data: a text file, or "text8" or "builtin" (the King James Bible). A file with one of these
+            names in the working directory wins; `./text8` always means the file.
+        tokenizer: a tokenizer, or "characters", "bytes" or "text8"; None: text8 for the corpora
+            known by name, characters for files. The alphabet is that of `data`.
+        valid: the validation text, if it is a file of its own.
+        test: the test text, if it is a file of its own.
+        fractions: the shares of train, valid and test; they sum to 1.
+        cache_dir: where tokens are kept; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+
+    Returns:
+        The three parts and their tokenizer.
+
+    Raises:
+        ValueError: the fractions are no shares, a file or corpus cannot be had or encoded, or the
+            text is too short to leave anything for training.
+    """
+    shares = _shares(fractions, valid is not None, test is not None)
+    named = str(data) in _NAMED and not Path(data).is_file()
+    source = _NAMED[str(data)]() if named else file_source(data)
+    if tokenizer is None:
+        tokenizer = Text8Tokenizer() if named else "characters"
+    if isinstance(tokenizer, str):
+        tokenizer = _tokenizer_named(tokenizer, source)
+    parts = split(encode_source(source, tokenizer, cache_dir).tokens, shares)
+    if not len(parts[0]):
+        raise ValueError(f"{source.name} is too short to split; give a longer text.")
+    held_out = [
+        part if path is None else encode_file(path, tokenizer, cache_dir).tokens
+        for path, part in zip((valid, test), parts[1:], strict=True)
+    ]
+    name = str(data) if named else Path(data).name
+    return Corpus(parts[0], held_out[0], held_out[1], tokenizer, name, source.name)
+
+
+def split(
+    tokens: Integer[np.ndarray, " tokens"], fractions: Fractions
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut tokens into three contiguous parts that together are the whole.
+
+    Args:
+        tokens: shape (tokens,).
+        fractions: the parts' shares, which sum to 1; a share of 0 gives an empty part.
+
+    Returns:
+        Train, valid and test, as views.
+    """
+    ends = [round(len(tokens) * share) for share in accumulate(fractions)]
+    return tokens[: ends[0]], tokens[ends[0] : ends[1]], tokens[ends[1] :]
+
+
+def _shares(fractions: Fractions, has_valid: bool, has_test: bool) -> Fractions:
+    positive = fractions[0] > 0 and min(fractions) >= 0
+    if not (positive and math.isclose(sum(fractions), 1.0, abs_tol=1e-6)):
+        raise ValueError(
+            f"The fractions {fractions} are no shares of a text; give a positive share for train, "
+            "shares of at least 0 for valid and test, and let them sum to 1."
+        )
+    valid = 0.0 if has_valid else fractions[1]
+    test = 0.0 if has_test else fractions[2]
+    return 1.0 - valid - test, valid, test
+
+
+def _tokenizer_named(name: str, source: TextSource) -> Tokenizer:
+    try:
+        return tokenizer_for(name, source.chunks())
+    except ValueError as error:
+        raise ValueError(f"{source.name} cannot be encoded: {error}") from error

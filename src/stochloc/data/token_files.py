@@ -1,0 +1,163 @@
+"""Texts encoded once and kept on disk as memory-mapped token arrays.
+
+A cache entry is two files named by a hash of the text's fingerprint and the tokenizer: `.tokens`,
+the raw ids, and `.json`, their type and number. Both appear complete or not at all, and an entry
+whose length is not the one written beside it is made anew. Knows nothing of splits.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import UInt
+
+from stochloc.data.texts import TextSource, file_source
+from stochloc.data.tokenizers import Tokenizer, token_dtype
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A memory-mapped, read-only array of tokens on disk.
+
+    Attributes:
+        path: the file of raw ids.
+        dtype: the type of an id: "uint8", "uint16" or "uint32".
+        num_tokens: how many ids the file holds.
+    """
+
+    path: Path
+    dtype: str
+    num_tokens: int
+
+    @cached_property
+    def tokens(self) -> UInt[np.ndarray, " tokens"]:
+        """The token ids, read from disk where they are looked at."""
+        return np.memmap(self.path, dtype=self.dtype, mode="r", shape=(self.num_tokens,))
+
+    def __len__(self) -> int:
+        return self.num_tokens
+
+
+def encode_file(
+    path: str | Path, tokenizer: Tokenizer, cache_dir: str | Path | None = None
+) -> TokenFile:
+    """Encode a text file once; later calls map the tokens kept on disk.
+
+    Args:
+        path: a text file, plain or compressed (`.xz`, `.gz`, `.bz2`, `.zip`).
+        tokenizer: turns the file's bytes into ids.
+        cache_dir: where tokens are kept; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+
+    Returns:
+        The tokens of the whole file.
+
+    Raises:
+        ValueError: the file is missing, empty, unreadable, or the tokenizer cannot encode it.
+        OSError: the tokens cannot be written; nothing half-written is left.
+    """
+    return encode_source(file_source(path), tokenizer, cache_dir)
+
+
+def encode_source(
+    source: TextSource, tokenizer: Tokenizer, cache_dir: str | Path | None = None
+) -> TokenFile:
+    """Encode a text once; later calls map the tokens kept on disk.
+
+    Args:
+        source: the text and the fingerprint it is known by.
+        tokenizer: turns the text's bytes into ids.
+        cache_dir: where tokens are kept; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+
+    Returns:
+        The tokens of the whole text.
+
+    Raises:
+        ValueError: the text is empty or unreadable, or the tokenizer cannot encode it.
+        OSError: the tokens cannot be written; nothing half-written is left.
+    """
+    entry = _cache_folder(cache_dir) / _cache_key(source, tokenizer)
+    return _find(entry) or _build(entry, source, tokenizer)
+
+
+def _cache_folder(cache_dir: str | Path | None) -> Path:
+    chosen = cache_dir or os.environ.get("STOCHLOC_CACHE") or Path.home() / ".cache" / "stochloc"
+    folder = Path(chosen)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise ValueError(
+            f"The cache folder {folder} cannot be made ({error.strerror}); set STOCHLOC_CACHE to a "
+            "folder you can write to."
+        ) from error
+    return folder
+
+
+def _cache_key(source: TextSource, tokenizer: Tokenizer) -> str:
+    facts = {"text": dict(source.fingerprint), "tokenizer": tokenizer.to_dict()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _find(entry: Path) -> TokenFile | None:
+    tokens = entry.with_suffix(".tokens")
+    try:
+        facts = json.loads(entry.with_suffix(".json").read_text())
+        found = TokenFile(tokens, facts["dtype"], facts["num_tokens"])
+        size = tokens.stat().st_size
+        complete = size > 0 and size == len(found) * np.dtype(found.dtype).itemsize
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if complete else None
+
+
+def _build(entry: Path, source: TextSource, tokenizer: Tokenizer) -> TokenFile:
+    dtype = token_dtype(tokenizer.vocabulary_size)
+    tokens = entry.with_suffix(".tokens")
+    with write_atomically(tokens) as file:
+        num_tokens = _write_tokens(file, source, tokenizer, dtype)
+    facts = {"dtype": dtype.name, "num_tokens": num_tokens, "text": source.name}
+    with write_atomically(entry.with_suffix(".json")) as file:
+        file.write(json.dumps(facts).encode())
+    return TokenFile(tokens, dtype.name, num_tokens)
+
+
+def _write_tokens(
+    file: IO[bytes], source: TextSource, tokenizer: Tokenizer, dtype: np.dtype[Any]
+) -> int:
+    num_tokens = 0
+    try:
+        for ids in tokenizer.encode_stream(source.chunks()):
+            file.write(ids.astype(dtype, copy=False).data)
+            num_tokens += len(ids)
+    except ValueError as error:
+        raise ValueError(f"{source.name} cannot be encoded: {error}") from error
+    if num_tokens == 0:
+        raise ValueError(f"{source.name} holds no text; give a file with text in it.")
+    return num_tokens
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name only once it is written in full.
+
+    Args:
+        path: the name it will have; its folder exists.
+
+    Yields:
+        A temporary file beside it, removed if anything fails.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with open(handle, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
