@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 SYMBOLS = b" abcdefghijklmnopqrstuvwxyz"
 
-_DIGIT_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def _symbol_table() -> bytes:

@@ -14,7 +14,7 @@ from jaxtyping import Integer
 
 from stochloc.data.builtin import builtin_source
 from stochloc.data.text8 import text8_source
-from stochloc.data.texts import TextSource, file_source
+from stochloc.data.texts import file_source, naming
 from stochloc.data.token_files import TokenFile, encode_file, encode_source
 from stochloc.data.tokenizers import Text8Tokenizer, Tokenizer, tokenizer_for
 
@@ -83,7 +83,8 @@ def load_corpus(
     if tokenizer is None:
         tokenizer = Text8Tokenizer() if named else "characters"
     if isinstance(tokenizer, str):
-        tokenizer = _tokenizer_named(tokenizer, source)
+        with naming(source):
+            tokenizer = tokenizer_for(tokenizer, source.chunks())
     parts = split(encode_source(source, tokenizer, cache_dir).tokens, shares)
     if not len(parts[0]):
         raise ValueError(f"{source.name} is too short to split; give a longer text.")
@@ -121,10 +122,3 @@ def _shares(fractions: Fractions, has_valid: bool, has_test: bool) -> Fractions:
     valid = 0.0 if has_valid else fractions[1]
     test = 0.0 if has_test else fractions[2]
     return 1.0 - valid - test, valid, test
-
-
-def _tokenizer_named(name: str, source: TextSource) -> Tokenizer:
-    try:
-        return tokenizer_for(name, source.chunks())
-    except ValueError as error:
-        raise ValueError(f"{source.name} cannot be encoded: {error}") from error

@@ -16,7 +16,7 @@ References:
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Self, final
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
@@ -65,7 +65,9 @@ class NgramModel:
     counts: tuple[_Counts, ...]
 
     @classmethod
-    def fit(cls, tokens: Integer[np.ndarray, " tokens"], order: int, vocabulary_size: int) -> Self:
+    def fit(
+        cls, tokens: Integer[np.ndarray, " tokens"], order: int, vocabulary_size: int
+    ) -> "NgramModel":
         """Return the model that has counted a text.
 
         Args:

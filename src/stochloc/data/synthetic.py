@@ -14,7 +14,7 @@ logarithms of the scales sum to `log P(x)`. Knows nothing of models or text.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, Self, final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int64, Integer
@@ -23,6 +23,7 @@ from torch import Tensor
 from stochloc.data.laws import check_laws, draw, random_laws, support, walk
 
 
+@runtime_checkable
 class Source(Protocol):
     """A law of token sequences that can be sampled, evaluated and enumerated."""
 
@@ -71,7 +72,7 @@ class MarkovChain:
     @classmethod
     def random(
         cls, vocabulary_size: int, generator: torch.Generator, concentration: float = 1.0
-    ) -> Self:
+    ) -> "MarkovChain":
         """Return a chain whose laws are drawn from a symmetric Dirichlet distribution.
 
         Args:
@@ -167,7 +168,7 @@ class HiddenMarkov:
         vocabulary_size: int,
         generator: torch.Generator,
         concentration: float = 1.0,
-    ) -> Self:
+    ) -> "HiddenMarkov":
         """Return a model whose laws are drawn from a symmetric Dirichlet distribution.
 
         Args:

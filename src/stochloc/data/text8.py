@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from stochloc.data.texts import CHUNK_BYTES, TextSource, read_chunks
+from stochloc.data.texts import CHUNK_BYTES, TextSource, UnreadableTextError, read_chunks
 from stochloc.data.token_files import write_atomically
 
 URL = "http://mattmahoney.net/dc/text8.zip"
@@ -61,7 +61,7 @@ def verified(
         The chunks as they come.
 
     Raises:
-        ValueError: size or checksum differ.
+        UnreadableTextError: size or checksum differ.
     """
     digest, size = hashlib.sha256(), 0
     for chunk in chunks:
@@ -69,9 +69,11 @@ def verified(
         size += len(chunk)
         yield chunk
     if size != num_bytes:
-        raise ValueError(f"{complaint}: it has {size} bytes instead of {num_bytes}; {advice}")
+        raise UnreadableTextError(
+            f"{complaint}: it has {size} bytes instead of {num_bytes}; {advice}"
+        )
     if digest.hexdigest() != sha256:
-        raise ValueError(f"{complaint}: its SHA-256 is {digest.hexdigest()}; {advice}")
+        raise UnreadableTextError(f"{complaint}: its SHA-256 is {digest.hexdigest()}; {advice}")
 
 
 def _folders() -> list[Path]:
@@ -87,7 +89,13 @@ def _find() -> Path | None:
 
 def _download(timeout_s: float) -> Path:
     target = _folders()[0] / "text8.zip"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnreadableTextError(
+            f"The folder {target.parent} for text8 cannot be made ({error.strerror}); set "
+            "STOCHLOC_DATA to a folder you can write to."
+        ) from error
     _log.info("downloading %s (%d MB) to %s", URL, ZIP_BYTES // 10**6, target)
     complaint = f"What {URL} sent is not text8.zip"
     advice = f"try again later, or put the file text8.zip into the folder {target.parent}."
@@ -103,7 +111,7 @@ def _receive(target: Path, timeout_s: float) -> Iterator[bytes]:
             while chunk := response.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise ValueError(
+        raise UnreadableTextError(
             f"text8 could not be downloaded from {URL} ({error}); put the file text8.zip, or the "
             f"file text8 unpacked from it, into the folder {target.parent}."
         ) from error

@@ -10,11 +10,14 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
-CHUNK_BYTES = 1 << 20
+# Small enough for a chunk's code points to stay in the processor's cache.
+CHUNK_BYTES = 1 << 18
 
 _UNREADABLE = (
     OSError,  # bz2 and gzip report corrupt data this way too
@@ -24,6 +27,10 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+class UnreadableTextError(ValueError):
+    """A text cannot be had at all; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,27 @@ class TextSource:
     name: str
     fingerprint: Mapping[str, str | int]
     chunks: Callable[[], Iterator[bytes]]
+
+
+@contextmanager
+def naming(source: TextSource) -> Iterator[None]:
+    """Name the text in the message of any ValueError about its contents.
+
+    Args:
+        source: the text being read inside the `with` block.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: what was raised inside, preceded by the name of the text.
+    """
+    try:
+        yield
+    except UnreadableTextError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{source.name} cannot be encoded: {error}") from error
 
 
 def file_source(path: str | Path) -> TextSource:
@@ -80,7 +108,7 @@ def read_chunks(path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[by
         Non-empty pieces which, joined, are the text.
 
     Raises:
-        ValueError: the file cannot be read or unpacked.
+        UnreadableTextError: the file cannot be read or unpacked.
     """
     path = Path(path)
     try:
@@ -88,21 +116,25 @@ def read_chunks(path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[by
             while chunk := file.read(chunk_bytes):
                 yield chunk
     except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read ({error}); check or replace the file.") from error
+        raise UnreadableTextError(
+            f"{path} cannot be read ({error}); check or replace the file."
+        ) from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    openers: dict[str, Callable[[Path], object]] = {
-        ".xz": lzma.open,
-        ".gz": gzip.open,
-        ".bz2": bz2.open,
-        ".zip": _open_zip,
-    }
-    opener = openers.get(path.suffix.lower(), lambda plain: plain.open("rb"))
-    return cast(IO[bytes], opener(path))
+def _open(path: Path) -> BufferedIOBase:
+    match path.suffix.lower():
+        case ".xz":
+            return lzma.LZMAFile(path)
+        case ".gz":
+            return gzip.GzipFile(path)
+        case ".bz2":
+            return bz2.BZ2File(path)
+        case ".zip":
+            return _open_zip(path)
+    return path.open("rb")
 
 
-def _open_zip(path: Path) -> IO[bytes]:
+def _open_zip(path: Path) -> BufferedIOBase:
     archive = zipfile.ZipFile(path)
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) != 1:
@@ -110,4 +142,4 @@ def _open_zip(path: Path) -> IO[bytes]:
         raise zipfile.BadZipFile(f"it holds {len(members)} files where one is expected")
     # The member keeps the archive's file open; closing our handle leaves it the only owner.
     with archive:
-        return archive.open(members[0])
+        return cast(BufferedIOBase, archive.open(members[0]))

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import UInt
 
-from stochloc.data.texts import TextSource, file_source
+from stochloc.data.texts import TextSource, file_source, naming
 from stochloc.data.tokenizers import Tokenizer, token_dtype
 
 
@@ -92,12 +92,16 @@ def _cache_folder(cache_dir: str | Path | None) -> Path:
     folder = Path(chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ValueError(
-            f"The cache folder {folder} cannot be made ({error.strerror}); set STOCHLOC_CACHE to a "
-            "folder you can write to."
-        ) from error
+    except OSError as error:
+        raise _unusable(folder, error.strerror) from error
     return folder
+
+
+def _unusable(folder: Path, reason: str | None) -> ValueError:
+    return ValueError(
+        f"The cache folder {folder} cannot be used ({reason}); set STOCHLOC_CACHE to a folder you "
+        "can write to."
+    )
 
 
 def _cache_key(source: TextSource, tokenizer: Tokenizer) -> str:
@@ -118,6 +122,8 @@ def _find(entry: Path) -> TokenFile | None:
 
 
 def _build(entry: Path, source: TextSource, tokenizer: Tokenizer) -> TokenFile:
+    if not os.access(entry.parent, os.W_OK):
+        raise _unusable(entry.parent, "it is not writable")
     dtype = token_dtype(tokenizer.vocabulary_size)
     tokens = entry.with_suffix(".tokens")
     with write_atomically(tokens) as file:
@@ -132,12 +138,10 @@ def _write_tokens(
     file: IO[bytes], source: TextSource, tokenizer: Tokenizer, dtype: np.dtype[Any]
 ) -> int:
     num_tokens = 0
-    try:
+    with naming(source):
         for ids in tokenizer.encode_stream(source.chunks()):
             file.write(ids.astype(dtype, copy=False).data)
             num_tokens += len(ids)
-    except ValueError as error:
-        raise ValueError(f"{source.name} cannot be encoded: {error}") from error
     if num_tokens == 0:
         raise ValueError(f"{source.name} holds no text; give a file with text in it.")
     return num_tokens

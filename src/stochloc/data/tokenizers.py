@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from stochloc.data.texts import read_chunks
 TokenIds = Sequence[int] | Integer[np.ndarray, " tokens"] | Integer[torch.Tensor, " tokens"]
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Turns text into token ids and back."""
 
@@ -140,7 +141,7 @@ class CharacterTokenizer:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        # One entry beyond the largest code point: `take` with clipping sends all unknown ones there.
+        # One entry beyond the largest code point: a clipped `take` sends all larger ones there.
         table = np.full(int(self._codes.max()) + 2, -1, dtype=np.int32)
         table[self._codes] = np.arange(self.vocabulary_size)
         return table
