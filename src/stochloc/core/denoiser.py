@@ -54,6 +54,11 @@ class Posterior(Protocol):
         ...
 
     @property
+    def mode(self) -> Int[Tensor, "batch length"]:
+        """Every token's most likely value."""
+        ...
+
+    @property
     def uncertainty(self) -> Float[Tensor, "batch length"]:
         """`1 - ‖x̂‖²`, which under a calibrated posterior is `E‖x - x̂‖²`."""
         ...
@@ -140,6 +145,11 @@ class DensePosterior:
     def confidence(self) -> Float[Tensor, "batch length"]:
         """Probability of every token's most likely value."""
         return self.log_probs.amax(-1).exp()
+
+    @property
+    def mode(self) -> Int[Tensor, "batch length"]:
+        """Every token's most likely value."""
+        return self.log_probs.argmax(-1)
 
     @property
     def uncertainty(self) -> Float[Tensor, "batch length"]:

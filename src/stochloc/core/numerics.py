@@ -22,7 +22,7 @@ def in_double(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     Returns:
         The same values as float64.
     """
-    if x.device.type == "mps":
+    if x.is_mps:
         return x.cpu().double()
     return x.double()
 

@@ -303,7 +303,7 @@ class Then(Path):
 
 def real_type(free: Free) -> torch.dtype:
     """Return float64, or float32 on a device that has no float64."""
-    return torch.float32 if free.device.type == "mps" else torch.float64
+    return torch.float32 if free.is_mps else torch.float64
 
 
 def check_steps(num_steps: int) -> None:

@@ -1,0 +1,5 @@
+"""`python -m stochloc`."""
+
+from stochloc.cli import main
+
+main()

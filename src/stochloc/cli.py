@@ -1,0 +1,319 @@
+"""The command line: arguments in, tasks called, results out.
+
+Results go to stdout, progress and warnings to stderr. Bad input ends with exit code 2 and one
+sentence. Nothing heavy is imported before a command is chosen, so `--help` answers at once.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid"]
+TransitionName = Literal["ancestral", "euler"]
+TokenizerName = Literal["characters", "bytes", "text8"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass
+class Quickstart:
+    """Train a small model on the built-in corpus and show what it can do."""
+
+    out: Path = Path("runs/quickstart")
+    """Folder for the run; a run that is already there is shown again, not trained again."""
+    seed: int = 0
+    """Seed of everything random."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self) -> None:
+        """Train, bound, sample."""
+        from stochloc.tasks.quickstart import quickstart
+
+        results = quickstart(self.out, self.seed, say=lambda line: _say(line, self.json))
+        if self.json:
+            _print_json(results)
+
+
+@dataclass
+class Train:
+    """Train a localization model on a text."""
+
+    out: Path
+    """Folder for the run."""
+    data: str | None = None
+    """A text file (plain, .gz, .bz2, .xz or .zip), or a corpus by name: text8, builtin."""
+    preset: str = "tiny"
+    """tiny, small, text8 or text8-paper."""
+    steps: int | None = None
+    """Number of updates."""
+    seed: int | None = None
+    """Seed of everything random."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint."""
+    dry_run: bool = False
+    """Print the resolved configuration as JSON and stop."""
+    tokenizer: TokenizerName | None = None
+    """How text becomes tokens; characters for files, text8 for the corpora known by name."""
+    valid: str | None = None
+    """A validation file of its own."""
+    test: str | None = None
+    """A test file of its own."""
+    fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
+    """Shares of train, validation and test where they are cut from --data."""
+    length: int | None = None
+    """Tokens per window."""
+    batch_size: int | None = None
+    """Windows per update, over all devices together."""
+    learning_rate: float | None = None
+    """Peak of the learning rate."""
+    warmup_steps: int | None = None
+    """Updates of linear warm-up."""
+    weight_decay: float | None = None
+    """AdamW's weight decay."""
+    ema_decay: float | None = None
+    """Decay of the weights' running average."""
+    width: int | None = None
+    """Width of the transformer."""
+    depth: int | None = None
+    """Number of transformer blocks."""
+    heads: int | None = None
+    """Attention heads per block."""
+    eval_every: int | None = None
+    """Updates between two held-out bounds."""
+    checkpoint_every: int | None = None
+    """Updates between two checkpoints."""
+    accelerator: Accelerator = "auto"
+    """Where to train."""
+    devices: int = 1
+    """Number of devices, one process each."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several devices share the work."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
+    """Precision of the arithmetic."""
+
+    def run(self) -> None:
+        """Train, or print what would be trained."""
+        from stochloc.tasks import train
+        from stochloc.tasks.runs import DataChoice
+
+        changes = {
+            "num_steps": self.steps,
+            **{name: getattr(self, name) for name in _RECIPE_FLAGS},
+        }
+        hardware = train.Hardware(self.accelerator, self.devices, self.strategy, self.precision)
+        if self.resume:
+            train.resume_run(self.out, changes, hardware)
+        elif self.data is None:
+            raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
+        else:
+            choice = DataChoice(self.data, self.valid, self.test, self.fractions)
+            if self.dry_run:
+                corpus = train.load_choice(choice, self.tokenizer)
+                size = corpus.tokenizer.vocabulary_size
+                _print_json(train.resolve_recipe(self.preset, size, changes).to_dict())
+                return
+            train.start_run(self.out, choice, self.tokenizer, self.preset, changes, hardware)
+        print(f"The model is in {self.out}. Try: stochloc sample {self.out}", file=sys.stderr)
+
+
+_RECIPE_FLAGS = (
+    "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
+    "width", "depth", "heads", "eval_every", "checkpoint_every",
+)  # fmt: skip
+
+
+@dataclass
+class Eval:
+    """Bound the probability of a text under a model."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run, or a model's name on the Hugging Face hub."""
+    data: str | None = None
+    """A text file or a corpus by name; the run's own data when absent."""
+    split: Literal["train", "valid", "test", "all"] | None = None
+    """Which part of the data; the test part of the run's own data, all of any other file."""
+    path: PathName = "masked"
+    """The path to walk or to integrate along."""
+    transition: TransitionName = "ancestral"
+    """How the walk takes its steps."""
+    steps: int = 64
+    """Steps of the walk; with --continuous, denoiser calls per sequence."""
+    continuous: bool = False
+    """Take the line integral instead of the finite walk."""
+    sequences: int = 128
+    """Windows of text, evenly spaced; 0 for all."""
+    seed: int = 0
+    """Seed of all randomness."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self) -> None:
+        """Bound and report."""
+        from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
+        from stochloc.tasks.runs import open_run
+
+        run = open_run(self.run_folder, _device(self.accelerator))
+        tokens, source = choose_text(run, self.data, self.split)
+        evaluation = Evaluation(
+            self.path, self.transition, self.steps, self.continuous, self.sequences, self.seed
+        )
+        result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
+        if self.json:
+            _print_json(result)
+            return
+        for unit in ("bits_per_token", "bits_per_character", "nats_per_sequence"):
+            error = result["stderr" if unit == "bits_per_token" else f"{unit}_stderr"]
+            spread = "" if error is None else f" ± {error:.4f}"
+            print(f"{unit.replace('_', ' '):20s} {result[unit]:.4f}{spread}")
+        print(
+            f"{result['sequences']} windows of {result['length']} tokens, {source}; "
+            f"{self.path} path; {result['estimator']}; {result['denoiser_calls']} denoiser calls"
+        )
+
+
+@dataclass
+class Sample:
+    """Draw texts from a model."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run, or a model's name on the Hugging Face hub."""
+    n: int = 4
+    """Number of texts."""
+    length: int | None = None
+    """Tokens per text; as many as in training when absent."""
+    steps: int = 64
+    """Steps of the walk."""
+    path: PathName = "masked"
+    """The path to follow."""
+    transition: TransitionName = "ancestral"
+    """How the walk takes its steps."""
+    temperature: float = 1.0
+    """Below 1 sharper, above 1 flatter than what was learned."""
+    prompt: str = ""
+    """Text that every sample begins with."""
+    seed: int = 0
+    """The same seed gives the same texts."""
+    trace: bool = False
+    """Print every step as a line of JSON before the result."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self) -> None:
+        """Walk and print."""
+        from stochloc.tasks.generate import Walk, generate
+        from stochloc.tasks.runs import open_run
+        from stochloc.tasks.walks import named_path, named_transition
+
+        run = open_run(self.run_folder, _device(self.accelerator))
+        walk = Walk(
+            named_path(self.path), named_transition(self.transition), self.steps, self.temperature
+        )
+        length = run.length if self.length is None else self.length
+        if length > run.length:
+            print(
+                f"stochloc: the model was trained on windows of {run.length} tokens; longer texts "
+                "may be poor.",
+                file=sys.stderr,
+            )
+        trace = (lambda step: print(json.dumps(step, ensure_ascii=False))) if self.trace else None
+        result = generate(run, self.n, length, walk, self.prompt, self.seed, trace)
+        if self.json or self.trace:
+            print(json.dumps(result.__dict__, ensure_ascii=False))
+            return
+        for text in result.samples:
+            print(f"{text}\n")
+
+
+@dataclass
+class Cyclic:
+    """Run the paper's exact experiment on cyclic sequences (appendix C.1)."""
+
+    size: int = 7
+    """Number of symbols and length of the sequences, K."""
+    sequences: int = 1000
+    """Sequences per estimate."""
+    snr: float = 0.5
+    """SNR of the soft mask in the recovery experiment."""
+    seed: int = 0
+    """Seed of all randomness."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+    def run(self) -> None:
+        """Run and report."""
+        from stochloc.tasks.cyclic import CyclicExperiment, describe
+
+        results = CyclicExperiment(self.size, self.sequences, self.snr, self.seed).run()
+        if self.json:
+            _print_json(results)
+        else:
+            print(describe(results))
+
+
+Command = (
+    Annotated[Quickstart, tyro.conf.subcommand("quickstart")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Cyclic, tyro.conf.subcommand("cyclic")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        arguments: The command line after the program's name; `sys.argv` when absent.
+
+    Raises:
+        SystemExit: With code 2 after bad input, 130 after an interruption.
+    """
+    command = tyro.cli(
+        Command,  # pyright: ignore[reportArgumentType]
+        prog="stochloc",
+        description="Learn, score and generate discrete sequences by stochastic localization.",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
+    try:
+        command.run()
+    except (ValueError, OSError) as error:
+        print(f"stochloc: {_sentence(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stochloc: interrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{place}; free some space or choose another folder, then try again."
+    return " ".join(str(error).split())
+
+
+def _device(accelerator: str) -> str:
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if accelerator == "auto":
+        return next((name for name, is_there in available.items() if is_there), "cpu")
+    if not available.get(accelerator, True):
+        raise ValueError(f"This machine has no {accelerator}; use --accelerator cpu.")
+    return accelerator
+
+
+def _say(line: str, to_stderr: bool) -> None:
+    print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    print(json.dumps(values, ensure_ascii=False, indent=2))

@@ -1,0 +1,163 @@
+"""Bounding the probability of a text under a model."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stochloc.core import Estimate, Follow, bound, line_integral
+from stochloc.data import encode_file, held_out_windows, load_corpus
+from stochloc.tasks.runs import DataChoice, Run
+from stochloc.tasks.walks import named_path, named_transition
+
+BATCH_TOKENS = 16_384
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How to bound.
+
+    Attributes:
+        path: Name of the path.
+        transition: Name of the transition; without meaning for a line integral.
+        num_steps: Steps of the walk; for a line integral, times drawn per sequence.
+        continuous: Whether to take the line integral instead of the finite walk.
+        num_sequences: Windows of text, evenly spaced; 0 for all there are.
+        seed: Seed of all randomness.
+    """
+
+    path: str = "masked"
+    transition: str = "ancestral"
+    num_steps: int = 64
+    continuous: bool = False
+    num_sequences: int = 128
+    seed: int = 0
+
+    @property
+    def estimator(self) -> str:
+        """Which estimator this is, in words."""
+        if self.continuous:
+            return "line integral (paper eq. 13), a bound on average over the text"
+        return f"guided walk, a bound for the {self.num_steps}-step {self.transition} sampler"
+
+
+def choose_text(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
+    """Return the tokens to evaluate on, and in words which they are.
+
+    Args:
+        run: Gives the tokenizer and the data the model was trained on.
+        data: A file or the name of a corpus; None for the run's own.
+        split: "train", "valid", "test" or "all"; None for "test" of the run's own data and of
+            corpora known by name, and for all of any other file.
+
+    Returns:
+        Tokens, and a description.
+
+    Raises:
+        ValueError: The text cannot be read or has characters the model has never seen.
+    """
+    own = data is None or _same(data, run.data.data)
+    choice = run.data if own else DataChoice(str(data))
+    is_file = Path(choice.data).is_file()
+    part = split or ("test" if own or not is_file else "all")
+    if part == "all" and is_file:
+        return encode_file(choice.data, run.tokenizer).tokens, f"all of {choice.data}"
+    corpus = load_corpus(
+        choice.data,
+        run.tokenizer,
+        valid=choice.valid,
+        test=choice.test,
+        fractions=choice.fractions,
+    )
+    parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+    if part == "all":
+        return np.concatenate(list(parts.values())), f"all of {corpus.name}"
+    if part == "test" and not len(corpus.test):
+        part = "valid"
+    return parts[part], f"the {part} part of {corpus.name}"
+
+
+def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated":
+    """Bound `-log P` of windows of a text.
+
+    Args:
+        run: The model.
+        tokens: The text, 1-D.
+        evaluation: How to bound.
+
+    Returns:
+        The estimate and how many characters it is about.
+
+    Raises:
+        ValueError: The text is shorter than a window, or a setting is out of range.
+    """
+    if evaluation.num_steps < 1 or evaluation.num_sequences < 0 or evaluation.seed < 0:
+        raise ValueError(
+            "An evaluation needs at least one step, and a number of sequences and a seed of at "
+            f"least 0, not {evaluation.num_steps}, {evaluation.num_sequences}, {evaluation.seed}."
+        )
+    windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
+    path = named_path(evaluation.path, evaluation.continuous)
+    transition = named_transition(evaluation.transition)
+    generator = torch.Generator(run.device).manual_seed(evaluation.seed)
+    parts = []
+    for rows in windows.to(run.device).split(max(1, BATCH_TOKENS // run.length)):
+        if evaluation.continuous:
+            part = line_integral(run.model, rows, path, evaluation.num_steps, generator)
+        else:
+            part = bound(run.model, rows, Follow(path), transition, evaluation.num_steps, generator)
+        parts.append(part)
+    characters = sum(len(run.tokenizer.decode(row)) for row in windows)
+    return Evaluated(evaluation, Estimate.join(parts), characters)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The result of an evaluation.
+
+    Attributes:
+        evaluation: How it was made.
+        estimate: Nats of every window and its tokens.
+        characters: Characters of text in all windows together.
+    """
+
+    evaluation: Evaluation
+    estimate: Estimate
+    characters: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures in nats, bits per token and bits per character.
+
+        Returns:
+            JSON values; standard errors are None for a single sequence.
+        """
+        estimate, evaluation = self.estimate, self.evaluation
+        sequences, length = estimate.token_nats.shape
+        stderr = estimate.stderr if sequences > 1 else None
+        per_token = 1 / (length * math.log(2))
+        per_character = sequences / (self.characters * math.log(2))
+        return {
+            "bits_per_token": estimate.mean * per_token,
+            "stderr": stderr and stderr * per_token,
+            "bits_per_character": estimate.mean * per_character,
+            "bits_per_character_stderr": stderr and stderr * per_character,
+            "nats_per_sequence": estimate.mean,
+            "nats_per_sequence_stderr": stderr,
+            "sequences": sequences,
+            "length": length,
+            "path": evaluation.path,
+            "transition": None if evaluation.continuous else evaluation.transition,
+            "steps": evaluation.num_steps,
+            "estimator": evaluation.estimator,
+            "denoiser_calls": estimate.denoiser_calls,
+            "seed": evaluation.seed,
+        }
+
+
+def _same(data: str | Path, own: str) -> bool:
+    if str(data) == own:
+        return True
+    return Path(data).is_file() and Path(own).is_file() and Path(data).samefile(own)

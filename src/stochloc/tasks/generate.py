@@ -1,0 +1,160 @@
+"""Drawing text from a model: a free walk from a prompt to text."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from stochloc.core import (
+    UNKNOWN,
+    Ancestral,
+    Denoiser,
+    Follow,
+    Masked,
+    Path,
+    Step,
+    Tempered,
+    Transition,
+    localize,
+    start,
+)
+from stochloc.data import Tokenizer
+from stochloc.tasks.runs import Run
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Texts drawn from a model.
+
+    Attributes:
+        samples: The texts.
+        denoiser_calls: Calls of the denoiser, each about all texts.
+        seconds: Time the walk took.
+    """
+
+    samples: list[str]
+    denoiser_calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How to walk.
+
+    Attributes:
+        path: The path to follow.
+        transition: How to take a step.
+        num_steps: Steps wanted.
+        temperature: Sharpens (below 1) or flattens (above 1) every posterior; 1 is exact.
+    """
+
+    path: Path
+    transition: Transition
+    num_steps: int
+    temperature: float = 1.0
+
+
+def prompt_tokens(
+    tokenizer: Tokenizer, prompt: str, num: int, length: int
+) -> Int[Tensor, "num length"]:
+    """Return sequences whose first tokens are a prompt, `-1` elsewhere.
+
+    Args:
+        tokenizer: How text becomes tokens.
+        prompt: The text to begin with; may be empty.
+        num: Number of sequences.
+        length: Tokens per sequence.
+
+    Returns:
+        Known tokens, as `core.start` takes them.
+
+    Raises:
+        ValueError: The prompt has characters the model has never seen, or is too long.
+    """
+    ids = torch.from_numpy(np.asarray(tokenizer.encode(prompt), dtype=np.int64))
+    if len(ids) > length:
+        raise ValueError(f"The prompt has {len(ids)} tokens, more than the length {length}.")
+    known = torch.full((num, length), UNKNOWN)
+    known[:, : len(ids)] = ids
+    return known
+
+
+def generate(
+    run: Run,
+    num: int,
+    length: int,
+    walk: Walk,
+    prompt: str = "",
+    seed: int = 0,
+    trace: Callable[[dict[str, Any]], None] | None = None,
+) -> Generation:
+    """Draw texts from a model; the same seed gives the same texts.
+
+    Args:
+        run: The model and its tokenizer.
+        num: Number of texts, at least 1.
+        length: Tokens per text, at least 1.
+        walk: How to walk.
+        prompt: Text that every sample begins with.
+        seed: Seed of all randomness.
+        trace: Called after every step with its number, the share of known tokens, the mean SNR of
+            the others and the most likely texts.
+
+    Returns:
+        The texts and what they cost.
+
+    Raises:
+        ValueError: A number is not positive, or the prompt does not fit.
+    """
+    for name, value in (("number of samples", num), ("length", length), ("seed", seed + 1)):
+        if value < 1:
+            raise ValueError(f"The {name} must be positive, not {value}.")
+    denoiser: Denoiser = Tempered(run.model, walk.temperature)
+    known = prompt_tokens(run.tokenizer, prompt, num, length).to(run.device)
+    state = start(run.model.codebook, num, length, known)
+    generator = torch.Generator(run.device).manual_seed(seed)
+    calls, started_s = 0, time.monotonic()
+    with torch.inference_mode():
+        for step in localize(
+            denoiser, state, Follow(walk.path), walk.transition, walk.num_steps, generator
+        ):
+            state, calls = step.state, calls + 1
+            if trace is not None:
+                trace(_describe(step, run.tokenizer))
+    texts = [run.tokenizer.decode(row) for row in state.known.cpu()]
+    return Generation(texts, calls, time.monotonic() - started_s)
+
+
+def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -> str:
+    """Return one short text on one line, for the progress of a training run.
+
+    Args:
+        model: The denoiser.
+        tokenizer: How its tokens become text.
+        length: Tokens to draw.
+        seed: Seed of the draw.
+
+    Returns:
+        The text, line breaks shown as spaces.
+    """
+    state = start(model.codebook, 1, length)
+    generator = torch.Generator(state.z.device).manual_seed(seed)
+    steps = list(localize(model, state, Follow(Masked()), Ancestral(), min(length, 64), generator))
+    return " ".join(tokenizer.decode(steps[-1].state.known[0].cpu()).split())
+
+
+def _describe(step: Step, tokenizer: Tokenizer) -> dict[str, Any]:
+    state = step.state
+    uncertain = state.snr[~state.is_known]
+    likely = torch.where(state.is_known, state.known, step.posterior.mode)
+    return {
+        "step": step.index + 1,
+        "known": float(state.is_known.double().mean()),
+        "snr": float(uncertain.mean()) if len(uncertain) else None,
+        "texts": [tokenizer.decode(row) for row in likely.cpu()],
+    }

@@ -1,0 +1,85 @@
+"""A first look: train a small model on text that came with the install, and show what it does."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stochloc.core import Ancestral, Masked
+from stochloc.data import Corpus, NgramModel, held_out_windows
+from stochloc.tasks.evaluate import Evaluation, evaluate
+from stochloc.tasks.generate import Walk, generate
+from stochloc.tasks.runs import DataChoice, Run, open_run
+from stochloc.tasks.train import Hardware, load_choice, resume_run, start_run
+
+NUM_UPDATES = 600
+PATHS = ("masked", "autoregressive", "diffusion")
+INTEGRAL_SAMPLES = 16
+SEQUENCES = 64
+NUM_SAMPLES = 4
+
+
+def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train `tiny` on the built-in corpus, then bound, compare and sample.
+
+    Args:
+        folder: The run's folder; a run that is there already is finished or shown again.
+        seed: Seed of everything random.
+        say: Prints a line for a person.
+
+    Returns:
+        All figures and texts as JSON values.
+
+    Raises:
+        ValueError: The folder holds something else.
+    """
+    started_s = time.monotonic()
+    choice = DataChoice("builtin")
+    changes = {"num_steps": NUM_UPDATES, "seed": seed}
+    if (folder / "recipe.json").exists():
+        resume_run(folder, changes, Hardware(accelerator="cpu"))
+    else:
+        start_run(folder, choice, None, "tiny", changes, Hardware(accelerator="cpu"))
+    run = open_run(folder)
+    corpus = load_choice(choice, run.tokenizer)
+    say(f"\nHeld-out bits per character of {corpus.source}, lower is better:\n")
+    bounds = [_bound(run, corpus, path, seed, say) for path in PATHS]
+    baselines = [_baseline(run, corpus, order, say) for order in (1, 3)]
+    walk = Walk(Masked(), Ancestral(), run.length)
+    texts = generate(run, NUM_SAMPLES, run.length, walk, seed=seed).samples
+    say("\nFour samples, one token revealed at a time in random order:\n")
+    for text in texts:
+        say(f"  {text}\n")
+    say(
+        f"Everything is in {folder}. Go on with:\n  stochloc sample {folder} --prompt 'and he said'"
+    )
+    return {
+        "run": str(folder),
+        "corpus": corpus.source,
+        "bounds": bounds,
+        "baselines": baselines,
+        "samples": texts,
+        "seconds": time.monotonic() - started_s,
+    }
+
+
+def _bound(
+    run: Run, corpus: Corpus, path: str, seed: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    evaluation = Evaluation(path, "ancestral", INTEGRAL_SAMPLES, True, SEQUENCES, seed)
+    result = evaluate(run, corpus.test, evaluation).to_dict()
+    _say_row(f"this model, {path} path", result["bits_per_token"], result["stderr"], say)
+    return result
+
+
+def _baseline(run: Run, corpus: Corpus, order: int, say: Callable[[str], None]) -> dict[str, Any]:
+    model = NgramModel.fit(corpus.train, order, run.tokenizer.vocabulary_size)
+    windows = held_out_windows(corpus.test, run.length, SEQUENCES)
+    mean, stderr = model.bits_per_token(windows.numpy())
+    name = {1: "unigram", 3: "trigram"}[order]
+    _say_row(f"{name} baseline", mean, stderr, say)
+    return {"model": name, "bits_per_token": mean, "stderr": stderr}
+
+
+def _say_row(name: str, mean: float, stderr: float, say: Callable[[str], None]) -> None:
+    say(f"  {name:32s} {mean:.3f} ± {stderr:.3f}")

@@ -1,0 +1,161 @@
+"""A run's folder: what training leaves behind and every other task opens."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from safetensors import SafetensorError
+
+from stochloc.data import Tokenizer, tokenizer_from_dict
+from stochloc.nn import LocalizationModel
+from stochloc.training.checkpoint import replacing
+from stochloc.training.recipes import Recipe
+
+RECIPE = "recipe.json"
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which text a run was trained on, and how it was split.
+
+    Attributes:
+        data: A file or the name of a corpus.
+        valid: A validation file of its own, or None.
+        test: A test file of its own, or None.
+        fractions: Shares of train, valid and test, where they are cut from `data`.
+    """
+
+    data: str
+    valid: str | None = None
+    test: str | None = None
+    fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and what is needed to use it.
+
+    Attributes:
+        model: The denoiser, in evaluation mode.
+        tokenizer: Turns text into its tokens and back.
+        recipe: How it was trained.
+        data: What it was trained on.
+    """
+
+    model: LocalizationModel
+    tokenizer: Tokenizer
+    recipe: Recipe
+    data: DataChoice
+
+    @property
+    def length(self) -> int:
+        """Tokens per window in training."""
+        return self.recipe.training.length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.head.device
+
+
+def write_description(
+    folder: Path, recipe: Recipe, tokenizer: Tokenizer, data: DataChoice, version: str
+) -> None:
+    """Write the resolved recipe and the tokenizer of a run.
+
+    Args:
+        folder: The run's folder, which exists.
+        recipe: How the run is trained.
+        tokenizer: How its text becomes tokens.
+        data: What it is trained on.
+        version: Version of this package.
+    """
+    description = {"stochloc": version, **recipe.to_dict(), "data": data.__dict__}
+    for name, values in ((RECIPE, description), (TOKENIZER, tokenizer.to_dict())):
+        with replacing(folder / name) as path:
+            path.write_text(json.dumps(values, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
+    """Return what `write_description` wrote.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        Recipe, tokenizer and data.
+
+    Raises:
+        ValueError: The folder holds no run, or its description is damaged.
+    """
+    values = _read_json(folder / RECIPE)
+    tokenizer = tokenizer_from_dict(_read_json(folder / TOKENIZER))
+    try:
+        data = values["data"]
+        choice = DataChoice(data["data"], data["valid"], data["test"], tuple(data["fractions"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / RECIPE} is damaged: {error} is missing.") from error
+    return Recipe.from_dict(values), tokenizer, choice
+
+
+def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
+    """Open a run from its folder, or from the Hugging Face hub by name.
+
+    Args:
+        run: A folder that `stochloc train` wrote, or the name of a repository on the hub.
+        device: Where to put the model.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: It is no run, has no model yet, or its model is damaged or of another shape.
+    """
+    folder = _local_folder(run)
+    recipe, tokenizer, data = read_description(folder)
+    if not (folder / "model.safetensors").is_file():
+        raise ValueError(f"{run} has no model yet; continue it with: stochloc train --resume.")
+    try:
+        model = LocalizationModel.from_pretrained(folder)
+    except (SafetensorError, RuntimeError, TypeError, OSError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"The model in {run} cannot be loaded: {reason}") from error
+    if model.config.vocabulary_size != tokenizer.vocabulary_size:
+        raise ValueError(
+            f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "
+            f"{tokenizer.vocabulary_size}: they are not of the same run."
+        )
+    return Run(model.to(device).eval(), tokenizer, recipe, data)
+
+
+def _local_folder(run: str | Path) -> Path:
+    if Path(run).is_dir():
+        return Path(run)
+    if Path(run).exists() or str(run).count("/") != 1 or str(run).startswith((".", "/", "~")):
+        raise ValueError(f"{run} is not the folder of a run.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(run), allow_patterns=["*.json", "*.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ValueError(
+            f"{run} is neither the folder of a run nor a model that can be fetched from the hub."
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{path.parent} is not the folder of a run: {path.name} is missing."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object.")
+    return values

@@ -1,0 +1,179 @@
+"""Training a model on a text, into a run's folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+import stochloc
+from stochloc.data import Corpus, Tokenizer, load_corpus
+from stochloc.nn import LocalizationModel
+from stochloc.tasks.generate import sample_line
+from stochloc.tasks.runs import DataChoice, read_description, write_description
+from stochloc.training.checkpoint import Checkpoint
+from stochloc.training.loop import Texts, train
+from stochloc.training.recipes import Recipe, preset
+
+PREVIEW_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a run trains.
+
+    Attributes:
+        accelerator: "auto", "cpu", "cuda" or "mps".
+        devices: Number of processes, one per device.
+        strategy: "auto", "ddp" or "fsdp".
+        precision: "32-true", "bf16-mixed", "16-mixed" or "bf16-true".
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+    def launch(self) -> Fabric:
+        """Return a Fabric whose processes are running.
+
+        Returns:
+            The launched Fabric.
+
+        Raises:
+            ValueError: The machine has no such devices.
+        """
+        if self.devices < 1:
+            raise ValueError(f"Training needs at least one device, not {self.devices}.")
+        try:
+            fabric = Fabric(
+                accelerator=self.accelerator,
+                devices=self.devices,
+                strategy=self.strategy,
+                precision=self.precision,  # pyright: ignore[reportArgumentType]
+            )
+            fabric.launch()
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise ValueError(f"This machine cannot train like that: {error}") from error
+        return fabric
+
+
+def load_choice(choice: DataChoice, tokenizer: Tokenizer | str | None) -> Corpus:
+    """Return the corpus that a data choice describes.
+
+    Args:
+        choice: Which text, and how it is split.
+        tokenizer: How it becomes tokens; None for the corpus's default.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        ValueError: A file is missing, empty or not readable as text.
+    """
+    return load_corpus(
+        choice.data, tokenizer, valid=choice.valid, test=choice.test, fractions=choice.fractions
+    )
+
+
+def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> Recipe:
+    """Return a preset with the attributes a user named replaced.
+
+    Args:
+        name: Name of the preset.
+        vocabulary_size: Number of tokens of the corpus.
+        changes: Attributes of the model or of the training; None leaves the preset's value.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ValueError: The preset does not exist or a value is out of range.
+    """
+    recipe = preset(name, vocabulary_size)
+    given = {key: value for key, value in changes.items() if value is not None}
+    return recipe.with_changes(**given)
+
+
+def start_run(
+    folder: Path,
+    choice: DataChoice,
+    tokenizer: str | None,
+    preset_name: str,
+    changes: dict[str, Any],
+    hardware: Hardware,
+) -> LocalizationModel:
+    """Train a new run.
+
+    Args:
+        folder: Where to; must not hold a run yet.
+        choice: What to train on.
+        tokenizer: Name of the tokenizer; None for the corpus's default.
+        preset_name: Name of the preset.
+        changes: Attributes that replace the preset's.
+        hardware: Where to train.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ValueError: The folder holds a run, or the data or the recipe is unusable.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"{folder} already exists and is not empty: continue its run with --resume, or choose "
+            "another --out."
+        )
+    corpus = load_choice(choice, tokenizer)
+    recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
+    texts = _texts(corpus, recipe)
+    fabric = hardware.launch()
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_description(folder, recipe, corpus.tokenizer, choice, stochloc.__version__)
+    fabric.barrier()
+    return train(fabric, recipe, texts, folder)
+
+
+def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> LocalizationModel:
+    """Continue a run from its last checkpoint, or from the start if it has none.
+
+    Args:
+        folder: The run's folder.
+        changes: Attributes the user named; they must agree with the run's recipe.
+        hardware: Where to train.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ValueError: The folder holds no run, its checkpoint is damaged, or a change contradicts it.
+    """
+    recipe, tokenizer, choice = read_description(folder)
+    given = {key: value for key, value in changes.items() if value is not None}
+    if recipe.with_changes(**given) != recipe:
+        raise ValueError(
+            f"A resumed run keeps its recipe, but {', '.join(given)} differ from {folder}'s: start "
+            "a new run in another folder to change them."
+        )
+    checkpoint = Checkpoint.read(folder)
+    if checkpoint is not None and checkpoint.recipe != recipe:
+        raise ValueError(f"The checkpoint in {folder} is not of the recipe beside it.")
+    texts = _texts(load_choice(choice, tokenizer), recipe)
+    return train(hardware.launch(), recipe, texts, folder, checkpoint)
+
+
+def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
+    length = recipe.training.length
+    for name, part in (("training", corpus.train), ("validation", corpus.valid)):
+        if len(part) < length:
+            raise ValueError(
+                f"The {name} text has {len(part)} tokens, fewer than a window of {length}: give a "
+                "longer text, other --fractions or a smaller --length."
+            )
+    preview = min(length, PREVIEW_TOKENS)
+    return Texts(
+        corpus.train,
+        corpus.valid,
+        lambda model: sample_line(model, corpus.tokenizer, preview, recipe.training.seed),
+    )

@@ -1,0 +1,97 @@
+"""The state of a training run on disk: one safetensors file, replaced atomically, never a pickle.
+
+The file holds the weights, their average and the optimiser's moments under flat names, and the step
+and the recipe as text in its header. It is written under another name, flushed and then renamed, so
+a run that is cut off at any moment leaves the previous checkpoint or the new one, never half of
+one. Random numbers need no state: every step seeds its own generators from the seed and the step.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from stochloc.training.recipes import Recipe
+
+FILE_NAME = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run at one moment.
+
+    Attributes:
+        step: Number of updates done.
+        recipe: What is being trained and how.
+        tensors: Weights, averages and moments, on the CPU, by flat names.
+    """
+
+    step: int
+    recipe: Recipe
+    tensors: dict[str, Tensor]
+
+    def write(self, folder: Path) -> None:
+        """Write the checkpoint into a run's folder, replacing the one that is there.
+
+        Args:
+            folder: The run's folder, which exists.
+
+        Raises:
+            OSError: The disk is full or not writable; the previous checkpoint is untouched.
+        """
+        header = {"step": str(self.step), "recipe": json.dumps(self.recipe.to_dict())}
+        with replacing(folder / FILE_NAME) as path:
+            path.write_bytes(save(self.tensors, metadata=header))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Checkpoint | None":
+        """Return the checkpoint of a run, or None if it has not written one yet.
+
+        Args:
+            folder: The run's folder.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        path = folder / FILE_NAME
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            recipe = Recipe.from_dict(json.loads(header["recipe"]))
+            return cls(int(header["step"]), recipe, tensors)
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"The checkpoint {path} is damaged ({error}); delete it to train from the start."
+            ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Offer a temporary path beside `path` and move it there only if the block succeeds.
+
+    Args:
+        path: The file to replace.
+
+    Yields:
+        The path to write to.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,325 @@
+"""The training loop, on Lightning Fabric: one process or many, CPU or GPU, any precision.
+
+A run lives in a folder: `recipe.json` (what is trained, how, on what), `tokenizer.json`,
+`metrics.jsonl`, `checkpoint.safetensors` (to continue) and `config.json` with `model.safetensors`
+(to use: the averaged weights). Every update seeds its own generators from the seed, the step and
+the process, so a run that was cut off and resumed computes the same numbers as one that was not.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricOptimizer
+from safetensors.torch import save
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from stochloc.core import Estimate, Masked, line_integral
+from stochloc.data import draw_windows, held_out_windows
+from stochloc.nn import LocalizationModel
+from stochloc.training.average import AveragedWeights
+from stochloc.training.checkpoint import Checkpoint, replacing
+from stochloc.training.objective import cross_entropy
+from stochloc.training.progress import ProgressDisplay
+from stochloc.training.recipes import Recipe, TrainingConfig
+
+METRICS = "metrics.jsonl"
+# Full tensors on the CPU, whatever the parallel strategy did to them.
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+FLAT = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+SaySample = Callable[[LocalizationModel], str]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a run trains and is measured on.
+
+    Attributes:
+        train: Tokens of the training text, 1-D.
+        valid: Tokens of the held-out text, 1-D.
+        say_sample: Draws a text from the model, to be shown with every held-out bound.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    say_sample: SaySample
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Return the learning rate of an update: linear warm-up, then cosine decay to 0.
+
+    Args:
+        config: Gives the peak, the warm-up and the number of updates.
+        step: Number of updates done before this one.
+
+    Returns:
+        The learning rate.
+    """
+    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
+
+
+def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """Return AdamW over every parameter; vectors and scalars are not decayed.
+
+    Args:
+        model: The module to train.
+        config: Gives the weight decay and the moments' decay.
+
+    Returns:
+        The optimiser.
+    """
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+
+
+class Trainer:
+    """One training run at work.
+
+    Args:
+        fabric: The launched Fabric.
+        recipe: What to train and how.
+        texts: What to train and measure on.
+        folder: The run's folder, which exists.
+    """
+
+    def __init__(self, fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path) -> None:
+        self.fabric, self.recipe, self.texts, self.folder = fabric, recipe, texts, folder
+        self.config = recipe.training
+        if self.config.batch_size % fabric.world_size:
+            raise ValueError(
+                f"The batch of {self.config.batch_size} windows cannot be shared equally by "
+                f"{fabric.world_size} processes."
+            )
+        torch.manual_seed(self.config.seed)
+        self.model = LocalizationModel(recipe.model)
+        counts = np.bincount(texts.train, minlength=recipe.model.vocabulary_size)
+        self.model.set_unigram(torch.from_numpy(counts))
+        self.wrapped = fabric.setup_module(self.model)
+        self.wrapped.mark_forward_method("token_nats")
+        optimizer = make_optimizer(self.wrapped, self.config)
+        self.optimizer = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
+        self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
+        self.step = 0
+
+    def update(self) -> Tensor:
+        """Do one update and return its loss, in nats per token."""
+        config, rank = self.config, self.fabric.global_rank
+        rows = config.batch_size // self.fabric.world_size
+        choice = seeded_generator(torch.device("cpu"), config.seed, self.step, rank, 0)
+        noise = seeded_generator(self.fabric.device, config.seed, self.step, rank, 1)
+        tokens = draw_windows(self.texts.train, rows, config.length, choice)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, self.step)
+        loss = cross_entropy(
+            cast(Any, self.wrapped), tokens.to(self.fabric.device), config.law, noise
+        )
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(
+            self.wrapped, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+        )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.step)
+        self.step += 1
+        return loss.detach()
+
+    def evaluate(self) -> dict[str, Any]:
+        """Return the held-out bound of the averaged weights and a sample, as a line of metrics.
+
+        Collective: the weights are gathered into a plain model, which the first process measures.
+        """
+        config, averaged = self.config, self._averaged_state()
+        if not self.fabric.is_global_zero:
+            return {}
+        model = LocalizationModel(self.recipe.model).to(self.fabric.device)
+        model.load_state_dict(averaged)
+        windows = held_out_windows(self.texts.valid, config.length, config.eval_sequences)
+        generator = seeded_generator(self.fabric.device, config.seed, 0, 0, 2)
+        parts = [
+            line_integral(model, rows.to(self.fabric.device), Masked(), 8, generator)
+            for rows in windows.split(config.batch_size)
+        ]
+        estimate, per_token = Estimate.join(parts), 1 / (config.length * math.log(2))
+        return {
+            "step": self.step,
+            "valid_bits_per_token": estimate.mean * per_token,
+            "stderr": estimate.stderr * per_token,
+            "path": "masked",
+            "sample": self.texts.say_sample(model),
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged model; collective, written by the first process."""
+        weights = get_model_state_dict(self.model_module, options=WHOLE)
+        averaged = self._averaged_state()
+        moments = {k: v for k, v in self._optimizer_state().items() if k.startswith("state.")}
+        if self.fabric.is_global_zero:
+            parts = {"model": weights, "average": averaged, "optimizer": moments}
+            tensors = {
+                f"{part}.{name}": value.contiguous().clone()
+                for part, values in parts.items()
+                for name, value in values.items()
+            }
+            Checkpoint(self.step, self.recipe, tensors).write(self.folder)
+            export(self.recipe, averaged, self.folder)
+        self.fabric.barrier()
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint, strictly: every tensor must be there and none besides.
+
+        Args:
+            checkpoint: As read from the run's folder.
+
+        Raises:
+            ValueError: The checkpoint is of another model.
+        """
+        parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "optimizer": {}}
+        for name, tensor in checkpoint.tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = tensor
+        moments = self._optimizer_state()
+        expected = {name for name in moments if name.startswith("state.")}
+        if parts["optimizer"].keys() != expected:
+            raise ValueError(f"The checkpoint in {self.folder} is of another model or version.")
+        set_model_state_dict(self.model_module, parts["average"], options=WHOLE)
+        self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
+        set_model_state_dict(self.model_module, parts["model"], options=WHOLE)
+        set_optimizer_state_dict(
+            self.model_module,
+            self.optimizer.optimizer,
+            {**moments, **parts["optimizer"]},
+            options=FLAT,
+        )
+        self.step = checkpoint.step
+
+    def _averaged_state(self) -> dict[str, Any]:
+        with self.average.in_place():
+            state = get_model_state_dict(self.model_module, options=WHOLE)
+            return {name: cast(Tensor, value).clone() for name, value in state.items()}
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        return get_optimizer_state_dict(self.model_module, self.optimizer.optimizer, options=FLAT)
+
+    @property
+    def model_module(self) -> torch.nn.Module:
+        """The module as the parallel strategy wrapped it, for collective state dictionaries."""
+        return self.wrapped._forward_module
+
+
+def train(
+    fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path, resume: Checkpoint | None = None
+) -> LocalizationModel:
+    """Train a model to the end of its recipe.
+
+    Args:
+        fabric: The launched Fabric.
+        recipe: What to train and how.
+        texts: What to train and measure on.
+        folder: The run's folder, which exists; metrics, checkpoints and the model go there.
+        resume: A checkpoint to continue from.
+
+    Returns:
+        The model with its averaged weights, on the CPU of the first process.
+
+    Raises:
+        ValueError: A text is shorter than a window, or the batch cannot be shared equally.
+        OSError: The disk is full; the last checkpoint is intact.
+    """
+    config = recipe.training
+    held_out_windows(texts.valid, config.length, 1)
+    trainer = Trainer(fabric, recipe, texts, folder)
+    if resume is not None:
+        trainer.load(resume)
+    if fabric.is_global_zero:
+        _keep_metrics_until(trainer.step, folder / METRICS)
+    first_step = trainer.step
+    with ProgressDisplay(first_step, config.num_steps, fabric.is_global_zero) as display:
+        started_s = time.monotonic()
+        while trainer.step < config.num_steps:
+            loss = trainer.update()
+            step = trainer.step
+            is_last = step == config.num_steps
+            if step % config.log_every == 0 or is_last:
+                nats = float(cast(Tensor, fabric.all_reduce(loss)))
+                seen = (step - first_step) * config.batch_size * config.length
+                display.update(step, nats, seen)
+                record = {"step": step, "loss_bits": nats / math.log(2),
+                          "learning_rate": learning_rate(config, step - 1),
+                          "tokens": step * config.batch_size * config.length,
+                          "elapsed_s": round(time.monotonic() - started_s, 3)}  # fmt: skip
+                _log(fabric, folder, record)
+                if not math.isfinite(nats):
+                    raise ValueError(f"The loss became {nats} at step {step}: lower learning_rate.")
+            if step % config.eval_every == 0 or is_last:
+                record = trainer.evaluate()
+                _log(fabric, folder, record)
+                if fabric.is_global_zero:
+                    display.say(
+                        f"step {step}: held-out {record['valid_bits_per_token']:.3f} ± "
+                        f"{record['stderr']:.3f} bits per token (masked path)\n  {record['sample']}"
+                    )
+            if step % config.checkpoint_every == 0 or is_last:
+                trainer.save()
+    return LocalizationModel.from_pretrained(folder).eval()
+
+
+def export(recipe: Recipe, averaged: dict[str, Any], folder: Path) -> None:
+    """Write the model to use: `config.json` and `model.safetensors`, each replaced atomically.
+
+    Args:
+        recipe: Gives the model's configuration.
+        averaged: The state dictionary of the averaged weights, on the CPU.
+        folder: The run's folder.
+    """
+    with replacing(folder / "config.json") as path:
+        path.write_text(json.dumps(recipe.to_dict()["model"], indent=2))
+    with replacing(folder / "model.safetensors") as path:
+        tensors = {name: tensor.contiguous() for name, tensor in averaged.items()}
+        path.write_bytes(save(tensors, metadata={"format": "pt"}))
+
+
+def seeded_generator(device: torch.device, *seeds: int) -> torch.Generator:
+    """Return a generator whose stream is determined by the numbers given, and by them alone.
+
+    Args:
+        device: Where it draws.
+        seeds: Any non-negative numbers; another one anywhere gives an independent stream.
+
+    Returns:
+        The generator.
+    """
+    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def _log(fabric: Fabric, folder: Path, record: dict[str, Any]) -> None:
+    if fabric.is_global_zero:
+        with (folder / METRICS).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _keep_metrics_until(step: int, path: Path) -> None:
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(line + "\n" for line in kept))

@@ -1,0 +1,77 @@
+"""What a person sees of a training run, on stderr: a bar in a terminal, a few lines elsewhere."""
+
+import math
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class ProgressDisplay:
+    """Shows the loss, bits per token, tokens per second and the time left.
+
+    Args:
+        first_step: Updates already done.
+        num_steps: Updates in all.
+        visible: Whether to show anything; processes other than the first stay silent.
+    """
+
+    def __init__(self, first_step: int, num_steps: int, visible: bool = True) -> None:
+        self.first_step, self.num_steps, self.visible = first_step, num_steps, visible
+        self.console = Console(stderr=True, quiet=not visible)
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not (visible and sys.stderr.isatty()),
+        )
+        self.started_s = time.monotonic()
+        self.next_line = 0.0
+
+    def __enter__(self) -> "ProgressDisplay":
+        self.bar.start()
+        self.task = self.bar.add_task(
+            "training", total=self.num_steps, completed=self.first_step, status=""
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, step: int, loss_nats: float, tokens: int) -> None:
+        """Show where the run is.
+
+        Args:
+            step: Updates done.
+            loss_nats: Recent training loss, nats per token.
+            tokens: Tokens seen since this process started.
+        """
+        elapsed_s = max(time.monotonic() - self.started_s, 1e-9)
+        status = (
+            f"loss {loss_nats:.3f} nats = {loss_nats / math.log(2):.3f} bits per token, "
+            f"{tokens / elapsed_s:,.0f} tokens/s"
+        )
+        self.bar.update(self.task, completed=step, status=status)
+        done = step / self.num_steps
+        if self.bar.disable and done >= self.next_line:
+            left_s = elapsed_s * (self.num_steps - step) / max(step - self.first_step, 1)
+            self.say(f"step {step}/{self.num_steps}: {status}, {left_s:.0f} s left")
+            self.next_line = done + 0.1
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar.
+
+        Args:
+            message: Plain text.
+        """
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
