@@ -33,7 +33,8 @@ class AveragedWeights:
             step: Number of updates done before this one.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.averages, [p.detach() for p in self.parameters], 1 - decay)
+        weights = [p.detach() for p in self.parameters]
+        torch._foreach_lerp_(self.averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
