@@ -20,16 +20,18 @@ class Transformer(nn.Module):
         width: Width W of the embeddings, a multiple of `2 * heads`.
         depth: Number of blocks.
         heads: Attention heads per block.
+        rotary_base: Ratio of the slowest to the fastest rotation; of the order of the length for
+            texts of short range.
 
     Raises:
         ValueError: The width cannot be split into heads of even width.
     """
 
-    def __init__(self, width: int, depth: int, heads: int) -> None:
+    def __init__(self, width: int, depth: int, heads: int, rotary_base: float) -> None:
         super().__init__()
         if width % (2 * heads):
             raise ValueError(f"The width {width} is no multiple of twice the {heads} heads.")
-        self.head_width = width // heads
+        self.head_width, self.rotary_base = width // heads, rotary_base
         self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, bias=False)
 
@@ -42,7 +44,7 @@ class Transformer(nn.Module):
         Returns:
             Normalised embeddings of the same shape.
         """
-        rotation_LD = rotary_angles(x_BLW.shape[1], self.head_width, x_BLW.device)
+        rotation_LD = rotary_angles(x_BLW.shape[1], self.head_width, self.rotary_base, x_BLW.device)
         for block in self.blocks:
             x_BLW = block(x_BLW, rotation_LD)
         return self.norm(x_BLW)
@@ -85,15 +87,15 @@ class TransformerBlock(nn.Module):
 
 
 def rotary_angles(
-    length: int, head_width: int, device: torch.device, base: float = 10_000.0
+    length: int, head_width: int, base: float, device: torch.device
 ) -> Float[Tensor, "length half"]:
     """Return the angle by which each pair of coordinates turns at each position.
 
     Args:
         length: Number of positions.
         head_width: Width of a head, even.
+        base: Ratio of the slowest to the fastest rotation.
         device: Where to put the result.
-        base: Ratio of the slowest to the fastest wavelength.
 
     Returns:
         Angles in radians, float32, `(length, head_width / 2)`.

@@ -130,6 +130,10 @@ class Recipe:
         )
 
 
+# β starts at the exact posterior's value, and rotations span the range of a window.
+OURS: dict[str, Any] = {"beta": 1.0, "rotary_base": 100.0}
+
+
 def tiny(vocabulary_size: int) -> Recipe:
     """Return the recipe of `quickstart`: 0.8 M parameters, minutes on a laptop.
 
@@ -139,7 +143,7 @@ def tiny(vocabulary_size: int) -> Recipe:
     Returns:
         The recipe.
     """
-    model = ModelConfig(vocabulary_size, width=128, depth=4, heads=4, beta=1.0)
+    model = ModelConfig(vocabulary_size, width=128, depth=4, heads=4, **OURS)
     return Recipe("tiny", model, TrainingConfig())
 
 
@@ -152,7 +156,7 @@ def small(vocabulary_size: int) -> Recipe:
     Returns:
         The recipe.
     """
-    model = ModelConfig(vocabulary_size, width=384, depth=6, heads=6, beta=1.0)
+    model = ModelConfig(vocabulary_size, width=384, depth=6, heads=6, **OURS)
     training = TrainingConfig(
         length=256, batch_size=64, num_steps=20_000, learning_rate=1e-3, warmup_steps=500,
         ema_decay=0.9995, eval_every=1000, checkpoint_every=500, log_every=50,
@@ -169,7 +173,7 @@ def text8(vocabulary_size: int) -> Recipe:
     Returns:
         The recipe.
     """
-    model = ModelConfig(vocabulary_size, width=768, depth=12, heads=12, beta=1.0)
+    model = ModelConfig(vocabulary_size, width=768, depth=12, heads=12, **OURS)
     training = TrainingConfig(
         length=256, batch_size=512, num_steps=1_000_000, learning_rate=3e-4, warmup_steps=2000,
         ema_decay=0.9999, eval_every=5000, eval_sequences=256, checkpoint_every=1000, log_every=100,
