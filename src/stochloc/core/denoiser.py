@@ -14,7 +14,7 @@ the true posterior, so it turns every estimator of this library into one whose a
 """
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,7 @@ from stochloc.core.codebook import Codebook
 from stochloc.core.numerics import draw_categorical
 
 
+@runtime_checkable
 class Posterior(Protocol):
     """What a denoiser believes of every token: the factorised `Q(x_i|z)`.
 
@@ -75,11 +76,12 @@ class Posterior(Protocol):
         """Draw every token from its own `Q`."""
         ...
 
-    def tempered(self, temperature: float) -> Self:
+    def tempered(self, temperature: float) -> "Posterior":
         """Return the posterior proportional to `Q^(1/temperature)`."""
         ...
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """A map from a state to a posterior; it sees neither the time nor the SNR."""
 

@@ -232,7 +232,7 @@ class Custom(Path):
         snr = begin + (time * num_legs - leg)[:, None] * height
         return Point(snr, height * num_legs * free, (jumps & free) * float(num_legs))
 
-    def _rows(self, free: Free) -> Float[Tensor, "knots length"]:
+    def _rows(self, free: Free) -> Float[Tensor, "knots columns"]:
         rows = self.knots.to(device=free.device, dtype=real_type(free))
         rows = rows[:, None] if rows.ndim == 1 else rows
         if rows.shape[-1] not in (1, free.shape[-1]):

@@ -9,7 +9,7 @@ the bound valid.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ class Pace:
     dsnr: Callable[[int, State, Posterior], Float[Tensor, "batch length"]]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A rule that hands out SNR."""
 

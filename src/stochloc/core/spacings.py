@@ -9,13 +9,14 @@ integrand of the bound lies, so one object tunes both.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Spacing(Protocol):
     """A distribution of γ on `[0, snr_max]`, given by its quantile function."""
 

@@ -15,7 +15,7 @@ the chain rule of autoregressive models and the bound of masked diffusion. Euler
 limit of its own there, so both transitions decode an infinite step in this way.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +25,7 @@ from stochloc.core.channel import State, walk_towards
 from stochloc.core.denoiser import Posterior
 
 
+@runtime_checkable
 class Transition(Protocol):
     """How a walk takes one step, and the price of that step in nats."""
 

@@ -11,7 +11,7 @@ tokens moved to 0 or ∞, trains all of them at once.
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from stochloc.core.numerics import draw_uniform
 Snr = Float[Tensor, "batch length"]
 
 
+@runtime_checkable
 class SnrLaw(Protocol):
     """A distribution of the SNRs of a batch of sequences."""
 

@@ -1,0 +1,95 @@
+"""Small worlds whose every probability is known, and the lists that the contract tests run over."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stochloc.core import (
+    Ancestral,
+    Autoregressive,
+    Block,
+    CircleCodebook,
+    Codebook,
+    Custom,
+    Decode,
+    Diffusion,
+    Euler,
+    ExactDenoiser,
+    Geometric,
+    Lomax,
+    Masked,
+    Path,
+    Rolling,
+    SimplexCodebook,
+    Transition,
+    Uniform,
+)
+from stochloc.data import Cyclic, MarkovChain
+
+# A new path joins the contract by a line here; EXACT_PATHS never decide dependent tokens together.
+EXACT_PATHS: dict[str, Path] = {
+    "diffusion, lomax": Diffusion(Lomax()),
+    "diffusion, uniform then autoregressive": Diffusion(Uniform(4.0)).then(Autoregressive()),
+    "diffusion, geometric then masked": Diffusion(Geometric(6.0)).then(Masked(), share=0.3),
+    "masked": Masked(),
+    "autoregressive": Autoregressive(),
+    "block, masked": Block(2, Masked()),
+    "block, diffusion": Block(2, Diffusion(Lomax())),
+    "rolling, to infinity": Rolling(2, Lomax()),
+    "custom then masked": Custom(torch.linspace(0, 2, 120)).then(Masked()),
+}
+# These decide several tokens at once at a large γ, where their dependence is all but resolved.
+COARSE_PATHS: dict[str, Path] = {
+    "diffusion, lomax then decode": Diffusion(Lomax(snr_max=60.0)).then(Decode(), share=0.1),
+    "diffusion, finite": Diffusion(Geometric(60.0)),
+    "rolling, finite": Rolling(3, Lomax(snr_max=60.0)),
+    "custom": Custom(torch.tensor([0.0, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0, torch.inf])),
+}
+PATHS = {**EXACT_PATHS, **COARSE_PATHS}
+TRANSITIONS: dict[str, Transition] = {"euler": Euler(), "ancestral": Ancestral()}
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set with its exact denoiser."""
+
+    denoiser: ExactDenoiser
+
+    @property
+    def codebook(self) -> Codebook:
+        return self.denoiser.codebook
+
+    @property
+    def length(self) -> int:
+        return self.denoiser.sequences.shape[1]
+
+    def every_sequence(self, copies: int) -> Tensor:
+        return self.denoiser.sequences.repeat_interleave(copies, 0)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def full_support(vocabulary: int, length: int, codebook: Codebook, seed: int = 5) -> World:
+    sequences = torch.cartesian_prod(*[torch.arange(vocabulary)] * length).view(-1, length)
+    weights = 1.5 * torch.randn(len(sequences), generator=generator(seed), dtype=torch.float64)
+    return World(ExactDenoiser(codebook.double(), sequences, weights))
+
+
+def cyclic(size: int) -> World:
+    return World(ExactDenoiser(CircleCodebook(size), *Cyclic(size).enumerate(size)))
+
+
+def markov() -> World:
+    chain = MarkovChain.random(3, generator(3), concentration=0.7)
+    return World(ExactDenoiser(SimplexCodebook(3).double(), *chain.enumerate(4)))
+
+
+WORLDS: dict[str, World] = {
+    "cyclic 5": cyclic(5),
+    "cyclic 7": cyclic(7),
+    "full support": full_support(3, 3, SimplexCodebook(3)),
+    "markov chain": markov(),
+}
