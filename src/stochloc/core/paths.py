@@ -271,6 +271,7 @@ class Then(Path):
 
     def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
         """Return both grids in turn; with a single step, the second path alone."""
+        check_steps(num_steps)
         second = self.second.draw(max(1, round(self.share * num_steps)), free, generator)
         if num_steps <= second.num_steps:
             return second

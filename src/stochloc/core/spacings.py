@@ -77,7 +77,7 @@ class Geometric:
 
     def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return `s (exp(t log(1 + snr_max/s)) - 1)`."""
-        return self.scale * torch.expm1(time * self._log_ratio)
+        return (self.scale * torch.expm1(time * self._log_ratio)).clamp(max=self.snr_max)
 
     def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the derivative of the quantile function."""
@@ -113,7 +113,9 @@ class Lomax:
 
     def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return `scale ((1 - t · mass)^(-1/shape) - 1)`."""
-        return self.scale * torch.expm1(-torch.log1p(-time * self._mass) / self.shape)
+        snr = self.scale * torch.expm1(-torch.log1p(-time * self._mass) / self.shape)
+        # Rounding must not carry the end past the cut.
+        return snr.clamp(max=self.snr_max)
 
     def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return `scale mass / shape · (1 - t · mass)^(-1/shape - 1)`."""

@@ -1,0 +1,240 @@
+"""One contract for all paths, and the free walks that follow them."""
+
+import math
+
+import pytest
+import torch
+from core.worlds import PATHS, TRANSITIONS, WORLDS, generator
+
+from stochloc.core import (
+    Ancestral,
+    Autoregressive,
+    Block,
+    Custom,
+    Decode,
+    Diffusion,
+    Euler,
+    Follow,
+    Geometric,
+    Lomax,
+    Masked,
+    Rolling,
+    SimplexCodebook,
+    Tempered,
+    Then,
+    Uniform,
+    localize,
+    observe,
+    sample,
+    start,
+)
+
+SPACINGS = [Uniform(7.0), Geometric(30.0, 0.5), Lomax(), Lomax(3.0, 1.5, 20.0)]
+FREE = torch.tensor([[True, True, False, True, True, True], [True, False, True, True, True, True]])
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_grid_starts_at_zero_never_decreases_and_ends_at_the_end(name):
+    path = PATHS[name]
+    for steps in (3, 6, 17):
+        grid = path.draw(steps, FREE, generator(0))
+        knots = grid.stack()
+        assert knots.shape == (grid.num_steps + 1, 2, 6)
+        assert (knots[0][FREE] == 0).all()
+        assert (knots[1:] >= knots[:-1]).all()
+        torch.testing.assert_close(knots[-1][FREE], path.end(FREE)[FREE])
+        assert float(path.end(FREE).min()) == path.snr_end
+        if "custom" not in name:
+            assert grid.num_steps <= steps
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_only_free_tokens_move_and_never_downwards(name):
+    for seed in range(20):
+        time = torch.rand(2, dtype=torch.float64, generator=generator(seed))
+        point = PATHS[name].at(time, FREE, generator(seed))
+        for rate in (point.speed, point.jump):
+            assert (rate >= 0).all()
+            assert (rate[~FREE] == 0).all()
+            assert rate.isfinite().all()
+        assert (point.snr >= 0).all()
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_token_jumps_once_on_average_or_rises_continuously_to_its_end(name):
+    # E ∫ exp(-γ) dγ over the continuous part plus exp(-γ) at a jump is ∫ exp(-γ) dγ from 0 to the
+    # end, whatever the path: with 40,000 times the error is below 0.02, a lost factor far above.
+    num = 40_000
+    free = torch.ones(num, 5, dtype=torch.bool)
+    time = (torch.arange(num).double() + 0.5) / num
+    time = time[torch.randperm(num, generator=generator(0))]
+    point = PATHS[name].at(time, free, generator(1))
+    decay = (-point.snr).exp()
+    terms = point.speed * decay + point.jump * decay
+    stderr = terms.std(0) / math.sqrt(num)
+    expected = 1 - torch.exp(-PATHS[name].end(free[:1]))[0]
+    assert ((terms.mean(0) - expected).abs() < 5 * stderr + 1e-3).all(), terms.mean(0)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_draws_from_its_generator_alone(name):
+    before = torch.get_rng_state()
+    first = PATHS[name].draw(6, FREE, generator(3)).stack()
+    again = PATHS[name].draw(6, FREE, generator(3)).stack()
+    PATHS[name].at(torch.tensor([0.2, 0.8]).double(), FREE, generator(3))
+    assert torch.equal(first, again)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_walk_of_no_steps_is_refused(name):
+    with pytest.raises(ValueError, match="step"):
+        PATHS[name].draw(0, FREE, generator(0))
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_a_free_walk_ends_with_all_tokens_known_and_leaves_the_prompt_alone(name, transition):
+    denoiser = WORLDS["markov chain"].denoiser
+    known = torch.tensor([[-1, 2, -1, -1]]).expand(16, 4)
+    state, policy = start(denoiser.codebook, 16, 4, known=known), Follow(PATHS[name])
+    before = torch.get_rng_state()
+    walks = [
+        list(localize(denoiser, state, policy, TRANSITIONS[transition], 8, generator(1)))
+        for _ in range(2)
+    ]
+    end = walks[0][-1].state
+    assert end.is_finished
+    assert (end.known[:, 1] == 2).all()
+    assert ((end.known >= 0) & (end.known < 3)).all()
+    assert torch.equal(end.known, walks[1][-1].state.known)
+    assert torch.equal(before, torch.get_rng_state())
+    drawn = sample(denoiser, state, policy, TRANSITIONS[transition], 8, generator(1))
+    assert torch.equal(drawn.tokens, end.known)
+    assert drawn.denoiser_calls == len(walks[0])
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("name", ["masked", "autoregressive"])
+def test_one_token_at_a_time_draws_from_the_exact_law(name, transition):
+    # χ² with 26 degrees of freedom: above 85 with a probability of 4e-8.
+    denoiser, num = WORLDS["full support"].denoiser, 50_000
+    state = start(denoiser.codebook, num, 3)
+    tokens = sample(
+        denoiser, state, Follow(PATHS[name]), TRANSITIONS[transition], 3, generator(0)
+    ).tokens
+    counts = (tokens[:, None] == denoiser.sequences).all(-1).sum(0).double()
+    expected = denoiser.log_prior.exp() * num
+    assert float(((counts - expected).square() / expected).sum()) < 85
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("snr", [0.4, 1.5, 4.0])
+def test_conditional_and_unconditional_dynamics_have_the_same_marginals(snr, transition):
+    """Paper A.4, with a different γ for every token, by moments and by a two-sample test.
+
+    Kolmogorov-Smirnov on 12 projections of 20,000 samples: the limit 0.0285 has a false-alarm rate
+    below 1e-6 in all; a drift wrong by a factor of 2 moves some projection by far more.
+    """
+    denoiser, num = WORLDS["cyclic 5"].denoiser, 20_000
+    ends = snr * torch.tensor([1.0, 0.5, 2.0, 1.0, 0.25], dtype=torch.float64)
+    policy = Follow(Custom(torch.linspace(0, 1, 65, dtype=torch.float64)[:, None] * ends))
+    walk = localize(
+        denoiser, start(denoiser.codebook, num, 5), policy, TRANSITIONS[transition], 64,
+        generator(1),
+    )  # fmt: skip
+    free = next(step.state for step in walk if step.index == 63).z.flatten(1)
+    tokens = denoiser.sample(num, generator(2))
+    seen = observe(denoiser.codebook, tokens, ends.expand(num, 5), generator(3)).z.flatten(1)
+    for power in (1, 2):
+        gap = (free**power).mean(0) - (seen**power).mean(0)
+        stderr = ((free**power).var(0) + (seen**power).var(0)).div(num).sqrt()
+        # The walk's own bias is of order h = γ/64.
+        assert (gap.abs() < 5.5 * stderr + 0.02 * ends.max()).all()
+    directions = torch.randn(10, 12, dtype=torch.float64, generator=generator(4))
+    for a, b in zip((free @ directions).T, (seen @ directions).T, strict=True):
+        order = torch.cat([a, b]).argsort()
+        steps = torch.where(order < num, 1.0 / num, -1.0 / num).cumsum(0)
+        assert float(steps.abs().max()) < 0.0285
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_a_spacings_rate_is_the_derivative_of_its_quantile(spacing):
+    time = torch.linspace(0.01, 0.97, 50, dtype=torch.float64, requires_grad=True)
+    (derivative,) = torch.autograd.grad(spacing.quantile(time).sum(), time)
+    torch.testing.assert_close(spacing.rate(time.detach()), derivative)
+    ends = spacing.quantile(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert ends[0] == 0
+    assert float(ends[1]) == pytest.approx(spacing.snr_max)
+
+
+def test_a_joined_path_gives_each_part_its_share_and_ends_where_the_later_one_ends():
+    path = Diffusion(Uniform(3.0)).then(Masked(), share=0.25)
+    free = torch.ones(1, 8, dtype=torch.bool)
+    knots = path.draw(8, free, generator(0)).stack()
+    assert torch.equal(knots[:7, 0, 0], torch.linspace(0, 3, 7).double())
+    assert int(knots[7].isinf().sum()) == 4
+    assert path.snr_end == math.inf
+    grouped = Then(Then(Decode(), Decode()), Decode())
+    assert grouped.draw(3, free, generator(0)).num_steps >= 1
+
+
+def test_a_masked_walk_reveals_equal_groups_and_a_fixed_order_is_kept():
+    free = torch.ones(3, 8, dtype=torch.bool)
+    revealed = Masked().draw(4, free, generator(0)).stack().isinf().sum(-1)
+    assert revealed.tolist() == [[0] * 3, [2] * 3, [4] * 3, [6] * 3, [8] * 3]
+    order = (3, 1, 0, 2)
+    knots = Autoregressive(order).draw(4, free[:1, :4], generator(0)).stack()[:, 0]
+    assert [int(knots[n + 1].isinf().long().sub(knots[n].isinf().long()).argmax())
+            for n in range(4)] == list(order)  # fmt: skip
+
+
+def test_an_isolated_path_costs_no_more_calls_than_it_has_tokens_to_decide():
+    denoiser = WORLDS["markov chain"].denoiser
+    state = start(denoiser.codebook, 2, 4)
+    drawn = sample(denoiser, state, Follow(Masked()), Ancestral(), 100, generator(0))
+    assert drawn.denoiser_calls == 4
+    finite = Follow(Diffusion(Uniform(5.0)))
+    assert sample(denoiser, state, finite, Euler(), 3, generator(0)).denoiser_calls == 4
+    assert sample(denoiser, state, Follow(Diffusion()), Euler(), 3, generator(0)).denoiser_calls == 3
+
+
+def test_a_cold_walk_finds_the_most_likely_first_token():
+    denoiser = Tempered(WORLDS["full support"].denoiser, 1e-3)
+    state = start(denoiser.codebook, 8, 3)
+    tokens = sample(denoiser, state, Follow(Autoregressive()), Ancestral(), 3, generator(0)).tokens
+    assert (tokens == tokens[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "reason"),
+    [
+        (lambda: Uniform(0.0), "positive"),
+        (lambda: Geometric(math.inf), "positive"),
+        (lambda: Lomax(snr_max=-1.0), "positive"),
+        (lambda: Autoregressive((0, 0)), "permutation"),
+        (lambda: Block(0, Masked()), "at least one token"),
+        (lambda: Block(2, Diffusion(Uniform(3.0))), "Decode"),
+        (lambda: Block(2, Masked()).draw(2, FREE, generator(0)), "at least 3 steps"),
+        (lambda: Rolling(0), "at least one token"),
+        (lambda: Custom(torch.tensor([1.0, 2.0])), "first at 0"),
+        (lambda: Custom(torch.tensor([0.0, 2.0, 1.0])), "never decrease"),
+        (lambda: Custom(torch.zeros(2, 5)).draw(1, FREE, generator(0)), "for 5 tokens"),
+        (lambda: Masked().then(Decode(), share=1.0), "share"),
+        (lambda: Autoregressive((1, 0)).draw(2, FREE, generator(0)), "2 positions"),
+    ],
+)
+def test_a_mistake_is_answered_by_one_clear_sentence(mistake, reason):
+    with pytest.raises(ValueError, match=reason) as raised:
+        mistake()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_vocabulary_of_one_token_and_a_sequence_of_one_token_are_worlds_too():
+    from stochloc.core import ExactDenoiser
+
+    denoiser = ExactDenoiser(SimplexCodebook(1).double(), torch.zeros(1, 1, dtype=torch.long))
+    state = start(denoiser.codebook, 3, 1)
+    for name, path in PATHS.items():
+        drawn = sample(denoiser, state, Follow(path), Euler(), 3, generator(0))
+        assert (drawn.tokens == 0).all(), name

@@ -1,0 +1,87 @@
+"""The architecture: who may import whom, and what the lower rooms may not contain."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "stochloc"
+FILES = sorted(SOURCE.rglob("*.py"))
+MAY_IMPORT = {
+    "core": {"core"},
+    "data": {"data"},
+    "nn": {"core", "nn"},
+    "training": {"core", "nn", "data", "training"},
+    "tasks": {"core", "nn", "data", "training", "tasks"},
+}
+CORE_PACKAGES = {"torch", "jaxtyping", "stochloc"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def imports(tree: ast.AST) -> set[str]:
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return modules
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_room_imports_only_the_rooms_below_it(path):
+    room = path.relative_to(SOURCE).parts[0]
+    for module in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        parts = module.split(".")
+        if room in MAY_IMPORT and parts[0] == "stochloc" and len(parts) > 1:
+            assert parts[1] in MAY_IMPORT[room], f"{room} imports {module}"
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "core").glob("*.py")), ids=name_of)
+def test_the_core_knows_torch_and_no_other_package(path):
+    import sys
+
+    for module in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        package = module.split(".")[0]
+        assert package in CORE_PACKAGES or package in sys.stdlib_module_names, module
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.relative_to(SOURCE).parts[0] in ("core", "nn")],
+    ids=name_of,
+)
+def test_the_mathematics_compares_no_strings_but_the_kind_of_a_device(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            literal = any(isinstance(s, ast.Constant) and isinstance(s.value, str) for s in sides)
+            of_device = any(isinstance(s, ast.Attribute) and s.attr == "type" for s in sides)
+            assert not literal or of_device, ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_module_and_every_public_name_is_documented(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "module"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            members = [m for m in node.body if isinstance(m, ast.FunctionDef)]
+            for member in [node, *members]:
+                if not member.name.startswith("_"):
+                    assert ast.get_docstring(member), member.name
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+
+
+def test_the_command_line_imports_nothing_heavy_before_a_command_is_chosen():
+    tree = ast.parse((SOURCE / "cli.py").read_text(encoding="utf-8"))
+    at_once = ast.Module(
+        [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))], []
+    )
+    assert not imports(at_once) & {"torch", "numpy", "lightning_fabric", "huggingface_hub"}
+    assert not {module for module in imports(at_once) if module.startswith("stochloc")}
