@@ -97,7 +97,9 @@ def draw_stratified(
         unbiased estimate of an integral over `[0, 1]`.
     """
     u = draw_uniform((rows, strata), generator, dtype)
-    return (torch.arange(strata, device=u.device, dtype=u.dtype) + u) / strata
+    # In float32 `99 + u` may round up to 100, and a path has nothing to say at time 1.
+    times = (torch.arange(strata, device=u.device, dtype=u.dtype) + u) / strata
+    return times.clamp(max=1 - torch.finfo(u.dtype).eps)
 
 
 def log_mean_exp(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "..."]:

@@ -239,7 +239,7 @@ def _random_ranks(free: Free, generator: torch.Generator) -> Int[Tensor, "batch 
 def _reveal_in_groups(num_steps: int, ranks: Int[Tensor, "batch length"], free: Free) -> Grid:
     check_steps(num_steps)
     num_free = free.sum(-1, keepdim=True)
-    num_steps = max(1, min(num_steps, int(num_free.max())))
+    num_steps = max(1, min(num_steps, int(num_free.max()) if len(free) else 1))
     zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
     return Grid(
         num_steps,
