@@ -196,7 +196,9 @@ def test_an_isolated_path_costs_no_more_calls_than_it_has_tokens_to_decide():
     assert drawn.denoiser_calls == 4
     finite = Follow(Diffusion(Uniform(5.0)))
     assert sample(denoiser, state, finite, Euler(), 3, generator(0)).denoiser_calls == 4
-    assert sample(denoiser, state, Follow(Diffusion()), Euler(), 3, generator(0)).denoiser_calls == 3
+    assert (
+        sample(denoiser, state, Follow(Diffusion()), Euler(), 3, generator(0)).denoiser_calls == 3
+    )
 
 
 def test_a_cold_walk_finds_the_most_likely_first_token():

@@ -1,0 +1,287 @@
+"""What every path, transition, denoiser, policy and estimator promises, whatever it computes.
+
+A new path joins by a line in `core.worlds`, a new transition by a line in `TRANSITIONS` there, a
+new denoiser or policy by a line in the lists below.
+"""
+
+import math
+
+import pytest
+import torch
+from core.worlds import COARSE_PATHS, PATHS, TRANSITIONS, WORLDS, generator
+
+from stochloc.core import (
+    Ancestral,
+    Autoregressive,
+    Block,
+    CircleCodebook,
+    Custom,
+    Denoiser,
+    Diffusion,
+    Euler,
+    ExactDenoiser,
+    Follow,
+    Lomax,
+    Masked,
+    Path,
+    Policy,
+    Posterior,
+    Rolling,
+    SimplexCodebook,
+    State,
+    Tempered,
+    Transition,
+    Uniform,
+    advance,
+    bound,
+    line_integral,
+    observe,
+    rewind,
+    sample,
+    start,
+)
+from stochloc.core.numerics import draw_categorical, draw_normal_like, draw_stratified
+
+EXACT = WORLDS["markov chain"].denoiser
+LABELS = EXACT.sequences[:, 0]
+DENOISERS: dict[str, Denoiser] = {
+    "exact": EXACT,
+    "exact, given a label": EXACT.given(LABELS, 1),
+    "tempered": Tempered(EXACT, 0.7),
+}
+POLICIES: dict[str, Policy] = {name: Follow(path) for name, path in PATHS.items()}
+# Paths without a random order: what they say of one sequence cannot depend on the others.
+DETERMINISTIC: dict[str, Path] = {
+    "diffusion": Diffusion(Lomax()),
+    "diffusion then autoregressive": Diffusion(Uniform(4.0)).then(Autoregressive()),
+    "autoregressive": Autoregressive((3, 1, 0, 2)),
+    "block, diffusion": Block(3, Diffusion(Lomax())),
+    "rolling": Rolling(2, Lomax(snr_max=9.0)),
+    "custom": Custom(torch.tensor([0.0, 1.0, torch.inf])),
+}
+
+
+def mixed_state(rows: int, seed: int = 0) -> tuple[State, torch.Tensor]:
+    """Return a state with unseen, noisy and known tokens, and the tokens behind it."""
+    tokens = EXACT.sample(rows, generator(seed))
+    snr = torch.tensor([0.0, 0.7, 2.0, 5.0, math.inf], dtype=torch.float64)
+    chosen = snr[torch.randint(0, 5, tokens.shape, generator=generator(seed + 1))]
+    return observe(EXACT.codebook, tokens, chosen, generator(seed + 2)), tokens
+
+
+def estimate_by(name: str, estimator: str, tokens: torch.Tensor, seed: int) -> torch.Tensor:
+    if estimator == "line integral":
+        return line_integral(EXACT, tokens, PATHS[name], 3, generator(seed)).token_nats
+    if estimator == "sample":
+        state = start(EXACT.codebook, *tokens.shape)
+        return sample(EXACT, state, Follow(PATHS[name]), Euler(), 5, generator(seed)).tokens
+    return bound(EXACT, tokens, Follow(PATHS[name]), Ancestral(), 5, generator(seed)).token_nats
+
+
+@pytest.mark.parametrize("estimator", ["bound", "line integral", "sample"])
+@pytest.mark.parametrize("name", PATHS)
+def test_a_seed_fixes_the_result_and_neither_globals_nor_inputs_change(name, estimator):
+    tokens = EXACT.sample(6, generator(0))
+    kept, before = tokens.clone(), torch.get_rng_state()
+    first = estimate_by(name, estimator, tokens, 1)
+    assert torch.equal(first, estimate_by(name, estimator, tokens, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(tokens, kept)
+
+
+@pytest.mark.parametrize("estimator", ["bound", "line integral", "sample"])
+@pytest.mark.parametrize("name", PATHS)
+def test_a_batch_of_no_sequences_gives_no_results_and_no_error(name, estimator):
+    assert estimate_by(name, estimator, torch.zeros(0, 4, dtype=torch.long), 1).shape == (0, 4)
+
+
+def test_the_channel_and_the_draws_use_their_generator_alone():
+    state, tokens = mixed_state(8)
+    snr, before = torch.ones(8, 4, dtype=torch.float64), torch.get_rng_state()
+    draws = [
+        lambda g: observe(EXACT.codebook, tokens, snr, g).z,
+        lambda g: advance(EXACT.codebook, state, tokens, snr, g).z,
+        lambda g: rewind(EXACT.codebook, state, snr, g).z,
+        lambda g: EXACT.sample(8, g),
+        lambda g: EXACT(state).sample(g),
+        lambda g: draw_categorical(snr, g),
+        lambda g: draw_normal_like(snr, g),
+        lambda g: draw_stratified(2, 3, g),
+    ]
+    for draw in draws:
+        assert torch.equal(draw(generator(3)), draw(generator(3)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_changes_none_of_its_inputs(name):
+    time, free = torch.tensor([0.1, 0.6]).double(), torch.ones(2, 6, dtype=torch.bool)
+    PATHS[name].at(time, free, generator(0))
+    PATHS[name].draw(6, free, generator(0)).stack()
+    assert time.tolist() == [float(torch.tensor(0.1)), float(torch.tensor(0.6))]
+    assert bool(free.all())
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_path_without_random_order_treats_every_sequence_alone(name):
+    path = DETERMINISTIC[name]
+    time = torch.linspace(0, 0.999, 41, dtype=torch.float64)
+    free = torch.rand(41, 4, generator=generator(0)) < 0.8
+    free[:, 0] = True
+    together = path.at(time, free, generator(1))
+    for row in range(41):
+        alone = path.at(time[[row]], free[[row]], generator(2))
+        for field in ("snr", "speed", "jump"):
+            # Vectorised powers may differ in the last bit.
+            ours, theirs = getattr(together, field)[[row]], getattr(alone, field)
+            torch.testing.assert_close(ours, theirs, atol=0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_token_jumps_exactly_once_or_never(name):
+    # The expected number of jumps is ∫ jump dt. 20,000 stratified times: an error of 1 % or less,
+    # 5.5 standard errors allowed; a rate of 1 in place of L/(L - n) halves the number.
+    num, length = 20_000, 5
+    free = torch.ones(num, length, dtype=torch.bool)
+    free[:, 1] = False
+    time = draw_stratified(1, num, generator(0))[0]
+    jumps = PATHS[name].at(time, free, generator(1)).jump
+    mean, stderr = jumps.mean(0), jumps.std(0) / math.sqrt(num)
+    assert mean[1] == 0
+    continuous = {
+        "diffusion, lomax", "diffusion, finite", "block, diffusion", "rolling, to infinity",
+    }  # fmt: skip
+    expected = torch.full((length,), 0.0 if name in continuous else 1.0, dtype=mean.dtype)
+    expected[1] = 0
+    assert ((mean - expected).abs() <= 5.5 * stderr + 1e-3).all(), mean
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_hands_out_snr_upwards_up_to_the_end_and_none_to_known_tokens(name):
+    policy, path = POLICIES[name], PATHS[name]
+    assert isinstance(policy, Policy)
+    tokens = EXACT.sample(5, generator(0))
+    known = torch.where(torch.arange(4) == 2, tokens, -1)
+    state = start(EXACT.codebook, 5, 4, known=known)
+    pace = policy.start(state, 6, generator(1))
+    for n in range(pace.num_steps):
+        dsnr = pace.dsnr(n, state, EXACT(state))
+        assert dsnr.shape == (5, 4)
+        assert (dsnr >= 0).all()
+        assert (dsnr[state.is_known] == 0).all()
+        state = advance(EXACT.codebook, state, tokens, dsnr, generator(n))
+    free = known < 0
+    torch.testing.assert_close(state.snr[free], path.end(free)[free].to(state.snr))
+
+
+def test_a_token_that_starts_above_zero_waits_until_its_path_has_caught_up():
+    tokens = torch.zeros(1, 2, dtype=torch.long)
+    state = observe(EXACT.codebook, tokens, torch.tensor([[0.0, 2.5]]).double(), generator(0))
+    pace = Follow(Custom(torch.arange(5.0))).start(state, 4, generator(0))
+    steps = []
+    for n in range(4):
+        dsnr = pace.dsnr(n, state, DENOISERS["exact"](start(EXACT.codebook, 1, 2 + 2)))
+        steps.append(dsnr[0].tolist())
+        state = advance(EXACT.codebook, state, tokens, dsnr, generator(n))
+    assert steps == [[1.0, 0.0], [1.0, 0.0], [1.0, 0.5], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_a_denoiser_reads_no_snr_treats_rows_alone_and_trusts_known_tokens(name):
+    denoiser = DENOISERS[name]
+    assert isinstance(denoiser, Denoiser)
+    # Labels fix the first token, so it must not be given as another one.
+    state, tokens = mixed_state(30)
+    keep = ~state.is_known[:, 0] | (tokens[:, 0] == 1)
+    state, tokens = State(state.z[keep], state.known[keep], state.snr[keep]), tokens[keep]
+    kept = State(state.z.clone(), state.known.clone(), state.snr.clone())
+    posterior = denoiser(state)
+    assert isinstance(posterior, Posterior)
+    blind = denoiser(State(state.z, state.known, torch.full_like(state.snr, 123.0)))
+    assert torch.equal(posterior.mean, blind.mean)
+    for row in range(0, len(tokens), 5):
+        one = slice(row, row + 1)
+        alone = denoiser(State(state.z[one], state.known[one], state.snr[one]))
+        torch.testing.assert_close(alone.mean, posterior.mean[one], atol=1e-12, rtol=0)
+    assert (posterior.log_prob(tokens)[state.is_known] == 0).all()
+    assert (posterior.uncertainty >= -1e-12).all()
+    assert (posterior.confidence <= 1 + 1e-12).all()
+    assert (posterior.entropy <= math.log(3) + 1e-12).all()
+    assert torch.equal(state.z, kept.z)
+    assert torch.equal(state.known, kept.known)
+    assert torch.equal(state.snr, kept.snr)
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_a_step_of_zero_moves_nothing_and_known_tokens_stay_and_cost_nothing(name):
+    transition = TRANSITIONS[name]
+    assert isinstance(transition, Transition)
+    state, tokens = mixed_state(40)
+    posterior = EXACT(state)
+    kept = State(state.z.clone(), state.known.clone(), state.snr.clone())
+    still = transition.step(state, posterior, torch.zeros(40, 4).double(), generator(0))
+    assert torch.equal(still.z, state.z)
+    assert torch.equal(still.known, state.known)
+    cost = transition.cost(state, still, posterior, tokens)
+    torch.testing.assert_close(cost, torch.zeros_like(cost), atol=1e-12, rtol=0)
+
+    dsnr = torch.tensor([0.5, math.inf, 0.0, 2.0]).double().expand(40, 4)
+    moved = transition.step(state, posterior, dsnr, generator(0))
+    assert torch.equal(moved.known[state.is_known], state.known[state.is_known])
+    assert (moved.z[moved.is_known] == 0).all()
+    assert (moved.known[:, 1] >= 0).all()
+    expected = torch.where(state.is_known, math.inf, state.snr + dsnr)
+    torch.testing.assert_close(moved.snr, expected)
+    walked = advance(EXACT.codebook, state, tokens, dsnr, generator(1))
+    cost = transition.cost(state, walked, posterior, tokens)
+    assert (cost[state.is_known] == 0).all()
+    assert cost.isfinite().all()
+    decided = walked.is_known & ~state.is_known
+    assert torch.equal(cost[decided], -posterior.log_prob(tokens)[decided])
+    assert torch.equal(state.z, kept.z)
+    assert torch.equal(state.known, kept.known)
+    assert torch.equal(state.snr, kept.snr)
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_the_cost_of_a_sequence_does_not_depend_on_the_rest_of_its_batch(name):
+    state, tokens = mixed_state(20)
+    dsnr = torch.full((20, 4), 0.8, dtype=torch.float64)
+    after = advance(EXACT.codebook, state, tokens, dsnr, generator(1))
+    together = TRANSITIONS[name].cost(state, after, EXACT(state), tokens)
+    for row in range(20):
+        one = slice(row, row + 1)
+        before = State(state.z[one], state.known[one], state.snr[one])
+        later = State(after.z[one], after.known[one], after.snr[one])
+        alone = TRANSITIONS[name].cost(before, later, EXACT(before), tokens[one])
+        torch.testing.assert_close(alone, together[one], atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("estimator", ["bound", "line integral"])
+@pytest.mark.parametrize("name", PATHS)
+def test_a_vocabulary_of_one_token_costs_nothing(name, estimator):
+    denoiser = ExactDenoiser(SimplexCodebook(1).double(), torch.zeros(1, 3, dtype=torch.long))
+    tokens = torch.zeros(2, 3, dtype=torch.long)
+    if estimator == "bound":
+        nats = bound(denoiser, tokens, Follow(PATHS[name]), Ancestral(), 4, generator(0)).token_nats
+    else:
+        nats = line_integral(denoiser, tokens, PATHS[name], 4, generator(0)).token_nats
+    torch.testing.assert_close(nats, torch.zeros_like(nats), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in PATHS if name not in COARSE_PATHS])
+def test_a_sequence_of_one_token_is_priced_exactly_along_every_path(name):
+    # Only the noise of the walk is left of the ancestral cost, and it telescopes to -log P.
+    denoiser = ExactDenoiser(CircleCodebook(4), torch.arange(4)[:, None], torch.arange(4.0))
+    costs = bound(denoiser, denoiser.sequences, Follow(PATHS[name]), Ancestral(), 7, generator(0))
+    exact = -denoiser.log_prob(denoiser.sequences)
+    torch.testing.assert_close(costs.values, exact, atol=1e-8, rtol=0)
+
+
+def test_the_estimators_refuse_known_tokens_that_contradict_the_sequence():
+    tokens = EXACT.sample(2, generator(0))
+    wrong = torch.where(torch.arange(4) == 1, (tokens + 1) % 3, -1)
+    with pytest.raises(ValueError, match="contradict"):
+        line_integral(EXACT, tokens, Masked(), 2, generator(0), wrong)
+    with pytest.raises(ValueError, match="contradict"):
+        bound(EXACT, tokens, Follow(Masked()), Euler(), 2, generator(0), wrong)
