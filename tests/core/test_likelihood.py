@@ -73,26 +73,40 @@ def test_the_line_integral_is_minus_log_p_for_every_single_sequence(path):
     assert (((values.mean(-1) - exact) / stderr).abs() < 4.5).all()
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", ["cyclic 7", "full support", "markov chain"])
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("path", PATHS)
 def test_a_fine_walk_gives_minus_log_p_up_to_its_vanishing_bias(world, path, transition):
-    # The bias is positive and of first order: it is at most what halving the steps takes away.
+    """The bias is positive and of first order: at most what halving the steps takes away.
+
+    With 600 sequences the spread allowed is about 0.8 nats for Euler and 0.25 for the ancestral
+    cost, of 2 to 4.5 nats in all: a lost or doubled half is 8 or more standard errors away.
+    """
     denoiser = WORLDS[world].denoiser
-    tokens = denoiser.sample(400, generator(1))
+    tokens = denoiser.sample(600, generator(1))
     exact = -denoiser.log_prob(tokens)
     policy, step = Follow(PATHS[path]), TRANSITIONS[transition]
-    coarse = bound(denoiser, tokens, policy, step, 48, generator(4))
-    fine = bound(denoiser, tokens, policy, step, 96, generator(5))
-    bias = max(0.0, coarse.mean - fine.mean)
-    spread = 4 * math.hypot(coarse.stderr, 2 * fine.stderr)
-    gap = float((fine.values - exact).mean())
-    assert -4 * fine.stderr - 1e-9 <= gap
-    if fine.denoiser_calls > coarse.denoiser_calls:
-        assert gap <= bias + spread + 0.02
-    elif path in EXACT_PATHS:
-        # A grid of the user's own has a fixed bias, at most ½ h per unit of lost error.
-        assert gap <= 4 * fine.stderr + (0.03 if path.startswith("custom") else 1e-9)
+    fine = bound(denoiser, tokens, policy, step, 48, generator(5))
+    gap = fine.values - exact
+    stderr = float(gap.std() / math.sqrt(len(gap)))
+    assert -4 * stderr - 1e-9 <= float(gap.mean())
+    if path.startswith("custom"):
+        # A grid of the user's own ignores the number of steps. The error falls along the walk, so
+        # Euler's bias is at most half a step of it, ½ h Σ_i E_i(0), and the ancestral's is below.
+        # Equal steps up to 2 are fine enough for that to be little; the other grid is coarse.
+        if path in EXACT_PATHS:
+            error = denoiser(start(denoiser.codebook, *tokens.shape)).uncertainty.sum(-1)
+            num_steps = len(PATHS[path].first.knots) - 1
+            assert float(gap.mean()) <= 4 * stderr + 0.5 * 2.0 / num_steps * float(error.mean())
+        return
+    coarse = bound(denoiser, tokens, policy, step, 24, generator(4))
+    if fine.denoiser_calls == coarse.denoiser_calls:
+        assert path in EXACT_PATHS
+        torch.testing.assert_close(fine.values, exact, atol=1e-9, rtol=0)
+    else:
+        bias = max(0.0, coarse.mean - fine.mean)
+        spread = 4 * math.hypot(stderr + fine.stderr, coarse.stderr)
+        assert float(gap.mean()) <= bias + spread + 0.02
 
 
 @pytest.mark.parametrize("order", [None, (2, 0, 3, 1)])
@@ -148,7 +162,7 @@ def test_the_bias_of_a_cost_shrinks_at_first_order_in_the_step(transition):
         biases.append(float((walk.values - exact).mean()))
     slopes = torch.tensor(biases).log().diff() / math.log(2)
     assert (torch.tensor(biases) > 0).all()
-    assert abs(float(slopes.mean()) + 1) < 0.35, slopes
+    assert abs(float(slopes.mean()) + 1) < 0.3, slopes
 
 
 def test_the_ancestral_cost_is_below_eulers():

@@ -133,10 +133,10 @@ def test_conditional_and_unconditional_dynamics_have_the_same_marginals(transiti
     """Paper A.4, with a different γ for every token, by moments and by a two-sample test.
 
     One walk is compared with the channel at three of its knots. Kolmogorov-Smirnov on 12
-    projections of 20,000 samples: the limit 0.031 has a false-alarm rate below 1e-6 for all 72
+    projections of 12,000 samples: the limit 0.04 has a false-alarm rate below 1e-6 for all 72
     together; a drift wrong by a factor of 2 moves some projection by far more.
     """
-    denoiser, num = WORLDS["cyclic 5"].denoiser, 20_000
+    denoiser, num = WORLDS["cyclic 5"].denoiser, 12_000
     shape = torch.tensor([1.0, 0.5, 2.0, 1.0, 0.25], dtype=torch.float64)
     marks, pieces = (0.4, 1.5, 4.0), (8, 20, 40)
     knots, checks = [torch.zeros(1, dtype=torch.float64)], {}
@@ -168,7 +168,7 @@ def test_conditional_and_unconditional_dynamics_have_the_same_marginals(transiti
         for a, b in zip((free @ directions).T, (seen @ directions).T, strict=True):
             order = torch.cat([a, b]).argsort()
             rises = torch.where(order < num, 1.0 / num, -1.0 / num).cumsum(0)
-            assert float(rises.abs().max()) < 0.031
+            assert float(rises.abs().max()) < 0.04
     assert compared == 3
 
 
