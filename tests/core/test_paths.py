@@ -193,6 +193,19 @@ def test_a_joined_path_gives_each_part_its_share_and_ends_where_the_later_one_en
     assert grouped.draw(3, free, generator(0)).num_steps >= 1
 
 
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("num_steps", [2, 3, 4, 9])
+def test_a_joined_path_of_two_steps_or_more_takes_a_step_of_either_part(num_steps, share):
+    free = torch.ones(1, 8, dtype=torch.bool)
+    for second in (Masked(), Decode(), Custom(torch.tensor([0.0, 4.0, 5.0, 6.0, math.inf]))):
+        path = Diffusion(Uniform(3.0)).then(second, share)
+        knots = path.draw(num_steps, free, generator(0)).stack()
+        assert (knots == 3.0).all(-1).any()
+        assert knots[-1].isinf().all()
+        if not isinstance(second, Custom):
+            assert len(knots) - 1 <= num_steps
+
+
 def test_a_masked_walk_reveals_equal_groups_and_a_fixed_order_is_kept():
     free = torch.ones(3, 8, dtype=torch.bool)
     revealed = Masked().draw(4, free, generator(0)).stack().isinf().sum(-1)

@@ -272,10 +272,11 @@ class Then(Path):
     def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
         """Return both grids in turn; with a single step, the second path alone."""
         check_steps(num_steps)
-        second = self.second.draw(max(1, round(self.share * num_steps)), free, generator)
-        if num_steps <= second.num_steps:
+        share = max(1, min(num_steps - 1, round(self.share * num_steps)))
+        second = self.second.draw(share, free, generator)
+        if num_steps == 1:
             return second
-        first = self.first.draw(num_steps - second.num_steps, free, generator)
+        first = self.first.draw(max(1, num_steps - second.num_steps), free, generator)
         joint = first.num_steps
         return Grid(
             joint + second.num_steps,
