@@ -85,9 +85,7 @@ def contestants(size: Size) -> dict[str, dict[str, Callable[[], object]]]:
     """Return what is timed, by group; the entry named "plain" is the one the others divide by."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, VOCABULARY, (size.batch, size.length), generator=generator)
-    model = LocalizationModel(
-        ModelConfig(VOCABULARY, size.width, size.depth, size.heads, beta=1.0)
-    )
+    model = LocalizationModel(ModelConfig(VOCABULARY, size.width, size.depth, size.heads, beta=1.0))
     plain = {name: PlainEncoder(size, name) for name in ("gelu", "relu")}
 
     def plain_loss(encoder: PlainEncoder) -> Tensor:
@@ -145,7 +143,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for size in SIZES:
         for group_name, group in contestants(size).items():
-            print(f"{size.depth} layers of {size.width}, {size.batch} x {size.length}: {group_name}")
+            print(
+                f"{size.depth} layers of {size.width}, {size.batch} x {size.length}: {group_name}"
+            )
             for name, values in ratios(group, options.rounds).items():
                 low, middle, high = statistics.quantiles(values, n=4)
                 print(f"  {name:24s} {middle:.3f}  (quartiles {low:.3f} to {high:.3f})")

@@ -40,7 +40,6 @@ from stochloc.training.recipes import Recipe, TrainingConfig
 METRICS = "metrics.jsonl"
 # Full tensors on the CPU, whatever the parallel strategy did to them.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-FLAT = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
 SaySample = Callable[[LocalizationModel], str]
 
 
@@ -172,7 +171,11 @@ class Trainer:
         """Write the checkpoint and the averaged model; collective, written by the first process."""
         weights = get_model_state_dict(self.model_module, options=WHOLE)
         averaged = self._averaged_state()
-        moments = {k: v for k, v in self._optimizer_state().items() if k.startswith("state.")}
+        moments = {
+            f"{parameter}.{name}": value
+            for parameter, values in self._optimizer_state()["state"].items()
+            for name, value in values.items()
+        }
         if self.fabric.is_global_zero:
             parts = {"model": weights, "average": averaged, "optimizer": moments}
             tensors = {
@@ -197,9 +200,12 @@ class Trainer:
         for name, tensor in checkpoint.tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
-        moments = self._optimizer_state()
-        expected = {name for name in moments if name.startswith("state.")}
-        if parts["optimizer"].keys() != expected:
+        state = self._optimizer_state()
+        moments: dict[str, Any] = {name: {} for name in state["state"]}
+        for name, tensor in parts["optimizer"].items():
+            parameter, moment = name.rsplit(".", 1)
+            moments.setdefault(parameter, {})[moment] = tensor
+        if any(values.keys() != moments[name].keys() for name, values in state["state"].items()):
             raise ValueError(f"The checkpoint in {self.folder} is of another model or version.")
         set_model_state_dict(self.model_module, parts["average"], options=WHOLE)
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
@@ -207,8 +213,8 @@ class Trainer:
         set_optimizer_state_dict(
             self.model_module,
             self.optimizer.optimizer,
-            {**moments, **parts["optimizer"]},
-            options=FLAT,
+            {"state": moments, "param_groups": state["param_groups"]},
+            options=WHOLE,
         )
         self.step = checkpoint.step
 
@@ -218,7 +224,7 @@ class Trainer:
             return {name: cast(Tensor, value).clone() for name, value in state.items()}
 
     def _optimizer_state(self) -> dict[str, Any]:
-        return get_optimizer_state_dict(self.model_module, self.optimizer.optimizer, options=FLAT)
+        return get_optimizer_state_dict(self.model_module, self.optimizer.optimizer, options=WHOLE)
 
     @property
     def model_module(self) -> torch.nn.Module:
