@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stochloc.core import Ancestral, Diffusion, Euler, Follow, Masked, Path, Transition
+from stochloc.core import Ancestral, Diffusion, Euler, Follow, Masked, Path, Transition, start
 from stochloc.core import sample as draw_sample
-from stochloc.core import start
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.average import AveragedWeights
 from stochloc.training.loop import make_optimizer

@@ -73,7 +73,7 @@ def test_the_line_integral_is_minus_log_p_for_every_single_sequence(path):
     assert (((values.mean(-1) - exact) / stderr).abs() < 4.5).all()
 
 
-@pytest.mark.parametrize("world", ["cyclic 7", "full support", "markov chain"])
+@pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("path", PATHS)
 def test_a_fine_walk_gives_minus_log_p_up_to_its_vanishing_bias(world, path, transition):

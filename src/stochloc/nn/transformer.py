@@ -70,7 +70,8 @@ class TransformerBlock(nn.Module):
     ) -> Float[Tensor, "batch length width"]:
         """Return the embeddings after one block."""
         x_BLW = x_BLW + self._attend(self.attention_norm(x_BLW), rotation_LD)
-        return x_BLW + self.mlp_out(F.silu(self.mlp_in(self.mlp_norm(x_BLW))))
+        # Squared ReLU learns faster than SiLU or GELU here, at the cost of one more product.
+        return x_BLW + self.mlp_out(F.relu(self.mlp_in(self.mlp_norm(x_BLW))).square())
 
     def _attend(
         self,
