@@ -57,11 +57,12 @@ class TokenLogNormal:
     """A log-normal γ of its own for every token.
 
     Attributes:
-        mean: Mean of `ln γ`.
+        mean: Mean of `ln γ`. Clearer neighbours teach a young network sooner what context is: a
+            median of 5 is ahead of 3, and 3 of 2, after some hundred updates.
         sigma: Standard deviation of `ln γ`.
     """
 
-    mean: float = math.log(3.0)
+    mean: float = math.log(5.0)
     sigma: float = 1.2
 
     def __post_init__(self) -> None:
