@@ -139,7 +139,7 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(place, capsys):
 
 
 def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys):
-    result = run_json(capsys, "cyclic", "--size", 5, "--sequences", 200, "--json")
+    result = run_json(capsys, "cyclic", "--size", 5, "--sequences", 100, "--json")
     assert result["log_K"] == pytest.approx(1.6094379)
     integrals = [row for row in result["likelihood"] if row["estimator"] == "line integral"]
     assert {row["path"] for row in integrals} == set(PATHS)

@@ -183,7 +183,7 @@ def test_rotated_products_depend_on_the_distance_alone():
 
 def test_a_width_that_heads_cannot_share_is_refused():
     with pytest.raises(ValueError, match="no multiple"):
-        Transformer(18, 1, 4, 100.0)
+        ModelConfig(5, width=18, heads=4)
     with pytest.raises(ValueError, match="positive depth"):
         ModelConfig(5, depth=0)
 

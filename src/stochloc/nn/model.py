@@ -57,6 +57,12 @@ class ModelConfig:
         for name in ("vocabulary_size", "width", "depth", "heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"A model needs a positive {name}, not {getattr(self, name)}.")
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"The width {self.width} is no multiple of twice the {self.heads} heads."
+            )
+        if self.code_dimension < 0:
+            raise ValueError(f"Codes cannot have {self.code_dimension} dimensions.")
 
 
 class LocalizationModel(

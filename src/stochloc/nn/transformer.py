@@ -22,15 +22,11 @@ class Transformer(nn.Module):
         heads: Attention heads per block.
         rotary_base: Ratio of the slowest to the fastest rotation; of the order of the length for
             texts of short range.
-
-    Raises:
-        ValueError: The width cannot be split into heads of even width.
     """
 
     def __init__(self, width: int, depth: int, heads: int, rotary_base: float) -> None:
         super().__init__()
-        if width % (2 * heads):
-            raise ValueError(f"The width {width} is no multiple of twice the {heads} heads.")
+        assert width % (2 * heads) == 0
         self.head_width, self.rotary_base = width // heads, rotary_base
         self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, bias=False)
