@@ -46,8 +46,8 @@ class Train:
     """Folder for the run."""
     data: str | None = None
     """A text file (plain, .gz, .bz2, .xz or .zip), or a corpus by name: text8, builtin."""
-    preset: str = "tiny"
-    """tiny, small, text8 or text8-paper."""
+    preset: str | None = None
+    """tiny (the default), small, text8 or text8-paper."""
     steps: int | None = None
     """Number of updates."""
     seed: int | None = None
@@ -62,8 +62,8 @@ class Train:
     """A validation file of its own."""
     test: str | None = None
     """A test file of its own."""
-    fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
-    """Shares of train, validation and test where they are cut from --data."""
+    fractions: tuple[float, float, float] | None = None
+    """Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05."""
     length: int | None = None
     """Tokens per window."""
     batch_size: int | None = None
@@ -106,17 +106,23 @@ class Train:
         }
         hardware = train.Hardware(self.accelerator, self.devices, self.strategy, self.precision)
         if self.resume:
+            changes |= {name: getattr(self, name) for name in _RUN_FLAGS}
+            if self.dry_run:
+                _print_json(train.resumed_description(self.out, changes)[0].to_dict())
+                return
             train.resume_run(self.out, changes, hardware)
         elif self.data is None:
             raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
         else:
-            choice = DataChoice(self.data, self.valid, self.test, self.fractions)
+            shares = self.fractions or DataChoice.fractions
+            choice = DataChoice(self.data, self.valid, self.test, shares)
+            preset = self.preset or "tiny"
             if self.dry_run:
                 corpus = train.load_choice(choice, self.tokenizer)
                 size = corpus.tokenizer.vocabulary_size
-                _print_json(train.resolve_recipe(self.preset, size, changes).to_dict())
+                _print_json(train.resolve_recipe(preset, size, changes).to_dict())
                 return
-            train.start_run(self.out, choice, self.tokenizer, self.preset, changes, hardware)
+            train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware)
         print(f"The model is in {self.out}. Try: stochloc sample {self.out}", file=sys.stderr)
 
 
@@ -124,6 +130,7 @@ _RECIPE_FLAGS = (
     "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
     "width", "depth", "heads", "eval_every", "checkpoint_every",
 )  # fmt: skip
+_RUN_FLAGS = ("data", "preset", "tokenizer", "valid", "test", "fractions")
 
 
 @dataclass

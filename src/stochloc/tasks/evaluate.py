@@ -10,7 +10,7 @@ import torch
 
 from stochloc.core import Estimate, Follow, bound, line_integral
 from stochloc.data import encode_file, held_out_windows, load_corpus
-from stochloc.tasks.runs import DataChoice, Run
+from stochloc.tasks.runs import DataChoice, Run, is_same_text
 from stochloc.tasks.walks import named_path, named_transition
 
 BATCH_TOKENS = 16_384
@@ -59,7 +59,7 @@ def choose_text(run: Run, data: str | None, split: str | None) -> tuple[np.ndarr
     Raises:
         ValueError: The text cannot be read or has characters the model has never seen.
     """
-    own = data is None or _same(data, run.data.data)
+    own = data is None or is_same_text(data, run.data.data)
     choice = run.data if own else DataChoice(str(data))
     is_file = Path(choice.data).is_file()
     part = split or ("test" if own or not is_file else "all")
@@ -110,7 +110,8 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         else:
             part = bound(run.model, rows, Follow(path), transition, evaluation.num_steps, generator)
         parts.append(part)
-    characters = sum(len(run.tokenizer.decode(row)) for row in windows)
+    # A character of several bytes cut by a window's start is counted in the window it starts in.
+    characters = sum(len(run.tokenizer.decode(row).lstrip("\ufffd")) for row in windows)
     return Evaluated(evaluation, Estimate.join(parts), characters)
 
 
@@ -155,9 +156,3 @@ class Evaluated:
             "denoiser_calls": estimate.denoiser_calls,
             "seed": evaluation.seed,
         }
-
-
-def _same(data: str | Path, own: str) -> bool:
-    if str(data) == own:
-        return True
-    return Path(data).is_file() and Path(own).is_file() and Path(data).samefile(own)

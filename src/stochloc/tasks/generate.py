@@ -111,9 +111,11 @@ def generate(
     Raises:
         ValueError: A number is not positive, or the prompt does not fit.
     """
-    for name, value in (("number of samples", num), ("length", length), ("seed", seed + 1)):
+    for name, value in (("number of samples", num), ("length", length)):
         if value < 1:
             raise ValueError(f"The {name} must be positive, not {value}.")
+    if seed < 0:
+        raise ValueError(f"The seed must be at least 0, not {seed}.")
     denoiser: Denoiser = Tempered(run.model, walk.temperature)
     known = prompt_tokens(run.tokenizer, prompt, num, length).to(run.device)
     state = start(run.model.codebook, num, length, known)

@@ -132,6 +132,21 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
     return Run(model.to(device).eval(), tokenizer, recipe, data)
 
 
+def is_same_text(data: str, own: str) -> bool:
+    """Return whether two data choices mean the same file or corpus.
+
+    Args:
+        data: A file or the name of a corpus.
+        own: Another.
+
+    Returns:
+        Whether they are equal as names or as files.
+    """
+    if data == own:
+        return True
+    return Path(data).is_file() and Path(own).is_file() and Path(data).samefile(own)
+
+
 def _local_folder(run: str | Path) -> Path:
     if Path(run).is_dir():
         return Path(run)

@@ -1,6 +1,6 @@
 """Training a model on a text, into a run's folder."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import stochloc
 from stochloc.data import Corpus, Tokenizer, load_corpus
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.generate import sample_line
-from stochloc.tasks.runs import DataChoice, read_description, write_description
+from stochloc.tasks.runs import DataChoice, is_same_text, read_description, write_description
 from stochloc.training.checkpoint import Checkpoint
-from stochloc.training.loop import Texts, train
+from stochloc.training.loop import Texts, check_sharing, train
 from stochloc.training.recipes import Recipe, preset
 
 PREVIEW_TOKENS = 128
@@ -128,6 +128,7 @@ def start_run(
     recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
+    check_sharing(recipe.training, fabric.world_size)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         write_description(folder, recipe, corpus.tokenizer, choice, stochloc.__version__)
@@ -140,7 +141,7 @@ def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> Loc
 
     Args:
         folder: The run's folder.
-        changes: Attributes the user named; they must agree with the run's recipe.
+        changes: What the user named; see `resumed_description`.
         hardware: Where to train.
 
     Returns:
@@ -149,18 +150,51 @@ def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> Loc
     Raises:
         ValueError: The folder holds no run, its checkpoint is damaged, or a change contradicts it.
     """
-    recipe, tokenizer, choice = read_description(folder)
-    given = {key: value for key, value in changes.items() if value is not None}
-    if recipe.with_changes(**given) != recipe:
-        raise ValueError(
-            f"A resumed run keeps its recipe, but {', '.join(given)} differ from {folder}'s: start "
-            "a new run in another folder to change them."
-        )
+    recipe, tokenizer, choice = resumed_description(folder, changes)
     checkpoint = Checkpoint.read(folder)
     if checkpoint is not None and checkpoint.recipe != recipe:
         raise ValueError(f"The checkpoint in {folder} is not of the recipe beside it.")
     texts = _texts(load_choice(choice, tokenizer), recipe)
     return train(hardware.launch(), recipe, texts, folder, checkpoint)
+
+
+def resumed_description(
+    folder: Path, changes: dict[str, Any]
+) -> tuple[Recipe, Tokenizer, DataChoice]:
+    """Return what a run is made of, if it is what the user asks for.
+
+    Args:
+        folder: The run's folder.
+        changes: What the user named: attributes of the recipe, `preset`, `tokenizer`, or parts of
+            the data choice. None and what agrees with the run changes nothing.
+
+    Returns:
+        Recipe, tokenizer and data.
+
+    Raises:
+        ValueError: The folder holds no run, or a change contradicts it.
+    """
+    recipe, tokenizer, choice = read_description(folder)
+    kept = {
+        **asdict(recipe.model), **asdict(recipe.training), **asdict(choice),
+        "preset": recipe.preset, "tokenizer": tokenizer.to_dict()["kind"],
+    }  # fmt: skip
+    differ = [
+        name
+        for name, value in changes.items()
+        if value is not None
+        and value != kept[name]
+        and not (name in _TEXTS and kept[name] and is_same_text(value, kept[name]))
+    ]
+    if differ:
+        raise ValueError(
+            f"A resumed run keeps its recipe, but {', '.join(differ)} would differ from that in "
+            f"{folder}: start a new run in another folder to change it."
+        )
+    return recipe, tokenizer, choice
+
+
+_TEXTS = ("data", "valid", "test")
 
 
 def _texts(corpus: Corpus, recipe: Recipe) -> Texts:

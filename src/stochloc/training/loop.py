@@ -72,6 +72,23 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
 
 
+def check_sharing(config: TrainingConfig, processes: int) -> None:
+    """Refuse a batch that the processes cannot share equally.
+
+    Args:
+        config: Gives the batch.
+        processes: How many there are.
+
+    Raises:
+        ValueError: The batch is no multiple of the processes.
+    """
+    if config.batch_size % processes:
+        raise ValueError(
+            f"The batch of {config.batch_size} windows cannot be shared equally by {processes} "
+            "processes."
+        )
+
+
 def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """Return AdamW over every parameter; vectors and scalars are not decayed.
 
@@ -104,11 +121,7 @@ class Trainer:
     def __init__(self, fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path) -> None:
         self.fabric, self.recipe, self.texts, self.folder = fabric, recipe, texts, folder
         self.config = recipe.training
-        if self.config.batch_size % fabric.world_size:
-            raise ValueError(
-                f"The batch of {self.config.batch_size} windows cannot be shared equally by "
-                f"{fabric.world_size} processes."
-            )
+        check_sharing(self.config, fabric.world_size)
         torch.manual_seed(self.config.seed)
         self.model = LocalizationModel(recipe.model)
         counts = np.bincount(texts.train, minlength=recipe.model.vocabulary_size)
@@ -196,17 +209,17 @@ class Trainer:
         Raises:
             ValueError: The checkpoint is of another model.
         """
+        if {name: t.shape for name, t in checkpoint.tensors.items()} != _shapes(self.recipe):
+            raise ValueError(f"The checkpoint in {self.folder} is of another model or version.")
+        state = self._optimizer_state()
         parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "optimizer": {}}
         for name, tensor in checkpoint.tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
-        state = self._optimizer_state()
-        moments: dict[str, Any] = {name: {} for name in state["state"]}
+        moments: dict[str, Any] = {}
         for name, tensor in parts["optimizer"].items():
             parameter, moment = name.rsplit(".", 1)
             moments.setdefault(parameter, {})[moment] = tensor
-        if any(values.keys() != moments[name].keys() for name, values in state["state"].items()):
-            raise ValueError(f"The checkpoint in {self.folder} is of another model or version.")
         set_model_state_dict(self.model_module, parts["average"], options=WHOLE)
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
         set_model_state_dict(self.model_module, parts["model"], options=WHOLE)
@@ -324,8 +337,30 @@ def _log(fabric: Fabric, folder: Path, record: dict[str, Any]) -> None:
             file.write(json.dumps(record) + "\n")
 
 
+def _shapes(recipe: Recipe) -> dict[str, torch.Size]:
+    """Names and shapes of what `save` writes, known to every process without gathering."""
+    with torch.device("meta"):
+        model = LocalizationModel(recipe.model)
+    shapes = {
+        f"{part}.{name}": tensor.shape
+        for part in ("model", "average")
+        for name, tensor in model.state_dict().items()
+    }
+    for name, parameter in model.named_parameters():
+        moments = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        shapes |= {f"optimizer.{name}.{m}": torch.Size(shape) for m, shape in moments.items()}
+    return shapes
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # cut off while it was written
+        return math.inf
+
+
 def _keep_metrics_until(step: int, path: Path) -> None:
     lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    kept = [line for line in lines if _step_of(line) <= step]
     with replacing(path) as temporary:
         temporary.write_text("".join(line + "\n" for line in kept))

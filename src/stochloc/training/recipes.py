@@ -6,6 +6,7 @@ skip, unigram prior, a γ of its own for every token with endpoints mixed in. `t
 paper's to the letter: learned codes, no evidence, one log-normal γ a sentence.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -64,10 +65,21 @@ class TrainingConfig:
                      "checkpoint_every", "log_every"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"Training needs a positive {name}, not {getattr(self, name)}.")
-        if not self.learning_rate > 0:
+        for name in ("weight_decay", "warmup_steps", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"Training needs a {name} of at least 0, not {getattr(self, name)}."
+                )
+        if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"The learning rate must be positive, not {self.learning_rate}.")
+        if not self.clip_norm > 0:
+            raise ValueError(
+                f"The largest norm of the gradient must be positive: {self.clip_norm}."
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"The decay of the average must lie in [0, 1), not {self.ema_decay}.")
+        if not 0 <= self.beta2 < 1:
+            raise ValueError(f"The decay beta2 must lie in [0, 1), not {self.beta2}.")
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,8 @@ def law_from_dict(values: dict[str, Any]) -> SnrLaw:
         ValueError: There is no such law.
     """
     known: dict[str, Any] = {law.__name__: law for law in LAWS}
-    if values.get("law") not in known:
-        raise ValueError(f"Unknown law of γ {values.get('law')!r}; known are {', '.join(known)}.")
+    if not isinstance(values, dict) or values.get("law") not in known:
+        raise ValueError(f"Unknown law of γ {values!r}; known are {', '.join(known)}.")
     inner = {
         k: law_from_dict(v) if isinstance(v, dict) else v for k, v in values.items() if k != "law"
     }
