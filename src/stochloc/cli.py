@@ -291,6 +291,7 @@ def main(arguments: list[str] | None = None) -> None:
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
     try:
+        _check_seed(command.seed)
         command.run()
     except (ValueError, OSError) as error:
         print(f"stochloc: {_sentence(error)}", file=sys.stderr)
@@ -298,6 +299,11 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("stochloc: interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _check_seed(seed: int | None) -> None:
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ValueError(f"A seed is a whole number from 0 to 2^63 - 1, not {seed}.")
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -201,7 +201,10 @@ class DensePosterior:
         Returns:
             The tempered posterior.
         """
-        return DensePosterior((self.log_probs / temperature).log_softmax(-1), self.codebook)
+        # Relative to the mode, and never divided by a subnormal: the limit is the mode, not NaN.
+        relative = self.log_probs - self.log_probs.amax(-1, keepdim=True)
+        scale = max(temperature, torch.finfo(relative.dtype).tiny)
+        return DensePosterior((relative / scale).log_softmax(-1), self.codebook)
 
 
 @dataclass(frozen=True)

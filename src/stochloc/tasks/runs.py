@@ -1,6 +1,7 @@
 """A run's folder: what training leaves behind and every other task opens."""
 
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
         data = values["data"]
         choice = DataChoice(data["data"], data["valid"], data["test"], tuple(data["fractions"]))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / RECIPE} is damaged: {error} is missing.") from error
+        raise ValueError(f"{folder / RECIPE} is damaged: no data choice ({error}).") from error
     return Recipe.from_dict(values), tokenizer, choice
 
 
@@ -117,12 +118,12 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
     """
     folder = _local_folder(run)
     recipe, tokenizer, data = read_description(folder)
-    if not (folder / "model.safetensors").is_file():
+    if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
         raise ValueError(f"{run} has no model yet; continue it with: stochloc train --resume.")
     try:
         model = LocalizationModel.from_pretrained(folder)
-    except (SafetensorError, RuntimeError, TypeError, OSError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 300)
         raise ValueError(f"The model in {run} cannot be loaded: {reason}") from error
     if model.config.vocabulary_size != tokenizer.vocabulary_size:
         raise ValueError(

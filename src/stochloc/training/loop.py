@@ -360,7 +360,7 @@ def _step_of(line: str) -> float:
 
 
 def _keep_metrics_until(step: int, path: Path) -> None:
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     kept = [line for line in lines if _step_of(line) <= step]
     with replacing(path) as temporary:
         temporary.write_text("".join(line + "\n" for line in kept))
