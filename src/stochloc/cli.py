@@ -5,6 +5,7 @@ sentence. Nothing heavy is imported before a command is chosen, so `--help` answ
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,6 +294,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _check_seed(command.seed)
         command.run()
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough; Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         print(f"stochloc: {_sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
