@@ -1,0 +1,233 @@
+"""What holds of the network whatever it has learned: its closed forms, precision and codes."""
+
+import math
+
+import pytest
+import torch
+from core.worlds import PATHS
+
+from stochloc.core import Ancestral, Euler, Follow, LearnedCodebook, State, bound, observe
+from stochloc.nn import LocalizationModel, ModelConfig
+from stochloc.nn.transformer import Transformer, rotary_angles, rotate
+from stochloc.nn.vocabulary import convert, cross_entropy
+from stochloc.training.loop import make_optimizer
+from stochloc.training.recipes import TrainingConfig
+
+V, LENGTH = 5, 6
+COUNTS = torch.tensor([8, 1, 3, 2, 11])
+SIMPLEX = ModelConfig(V, width=16, depth=2, heads=2, beta=1.0, rotary_base=100.0)
+LEARNED = ModelConfig(V, 16, 2, 2, code_dimension=4)
+PAPER = ModelConfig(V, 16, 2, 2, code_dimension=4, evidence=False, unigram=False)
+CONFIGS = {"simplex": SIMPLEX, "learned": LEARNED, "paper": PAPER,
+           "slot": ModelConfig(V, 16, 2, 2, mask_slot=True)}  # fmt: skip
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def shaken(config):
+    """A model whose every weight has been moved from its start, as training would."""
+    torch.manual_seed(0)
+    model = LocalizationModel(config)
+    model.set_unigram(COUNTS)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(1)))
+    return model.eval()
+
+
+def noisy(model, snr=2.0):
+    tokens = torch.randint(0, V, (3, LENGTH), generator=generator(2))
+    gamma = torch.full(tokens.shape, snr)
+    gamma[:, 2], gamma[:, 4] = math.inf, 0.0
+    return tokens, observe(model.codebook, tokens, gamma, generator(3))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda name: name.replace(" ", "_"))
+def test_untrained_the_ancestral_walk_prices_independent_tokens_exactly_on_every_path(path):
+    """For independent tokens the costs of the steps telescope to -log p, whatever the noise."""
+    model = LocalizationModel(SIMPLEX)
+    model.set_unigram(COUNTS)
+    log_p = ((COUNTS + 1) / (COUNTS + 1).sum()).log().double()
+    tokens = torch.randint(0, V, (2, LENGTH), generator=generator(1))
+    nats = bound(model, tokens, Follow(PATHS[path]), Ancestral(), 24, generator(2)).token_nats
+    torch.testing.assert_close(nats, -log_p[tokens], atol=2e-4, rtol=0)
+
+
+def test_untrained_the_euler_bound_lies_above_the_entropy_of_independent_tokens():
+    model = LocalizationModel(SIMPLEX)
+    model.set_unigram(COUNTS)
+    p = (COUNTS + 1) / (COUNTS + 1).sum()
+    tokens = torch.multinomial(p, 400 * 8, replacement=True, generator=generator(1)).view(400, 8)
+    entropy = float(torch.special.entr(p).sum()) * 8
+    estimate = bound(model, tokens, Follow(PATHS["diffusion, lomax"]), Euler(), 16, generator(2))
+    assert entropy - 4 * estimate.stderr < estimate.mean < 2 * entropy
+
+
+def test_a_model_without_unigram_ignores_token_frequencies():
+    model = LocalizationModel(PAPER)
+    model.set_unigram(COUNTS)
+    assert (model.log_unigram == 0).all()
+
+
+def test_beta_starts_at_the_papers_value_unless_another_is_given():
+    assert LocalizationModel(ModelConfig(9, 8, 1, 2)).beta.item() == pytest.approx(1 / 3)
+    assert LocalizationModel(LEARNED).beta.item() == pytest.approx(1 / 2)
+    assert LocalizationModel(SIMPLEX).beta.item() == 1
+
+
+@pytest.mark.parametrize("config", [SIMPLEX, LEARNED], ids=["simplex", "learned"])
+def test_logits_are_context_plus_prior_plus_evidence(config):
+    model = shaken(config)
+    _, state = noisy(model)
+    evidence = state.z @ model.codebook.vectors.T
+    embedded = convert(state.z, state.known, model.codebook, model.embeddings, model.beta,
+                       model.log_unigram, model.slot)  # fmt: skip
+    context = model.transformer(embedded) @ model.head.T
+    left = model.logits(state.z, state.known) - evidence - model.log_unigram
+    torch.testing.assert_close(left, context, atol=1e-5, rtol=0)
+
+
+def test_without_evidence_the_logits_leave_it_out():
+    model = shaken(PAPER)
+    torch.nn.init.zeros_(model.head)
+    _, state = noisy(model)
+    assert (model.logits(state.z, state.known) == 0).all()
+
+
+@pytest.mark.parametrize("slot", [None, torch.tensor([3.0])], ids=["no slot", "slot"])
+def test_a_known_token_gets_its_own_row_bit_for_bit_at_any_beta(slot):
+    rows = torch.randn(V + (slot is not None), 7, generator=generator(0))
+    known = torch.arange(V)[None]
+    z = 5 * torch.randn(1, V, 4, generator=generator(1))
+    codebook = LearnedCodebook(V, 4, generator(2))
+    prior = torch.randn(V, generator=generator(3))
+    out = convert(z, known, codebook, rows, torch.tensor(0.37), prior, slot)
+    assert torch.equal(out[0], rows[:V])
+
+
+def test_the_converter_with_beta_one_is_the_exact_posterior_mean_of_learned_codes_too():
+    codebook, rows = LearnedCodebook(V, 4, generator(0)), torch.randn(V, 3, generator=generator(1))
+    log_p = torch.randn(V, generator=generator(2)).log_softmax(0)
+    z = 3 * torch.randn(2, 3, 4, generator=generator(3))
+    out = convert(z, torch.full((2, 3), -1), codebook, rows, torch.tensor(1.0), log_p, None)
+    joint = log_p.exp() * torch.exp(torch.einsum("bld,vd->blv", z, codebook.vectors))
+    expected = torch.einsum("blv,vw->blw", joint / joint.sum(-1, keepdim=True), rows)
+    torch.testing.assert_close(out, expected)
+
+
+def test_the_slots_weight_is_its_share_of_the_softmax():
+    codebook = LearnedCodebook(V, 4, generator(0))
+    z, slot = torch.randn(1, 1, 4, generator=generator(1)), torch.tensor([0.8])
+    rows = torch.eye(V + 1)
+    out = convert(z, torch.tensor([[-1]]), codebook, rows, torch.tensor(0.5), torch.zeros(V), slot)
+    scores = (0.5 * codebook.vectors @ z[0, 0]).exp()
+    torch.testing.assert_close(out[0, 0, -1], slot.exp()[0] / (slot.exp()[0] + scores.sum()))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_float32_agrees_with_float64(name):
+    model = shaken(CONFIGS[name])
+    tokens, state = noisy(model)
+    single = model(state)
+    exact = model.double()(State(state.z.double(), state.known, state.snr.double()))
+    assert exact.log_probs.dtype == torch.float64
+    torch.testing.assert_close(
+        single.log_prob(tokens).double(), exact.log_prob(tokens), atol=2e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_model_kept_in_bfloat16_gives_finite_numbers_at_every_snr(name):
+    model = shaken(CONFIGS[name]).bfloat16()
+    tokens = torch.randint(0, V, (2, 5), generator=generator(0))
+    snr = torch.tensor([0.0, 1e-8, 1.0, 1e4, math.inf], dtype=torch.bfloat16).expand(2, 5)
+    nats = model.token_nats(tokens, snr, generator(1))
+    assert nats.isfinite().all()
+    assert (nats[:, 4] == 0).all()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_training_loss_is_finite_from_no_evidence_to_certainty(name):
+    model = shaken(CONFIGS[name])
+    tokens = torch.randint(0, V, (2, 5), generator=generator(0))
+    snr = torch.tensor([0.0, 1e-8, 1.0, 1e6, math.inf]).expand(2, 5)
+    nats = model.token_nats(tokens, snr, generator(1))
+    nats.sum().backward()
+    assert nats.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_known_tokens_cost_nothing_and_give_no_gradient():
+    logits = torch.randn(1, 3, V, generator=generator(0), requires_grad=True)
+    nats = cross_entropy(logits, torch.tensor([[-1, 2, -1]]), torch.tensor([[0, 2, 4]]))
+    expected = -logits.log_softmax(-1)[0, [0, 2], [0, 4]]
+    torch.testing.assert_close(nats[0, [0, 2]], expected)
+    assert nats[0, 1] == 0
+    nats.sum().backward()
+    assert logits.grad is not None
+    assert (logits.grad[0, 1] == 0).all()
+
+
+def test_learned_codes_move_and_stay_on_the_sphere_while_they_are_trained():
+    torch.manual_seed(0)
+    model = LocalizationModel(PAPER)
+    before = model.codebook.vectors.detach().clone()
+    optimizer = make_optimizer(model, TrainingConfig(learning_rate=0.05))
+    tokens = torch.randint(0, V, (4, LENGTH), generator=generator(0))
+    for step in range(8):
+        snr = torch.full(tokens.shape, 3.0)
+        model.token_nats(tokens, snr, generator(step)).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    after = model.codebook.vectors
+    torch.testing.assert_close(after.norm(dim=-1), torch.ones(V))
+    assert (after - before).norm(dim=-1).min() > 0.01
+
+
+def test_turning_keeps_norms():
+    x = torch.randn(3, 9, 8, generator=generator(0))
+    turned = rotate(x, rotary_angles(9, 8, 50.0, x.device))
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
+    assert torch.equal(turned[:, 0], x[:, 0])
+    assert not torch.allclose(turned[:, 1:], x[:, 1:], atol=0.1)
+
+
+def test_apples_real_branch_turns_as_the_complex_one_does():
+    class OnMps(torch.Tensor):
+        is_mps = True
+
+    x, angles = (
+        torch.randn(2, 9, 8, generator=generator(0)),
+        rotary_angles(9, 8, 50.0, torch.device("cpu")),
+    )
+    real = rotate(x.as_subclass(OnMps), angles)
+    assert isinstance(real, OnMps)
+    torch.testing.assert_close(real.as_subclass(torch.Tensor), rotate(x, angles))
+
+
+def test_rotations_run_from_one_radian_per_token_down_to_the_inverse_of_the_base():
+    angles = rotary_angles(2, 8, 10_000.0, torch.device("cpu"))
+    assert (angles[0] == 0).all()
+    torch.testing.assert_close(angles[1], torch.tensor([1.0, 0.1, 0.01, 0.001]))
+
+
+def test_a_block_knows_distances_between_tokens_but_not_their_places():
+    torch.manual_seed(0)
+    block = Transformer(16, 1, 2, 100.0).blocks[0]
+    x = torch.randn(2, 6, 16, generator=generator(0))
+    angles = rotary_angles(40, 8, 100.0, x.device)
+    torch.testing.assert_close(block(x, angles[:6]), block(x, angles[30:36]), atol=1e-5, rtol=1e-5)
+    order = torch.tensor([1, 0, 2, 3, 4, 5])
+    swapped = block(x[:, order], angles[:6])[:, order]
+    assert (swapped - block(x, angles[:6])).abs().max() > 1e-3
+
+
+def test_every_token_attends_to_both_sides_and_to_the_farthest_one():
+    torch.manual_seed(0)
+    network = Transformer(16, 1, 2, 100.0)
+    x = torch.randn(1, 7, 16, generator=generator(0), requires_grad=True)
+    for place in (0, 3, 6):
+        (gradient,) = torch.autograd.grad(network(x)[0, place, 0], x)
+        assert (gradient[0].abs().sum(-1) > 1e-3).all()
