@@ -196,8 +196,9 @@ class Trainer:
                 for part, values in parts.items()
                 for name, value in values.items()
             }
-            Checkpoint(self.step, self.recipe, tensors).write(self.folder)
+            # The checkpoint comes last: a run cut off in between does these updates again.
             export(self.recipe, averaged, self.folder)
+            Checkpoint(self.step, self.recipe, tensors).write(self.folder)
         self.fabric.barrier()
 
     def load(self, checkpoint: Checkpoint) -> None:
