@@ -1,0 +1,73 @@
+"""One tiny run and its text, shared by the tests of the tasks."""
+
+import json
+
+import pytest
+
+from stochloc.cli import main
+
+TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
+TRAIN = (
+    "--steps", "4", "--length", "16", "--width", "16", "--depth", "1", "--heads", "2",
+    "--batch-size", "4", "--eval-every", "2", "--checkpoint-every", "2", "--accelerator", "cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache, monkeypatch):
+    """No test reads or writes the user's cache of tokens."""
+    monkeypatch.setenv("STOCHLOC_CACHE", str(cache))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, cache):
+    """A folder with a text and a run on it; tests may read it, never write."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text(TEXT * 40, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(cache))
+        main(["train", "--data", str(folder / "text.txt"), "--out", str(folder / "run"), *TRAIN])
+    return folder
+
+
+@pytest.fixture
+def call(capsys):
+    """Run a command and return what it printed to stdout and to stderr."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        main([str(argument) for argument in arguments])
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def call_json(call):
+    """Run a command whose whole stdout is one JSON object, and return it."""
+    return lambda *arguments: json.loads(call(*arguments, "--json").out)
+
+
+@pytest.fixture
+def refuse(capsys):
+    """Run a command that must end with code 2 and one sentence, and return the sentence."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        assert stopped.value.code == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        said = [line for line in captured.err.splitlines() if line.startswith("stochloc: ")]
+        assert len(said) == 1, captured.err
+        assert captured.err.rstrip().endswith(said[0])
+        assert "Traceback" not in captured.err
+        return said[0]
+
+    return run

@@ -1,0 +1,221 @@
+"""What evaluation, generation and training through the command line return."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from tasks.conftest import TEXT
+
+from stochloc.core import Ancestral, Euler, Follow, bound, line_integral, sample, start
+from stochloc.data import corpora, held_out_windows
+from stochloc.data.texts import file_source
+from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
+from stochloc.tasks.generate import Walk, generate, prompt_tokens
+from stochloc.tasks.runs import open_run
+from stochloc.tasks.walks import named_path
+
+PATHS = ("masked", "diffusion", "autoregressive", "block", "rolling", "hybrid")
+TRANSITIONS = {"ancestral": Ancestral(), "euler": Euler()}
+
+
+@pytest.fixture
+def opened(trained):
+    return open_run(trained / "run")
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_eval_prints_the_bound_of_the_core_for_the_same_windows_and_seed(
+    trained, opened, call_json, path, transition
+):
+    result = call_json("eval", trained / "run", "--data", trained / "text.txt", "--split", "all",
+                       "--path", path, "--transition", transition, "--steps", 6,
+                       "--sequences", 5, "--seed", 3)  # fmt: skip
+    tokens = opened.tokenizer.encode((trained / "text.txt").read_text())
+    windows = held_out_windows(tokens, 16, 5)
+    expected = bound(opened.model, windows, Follow(named_path(path)), TRANSITIONS[transition], 6,
+                     seeded(3))  # fmt: skip
+    assert result["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-9)
+    assert result["nats_per_sequence_stderr"] == pytest.approx(expected.stderr, rel=1e-9)
+    assert result["denoiser_calls"] == expected.denoiser_calls
+    assert result["transition"] == transition
+    assert result["path"] == path
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_eval_continuous_prints_the_line_integral_of_the_core(trained, opened, call_json, path):
+    result = call_json("eval", trained / "run", "--split", "all", "--path", path, "--continuous",
+                       "--steps", 3, "--sequences", 4)  # fmt: skip
+    tokens = opened.tokenizer.encode((trained / "text.txt").read_text())
+    expected = line_integral(opened.model, held_out_windows(tokens, 16, 4), named_path(path, True),
+                             3, seeded(0))  # fmt: skip
+    assert result["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-9)
+    assert result["denoiser_calls"] == expected.denoiser_calls
+    assert result["transition"] is None
+
+
+def test_the_units_of_an_evaluation_agree_with_each_other(trained, call_json):
+    result = call_json("eval", trained / "run", "--sequences", 6, "--steps", 4)
+    bits = result["nats_per_sequence"] / math.log(2) / 16
+    assert result["length"] == 16
+    assert result["bits_per_token"] == pytest.approx(bits)
+    assert result["bits_per_character"] == pytest.approx(bits)
+    spread = result["nats_per_sequence_stderr"] / math.log(2) / 16
+    assert result["stderr"] == pytest.approx(spread)
+    assert result["bits_per_character_stderr"] == pytest.approx(spread)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_one_sequence_has_no_standard_error_and_0_means_all(trained, call, call_json):
+    one = call_json("eval", trained / "run", "--sequences", 1, "--steps", 2)
+    assert one["stderr"] is None
+    assert one["nats_per_sequence_stderr"] is None
+    assert "±" not in call("eval", trained / "run", "--sequences", 1, "--steps", 2).out
+    everything = call_json(
+        "eval", trained / "run", "--sequences", 0, "--split", "all", "--steps", 1
+    )
+    assert everything["sequences"] == 59 * 40 // 16
+
+
+def test_the_same_seed_gives_the_same_bound_and_another_seed_another(trained, call_json):
+    def nats(seed):
+        return call_json("eval", trained / "run", "--sequences", 4, "--seed", seed)[
+            "nats_per_sequence"
+        ]
+
+    assert nats(1) == nats(1) != nats(2)
+
+
+def test_splits_are_the_parts_of_the_text_in_order(trained, opened):
+    parts = {name: choose_text(opened, None, name)[0] for name in ("train", "valid", "test")}
+    together, description = choose_text(opened, str(trained / "text.txt"), "all")
+    np.testing.assert_array_equal(np.concatenate(list(parts.values())), together)
+    assert [len(part) for part in parts.values()] == [2124, 118, 118]
+    assert "all of" in description
+    np.testing.assert_array_equal(choose_text(opened, None, None)[0], parts["test"])
+
+
+def test_another_file_is_evaluated_whole(trained, opened, tmp_path):
+    (tmp_path / "other.txt").write_text("the dog runs. " * 9, encoding="utf-8")
+    tokens, description = choose_text(opened, str(tmp_path / "other.txt"), None)
+    assert opened.tokenizer.decode(tokens) == "the dog runs. " * 9
+    assert description == f"all of {tmp_path / 'other.txt'}"
+
+
+@pytest.mark.parametrize("length", [15, 16])
+def test_characters_of_several_bytes_are_counted_once_even_where_a_window_cuts_them(
+    opened, tmp_path, call, length
+):
+    """Every character takes two bytes, so bits per character are exactly twice bits per token."""
+    (tmp_path / "text.txt").write_text("äöüß" * 300, encoding="utf-8")
+    call("train", "--data", tmp_path / "text.txt", "--out", tmp_path / "run", "--tokenizer",
+         "bytes", "--steps", 1, "--length", length, "--width", 8, "--depth", 1, "--heads", 2,
+         "--batch-size", 2, "--accelerator", "cpu")  # fmt: skip
+    run = open_run(tmp_path / "run")
+    tokens, _ = choose_text(run, None, "all")
+    result = evaluate(run, tokens, Evaluation(num_steps=1, num_sequences=0)).to_dict()
+    assert result["sequences"] == 2400 // length
+    assert result["bits_per_character"] == pytest.approx(2 * result["bits_per_token"], rel=1e-9)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_sample_prints_what_the_core_draws_with_the_same_seed(
+    trained, opened, call_json, path, transition
+):
+    result = call_json("sample", trained / "run", "--n", 2, "--steps", 5, "--path", path,
+                       "--transition", transition, "--seed", 9, "--prompt", "the ")  # fmt: skip
+    known = prompt_tokens(opened.tokenizer, "the ", 2, 16)
+    drawn = sample(opened.model, start(opened.model.codebook, 2, 16, known),
+                   Follow(named_path(path)), TRANSITIONS[transition], 5, seeded(9))  # fmt: skip
+    assert result["samples"] == [opened.tokenizer.decode(row) for row in drawn.tokens]
+    assert result["denoiser_calls"] == drawn.denoiser_calls
+    assert set(result) == {"samples", "denoiser_calls", "seconds"}
+
+
+def test_a_prompt_that_fills_the_text_comes_back_without_asking_the_model(trained, call_json):
+    result = call_json("sample", trained / "run", "--prompt", "the lazy dog", "--length", 12)
+    assert result["samples"] == ["the lazy dog"] * 4
+    assert result["denoiser_calls"] == 0
+
+
+def test_a_vanishing_temperature_draws_the_most_likely_text_whatever_the_seed(trained, call_json):
+    def drawn(seed, temperature):
+        result = call_json("sample", trained / "run", "--n", 3, "--path", "autoregressive",
+                           "--steps", 16, "--seed", seed, "--temperature", temperature)  # fmt: skip
+        return result["samples"]
+
+    for temperature in ("1e-6", "1e-300"):
+        assert drawn(1, temperature) == drawn(2, temperature)
+        assert len(set(drawn(1, temperature))) == 1
+    assert drawn(1, "1") != drawn(2, "1")
+
+
+def test_a_long_text_is_drawn_with_a_warning_on_stderr(trained, call):
+    captured = call("sample", trained / "run", "--n", 1, "--length", 40, "--json")
+    assert len(json.loads(captured.out)["samples"][0]) == 40
+    assert captured.err.startswith("stochloc: the model was trained on windows of 16 tokens")
+
+
+def test_a_trace_follows_the_walk_and_keeps_the_prompt(opened):
+    steps = []
+    result = generate(opened, 2, 16, Walk(named_path("masked"), Ancestral(), 4), "the ", 0,
+                      steps.append)  # fmt: skip
+    assert [step["step"] for step in steps] == [1, 2, 3, 4]
+    shares = [step["known"] for step in steps]
+    assert shares == sorted(shares)
+    assert shares[0] > 4 / 16
+    assert shares[-1] == 1
+    assert all(text.startswith("the ") for step in steps for text in step["texts"])
+    assert steps[-1]["texts"] == result.samples
+    assert steps[-1]["snr"] is None
+    assert result.denoiser_calls == 4
+
+
+def test_training_says_nothing_on_stdout_and_where_the_model_is_on_stderr(trained, call, tmp_path):
+    captured = call("train", "--data", trained / "text.txt", "--out", tmp_path / "run", "--steps",
+                    1, "--length", 8, "--width", 8, "--depth", 1, "--heads", 2)  # fmt: skip
+    assert captured.out == ""
+    assert f"The model is in {tmp_path / 'run'}" in captured.err
+    assert "bits per token" in captured.err
+
+
+def test_a_resumed_dry_run_prints_the_runs_recipe_and_trains_nothing(trained, call):
+    before = (trained / "run" / "checkpoint.safetensors").stat().st_mtime_ns
+    recipe = json.loads(call("train", "--out", trained / "run", "--resume", "--dry-run").out)
+    assert recipe["training"]["num_steps"] == 4
+    assert recipe["model"]["width"] == 16
+    assert (trained / "run" / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_same_command_with_resume_added_is_no_contradiction(trained, call):
+    before = (trained / "run" / "model.safetensors").read_bytes()
+    call("train", "--data", trained / "text.txt", "--out", trained / "run", "--preset", "tiny",
+         "--steps", 4, "--width", 16, "--tokenizer", "characters", "--fractions", 0.9, 0.05, 0.05,
+         "--resume")  # fmt: skip
+    assert (trained / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_quickstart_shown_again_trains_nothing_and_prints_the_same_figures(
+    tmp_path, call, call_json, monkeypatch
+):
+    (tmp_path / "small.txt").write_text(TEXT * 200, encoding="utf-8")
+    small = file_source(tmp_path / "small.txt")
+    monkeypatch.setitem(corpora._NAMED, "builtin", lambda: small)
+    for name, value in (("NUM_UPDATES", 1), ("SEQUENCES", 2), ("INTEGRAL_SAMPLES", 1)):
+        monkeypatch.setattr(f"stochloc.tasks.quickstart.{name}", value)
+    monkeypatch.setattr("stochloc.tasks.quickstart.PATHS", ("autoregressive",))
+    monkeypatch.setattr("stochloc.tasks.quickstart.NUM_SAMPLES", 1)
+    first = call_json("quickstart", "--out", tmp_path / "run")
+    written = (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns
+    again = call_json("quickstart", "--out", tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns == written
+    assert again["bounds"] == first["bounds"]
+    assert again["samples"] == first["samples"]
+    assert {"unigram", "trigram"} == {row["model"] for row in first["baselines"]}
