@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from stochloc.data.token_files import count_tokens
 from stochloc.data.windows import draw_windows, held_out_windows
 
 
@@ -68,3 +69,9 @@ def test_empty_windows_and_empty_limits_are_refused():
         held_out_windows(np.arange(5), 0)
     with pytest.raises(ValueError, match="at least one"):
         held_out_windows(np.arange(5), 2, limit=0)
+
+
+def test_counting_in_pieces_counts_every_token_once(monkeypatch):
+    monkeypatch.setattr("stochloc.data.token_files.COUNT_TOKENS", 7)
+    tokens = np.random.default_rng(0).integers(0, 5, 100).astype(np.uint8)
+    assert count_tokens(tokens, 6).tolist() == np.bincount(tokens, minlength=6).tolist()

@@ -4,7 +4,7 @@ from stochloc.data.codepoints import discover_alphabet
 from stochloc.data.corpora import Corpus, load_corpus
 from stochloc.data.ngrams import BitsPerToken, NgramModel
 from stochloc.data.synthetic import Cyclic, HiddenMarkov, MarkovChain, Source
-from stochloc.data.token_files import TokenFile, encode_file
+from stochloc.data.token_files import TokenFile, count_tokens, encode_file
 from stochloc.data.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
@@ -28,6 +28,7 @@ __all__ = [
     "Text8Tokenizer",
     "TokenFile",
     "Tokenizer",
+    "count_tokens",
     "discover_alphabet",
     "draw_windows",
     "encode_file",

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from jaxtyping import UInt
+from jaxtyping import Int64, Integer, UInt
 
 from stochloc.data.texts import TextSource, file_source, naming
 from stochloc.data.tokenizers import Tokenizer, token_dtype
+
+COUNT_TOKENS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,25 @@ def encode_source(
     """
     entry = _cache_folder(cache_dir) / _cache_key(source, tokenizer)
     return _find(entry) or _build(entry, source, tokenizer)
+
+
+def count_tokens(
+    tokens: Integer[np.ndarray, " tokens"], vocabulary_size: int
+) -> Int64[np.ndarray, " vocabulary"]:
+    """Return how often each token occurs, in memory that does not grow with the text.
+
+    Args:
+        tokens: shape (tokens,), often mapped from disk.
+        vocabulary_size: number of tokens there are.
+
+    Returns:
+        Counts, shape (vocabulary_size,).
+    """
+    # One `bincount` over everything would first widen the whole file to eight bytes a token.
+    counts = np.zeros(vocabulary_size, dtype=np.int64)
+    for begin in range(0, len(tokens), COUNT_TOKENS):
+        counts += np.bincount(tokens[begin : begin + COUNT_TOKENS], minlength=vocabulary_size)
+    return counts
 
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:

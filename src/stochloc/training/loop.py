@@ -29,7 +29,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from stochloc.core import Estimate, Masked, line_integral
-from stochloc.data import draw_windows, held_out_windows
+from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.average import AveragedWeights
 from stochloc.training.checkpoint import Checkpoint, replacing
@@ -124,7 +124,7 @@ class Trainer:
         check_sharing(self.config, fabric.world_size)
         torch.manual_seed(self.config.seed)
         self.model = LocalizationModel(recipe.model)
-        counts = np.bincount(texts.train, minlength=recipe.model.vocabulary_size)
+        counts = count_tokens(texts.train, recipe.model.vocabulary_size)
         self.model.set_unigram(torch.from_numpy(counts))
         self.wrapped = fabric.setup_module(self.model)
         self.wrapped.mark_forward_method("token_nats")
@@ -184,12 +184,13 @@ class Trainer:
         """Write the checkpoint and the averaged model; collective, written by the first process."""
         weights = get_model_state_dict(self.model_module, options=WHOLE)
         averaged = self._averaged_state()
-        moments = {
-            f"{parameter}.{name}": value
-            for parameter, values in self._optimizer_state()["state"].items()
-            for name, value in values.items()
-        }
-        if self.fabric.is_global_zero:
+        optimizer = self._optimizer_state(WHOLE)
+        if self.fabric.is_global_zero:  # the others were given empty dictionaries
+            moments = {
+                f"{parameter}.{name}": value
+                for parameter, values in optimizer["state"].items()
+                for name, value in values.items()
+            }
             parts = {"model": weights, "average": averaged, "optimizer": moments}
             tensors = {
                 f"{part}.{name}": value.contiguous().clone()
@@ -212,7 +213,7 @@ class Trainer:
         """
         if {name: t.shape for name, t in checkpoint.tensors.items()} != _shapes(self.recipe):
             raise ValueError(f"The checkpoint in {self.folder} is of another model or version.")
-        state = self._optimizer_state()
+        groups = self._optimizer_state(StateDictOptions(full_state_dict=True))["param_groups"]
         parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "optimizer": {}}
         for name, tensor in checkpoint.tensors.items():
             part, rest = name.split(".", 1)
@@ -227,7 +228,7 @@ class Trainer:
         set_optimizer_state_dict(
             self.model_module,
             self.optimizer.optimizer,
-            {"state": moments, "param_groups": state["param_groups"]},
+            {"state": moments, "param_groups": groups},
             options=WHOLE,
         )
         self.step = checkpoint.step
@@ -237,8 +238,10 @@ class Trainer:
             state = get_model_state_dict(self.model_module, options=WHOLE)
             return {name: cast(Tensor, value).clone() for name, value in state.items()}
 
-    def _optimizer_state(self) -> dict[str, Any]:
-        return get_optimizer_state_dict(self.model_module, self.optimizer.optimizer, options=WHOLE)
+    def _optimizer_state(self, options: StateDictOptions) -> dict[str, Any]:
+        return get_optimizer_state_dict(
+            self.model_module, self.optimizer.optimizer, options=options
+        )
 
     @property
     def model_module(self) -> torch.nn.Module:
