@@ -117,7 +117,7 @@ class Train:
         else:
             shares = self.fractions or DataChoice.fractions
             choice = DataChoice(self.data, self.valid, self.test, shares)
-            preset = self.preset or "tiny"
+            preset = "tiny" if self.preset is None else self.preset
             if self.dry_run:
                 corpus = train.load_choice(choice, self.tokenizer)
                 size = corpus.tokenizer.vocabulary_size

@@ -1,0 +1,269 @@
+"""Bad input, damaged files and full disks: code 2, one sentence, and nothing lost or created."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tasks.conftest import TEXT, TRAIN
+
+from stochloc.cli import main
+
+
+def snapshot(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the run, to be damaged."""
+    return shutil.copytree(trained / "run", tmp_path / "run")
+
+
+def rewrite_json(path, change):
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(change(values) or values))
+
+
+def rewrite_weights(path, change):
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    (("--seed", "-1"), "seed"), (("--seed", str(2**70)), "seed"),
+    (("--steps", "0"), "num_steps"), (("--length", "0"), "length"),
+    (("--warmup-steps", "-1"), "warmup_steps"), (("--weight-decay", "nan"), "weight_decay"),
+    (("--ema-decay", "1"), "average"), (("--learning-rate", "inf"), "learning rate"),
+    (("--checkpoint-every", "0"), "checkpoint_every"), (("--eval-every", "-5"), "eval_every"),
+    (("--width", "0"), "width"), (("--width", "17"), "no multiple"), (("--depth", "0"), "depth"),
+    (("--fractions", "1", "0", "0"), "validation text"),
+    (("--fractions", "nan", "0", "0"), "shares"),
+    (("--length", "5000"), "window"), (("--valid", "nowhere.txt"), "nowhere.txt"),
+    (("--test", "nowhere.txt"), "nowhere.txt"), (("--accelerator", "cuda"), "cuda"),
+    (("--strategy", "fsdp"), "FSDP"), (("--preset", ""), "preset"),
+], ids=lambda value: "_".join(value) if isinstance(value, tuple) else "")  # fmt: skip
+def test_a_run_that_cannot_be_is_refused_before_its_folder_is_made(
+    trained, tmp_path, refuse, arguments, reason
+):
+    if arguments[-1] == "cuda" and shutil.which("nvidia-smi"):
+        pytest.skip("there is a GPU")
+    sentence = refuse("train", "--data", trained / "text.txt", "--out", tmp_path / "run", *TRAIN,
+                      *arguments)  # fmt: skip
+    assert reason.lower() in sentence.lower()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_out_that_is_a_file_or_below_one_is_refused_and_kept(trained, tmp_path, refuse):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        refuse("train", "--data", trained / "text.txt", "--out", out, *TRAIN)
+    assert snapshot(tmp_path) == {Path("file"): b"mine"}
+
+
+def test_an_empty_folder_may_become_a_run(trained, tmp_path, call):
+    call("train", "--data", trained / "text.txt", "--out", tmp_path, *TRAIN, "--steps", "1")
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_quickstart_refuses_a_folder_that_holds_something_else(tmp_path, refuse):
+    (tmp_path / "mine").write_text("mine")
+    assert "not empty" in refuse("quickstart", "--out", tmp_path)
+    assert snapshot(tmp_path) == {Path("mine"): b"mine"}
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("num_steps", ("--steps", "9")), ("seed", ("--seed", "1")), ("width", ("--width", "32")),
+    ("data", ("--data", "builtin")), ("preset", ("--preset", "small")),
+    ("tokenizer", ("--tokenizer", "bytes")), ("fractions", ("--fractions", "0.8", "0.1", "0.1")),
+    ("valid", ("--valid", "text8")),
+])  # fmt: skip
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["", "dry"])
+def test_a_resumed_run_names_the_option_that_contradicts_it(copy, refuse, name, arguments, dry):
+    before = snapshot(copy)
+    sentence = refuse("train", "--out", copy, "--resume", *arguments, *dry)
+    assert f"but {name} would differ" in sentence
+    assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize(("command", "arguments", "reason"), [
+    ("eval", ("--sequences", "-1"), "sequences"), ("eval", ("--seed", "-1"), "seed"),
+    ("eval", ("--continuous", "--steps", "0"), "step"),
+    ("eval", ("--data", "nope.txt"), "nope.txt"),
+    ("eval", ("--data", "."), "folder"), ("sample", ("--temperature", "-1"), "temperature"),
+    ("sample", ("--temperature", "nan"), "temperature"), ("sample", ("--n", "-2"), "samples"),
+    ("sample", ("--steps", "0"), "step"), ("sample", ("--length", "0"), "length"),
+    ("sample", ("--seed", str(2**64)), "seed"), ("sample", ("--prompt", "\udcff"), "character"),
+    ("eval", ("--accelerator", "mps"), "mps"),
+])  # fmt: skip
+@pytest.mark.parametrize("json_too", [(), ("--json",)], ids=["", "json"])
+def test_a_question_that_makes_no_sense_is_refused(
+    trained, refuse, command, arguments, reason, json_too
+):
+    sentence = refuse(command, trained / "run", *arguments, *json_too)
+    assert reason in sentence
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    (("--size", "1"), "two symbols"), (("--sequences", "1"), "two sequences"),
+    (("--snr", "0"), "positive"), (("--snr", "nan"), "positive"), (("--seed", "-1"), "seed"),
+])  # fmt: skip
+def test_a_cyclic_experiment_that_makes_no_sense_is_refused(refuse, arguments, reason):
+    assert reason in refuse("cyclic", *arguments)
+
+
+@pytest.mark.parametrize("content", [b"", b"ab", "\ufeff".encode("utf-16"), b"abc\xff" * 50])
+def test_a_text_that_cannot_be_evaluated_is_refused(trained, tmp_path, refuse, content):
+    (tmp_path / "text.txt").write_bytes(content)
+    assert "text" in refuse("eval", trained / "run", "--data", tmp_path / "text.txt")
+
+
+@pytest.mark.parametrize("command", ["sample", "eval"])
+@pytest.mark.parametrize(("name", "damage"), [
+    ("recipe.json", lambda path: path.unlink()),
+    ("recipe.json", lambda path: path.write_text("[]")),
+    ("recipe.json", lambda path: path.write_bytes(b"\xff\xfe")),
+    ("recipe.json", lambda path: rewrite_json(path, lambda v: v.__delitem__("data"))),
+    ("recipe.json", lambda path: rewrite_json(path, lambda v: v.update(data="x"))),
+    ("recipe.json", lambda path: rewrite_json(path, lambda v: v.__delitem__("training"))),
+    ("recipe.json", lambda path: rewrite_json(path, lambda v: v["model"].update(width=-4))),
+    ("recipe.json", lambda path: rewrite_json(path, lambda v: v["model"].update(colour=1))),
+    ("tokenizer.json", lambda path: path.unlink()),
+    ("tokenizer.json", lambda path: path.write_text('{"kind": "runes"}')),
+    ("tokenizer.json", lambda path: path.write_text('{"kind": "characters", "alphabet": ""}')),
+    ("tokenizer.json", lambda path: path.write_text('{"kind": "characters", "alphabet": "abc"}')),
+    ("config.json", lambda path: path.unlink()),
+    ("config.json", lambda path: path.write_text("[]")),
+    ("config.json", lambda path: rewrite_json(path, lambda v: v.update(width=32))),
+    ("config.json", lambda path: rewrite_json(path, lambda v: v.update(heads=0))),
+    ("model.safetensors", lambda path: path.unlink()),
+    ("model.safetensors", lambda path: path.write_bytes(b"")),
+    ("model.safetensors", lambda path: path.write_bytes(b"\xff" * 500)),
+    ("model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    ("model.safetensors", lambda path: rewrite_weights(path, lambda w: w.pop("head"))),
+    ("model.safetensors", lambda path: rewrite_weights(path, lambda w: w.update(x=w["beta"] + 1))),
+    ("model.safetensors", lambda path: rewrite_weights(path, lambda w: w.update(head=w["head"][:2] + 0))),
+])  # fmt: skip
+def test_a_damaged_run_is_refused_and_left_as_it_is(copy, refuse, command, name, damage):
+    damage(copy / name)
+    before = snapshot(copy)
+    refuse(command, copy)
+    assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: path.write_bytes(b""),
+    lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    lambda path: path.write_bytes(b"\xff" * 500),
+    lambda path: rewrite_weights(path, lambda w: w.pop("model.beta")),
+], ids=["empty", "cut", "a byte short", "noise", "no header"])  # fmt: skip
+def test_a_damaged_checkpoint_is_not_resumed_and_not_overwritten(copy, refuse, damage):
+    damage(copy / "checkpoint.safetensors")
+    before = snapshot(copy)
+    assert "damaged" in refuse("train", "--out", copy, "--resume")
+    assert snapshot(copy) == before
+
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(copy, refuse):
+    rewrite_json(copy / "recipe.json", lambda v: v["training"].update(num_steps=8))
+    before = snapshot(copy)
+    assert "not of the recipe" in refuse("train", "--out", copy, "--resume")
+    assert snapshot(copy) == before
+
+
+def test_metrics_cut_off_in_the_middle_of_a_line_do_not_stop_a_resume(copy, call):
+    whole = (copy / "metrics.jsonl").read_bytes()
+    (copy / "metrics.jsonl").write_bytes(whole + b'{"step": 4, "sample": "a \xff }')
+    call("train", "--out", copy, "--resume")
+    assert (copy / "metrics.jsonl").read_bytes() == whole
+
+
+def test_a_name_that_is_no_folder_and_not_on_the_hub_is_refused(refuse, monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    assert "neither the folder of a run nor a model" in refuse("sample", "somebody/something")
+
+
+@pytest.mark.parametrize("option", [
+    ("--path", "zigzag"), ("--transition", "jump"), ("--steps", "many"), ("--split", "half"),
+    ("--nonsense",),
+])  # fmt: skip
+def test_the_parser_refuses_what_is_not_an_option(trained, capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        main(["eval", str(trained / "run"), *option])
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert option[-1].lstrip("-") in captured.err
+
+
+def test_an_interruption_is_one_line_and_code_130(trained, capsys, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stochloc.tasks.runs.open_run", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        main(["sample", str(trained / "run")])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "stochloc: interrupted.\n"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own, to be filled; only where the tests may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(*options):
+        command = ["mount", *options, "-t", "tmpfs", "tmpfs", str(place)]
+        return shutil.which("mount") and subprocess.run(command, capture_output=True, check=False)
+
+    mounted = mount("-o", "size=160k") if os.name == "posix" else None
+    if not mounted or mounted.returncode:
+        pytest.skip("the tests may not mount a disk here")
+    yield place, lambda size: mount("-o", f"remount,size={size}")
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_really_full_disk_keeps_the_last_checkpoint_and_room_lets_the_run_go_on(
+    trained, tmp_path, small_disk, refuse, call
+):
+    """The disk holds one checkpoint, not two, so the second cannot be written beside the first."""
+    place, resize = small_disk
+    sentence = refuse("train", "--data", trained / "text.txt", "--out", place / "run", *TRAIN)
+    assert "No space left on device" in sentence
+    run = place / "run"
+    assert not list(run.glob(".*"))
+    kept = snapshot(run)
+    assert {Path("checkpoint.safetensors"), Path("model.safetensors")} <= kept.keys()
+    resize("8m")
+    call("train", "--out", run, "--resume")
+    for name in ("model.safetensors", "config.json"):
+        assert (run / name).read_bytes() == (trained / "run" / name).read_bytes()
+
+
+def test_a_process_ends_with_code_2_and_no_traceback(tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "stochloc", "sample", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr == (
+        f"stochloc: {tmp_path} is not the folder of a run: recipe.json is missing.\n"
+    )
+
+
+def test_text_and_tokens_stay_as_they_were(trained):
+    assert (trained / "text.txt").read_text() == TEXT * 40

@@ -1,0 +1,122 @@
+"""Two processes train the model that one process would, had it both halves of every batch."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from stochloc.data import draw_windows
+from stochloc.nn import LocalizationModel
+from stochloc.tasks.runs import open_run, read_description
+from stochloc.tasks.train import load_choice
+from stochloc.training.loop import learning_rate, make_optimizer, seeded_generator
+from stochloc.training.objective import cross_entropy
+
+pytestmark = pytest.mark.slow
+TEXT = "the quick brown fox jumps over the lazy dog and runs away. " * 40
+SETTINGS = (
+    "--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",
+    "--eval-every", "2", "--checkpoint-every", "2",
+)  # fmt: skip
+TWO = ("--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def stochloc(place, *arguments):
+    environment = {**os.environ, "STOCHLOC_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(
+        [sys.executable, "-m", "stochloc", *map(str, arguments)],
+        env=environment, capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    return process.returncode, process.stdout.decode(), process.stderr.decode()
+
+
+def test_the_first_update_of_two_processes_is_the_one_written_out_by_hand(place, monkeypatch):
+    run = place / "run"
+    settings = [*SETTINGS, *TWO, "--steps", 1]
+    code, _, errors = stochloc(
+        place, "train", "--data", place / "text.txt", "--out", run, *settings
+    )
+    assert code == 0, errors
+    monkeypatch.setenv("STOCHLOC_CACHE", str(place / "cache"))
+    recipe, tokenizer, choice = read_description(run)
+    config, text = recipe.training, load_choice(choice, tokenizer).train
+    torch.manual_seed(config.seed)
+    model = LocalizationModel(recipe.model)
+    model.set_unigram(torch.from_numpy(np.bincount(text, minlength=tokenizer.vocabulary_size)))
+    losses = []
+    for rank in (0, 1):
+        choose, noise = (seeded_generator(torch.device("cpu"), 0, 0, rank, k) for k in (0, 1))
+        windows = draw_windows(text, 2, 16, choose)
+        losses.append(cross_entropy(model, windows, config.law, noise))
+    assert losses[0].item() != losses[1].item()
+    loss = torch.stack(losses).mean()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    optimizer = make_optimizer(model, config)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, 0)
+    optimizer.step()
+    first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["loss_bits"] * math.log(2) == pytest.approx(loss.item(), rel=1e-6)
+    saved = load_file(run / "checkpoint.safetensors")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(saved[f"model.{name}"], value, atol=1e-6, rtol=1e-5, msg=name)
+    assert len(open_run(run).tokenizer.decode([0])) == 1
+
+
+def test_two_processes_that_resume_continue_as_if_never_cut(place):
+    data = ("--data", place / "text.txt")
+    whole, cut = place / "whole", place / "cut"
+    code, _, errors = stochloc(place, "train", *data, "--out", whole, *SETTINGS, *TWO, "--steps", 4)
+    assert code == 0, errors
+    # The checkpoint of step 2 is that of a run of 4 steps that was cut off there.
+    script = (
+        "import sys, stochloc.training.loop as loop\n"
+        "update = loop.Trainer.update\n"
+        "def cut(trainer):\n"
+        "    if trainer.step == 3: sys.exit(7)\n"
+        "    return update(trainer)\n"
+        "loop.Trainer.update = cut\n"
+        "from stochloc.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    (place / "cut.py").write_text(script)
+    environment = {**os.environ, "STOCHLOC_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+    arguments = ["train", *data, "--out", cut, *SETTINGS, *TWO, "--steps", 4]
+    stopped = subprocess.run(
+        [sys.executable, str(place / "cut.py"), *map(str, arguments)],
+        env=environment, capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert stopped.returncode != 0
+    with safe_open(cut / "checkpoint.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == "2"
+    code, _, errors = stochloc(place, "train", "--out", cut, "--resume", *TWO)
+    assert code == 0, errors
+    a, b = (load_file(folder / "checkpoint.safetensors") for folder in (whole, cut))
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+    assert (whole / "model.safetensors").read_bytes() == (cut / "model.safetensors").read_bytes()
+
+
+def test_a_batch_that_two_processes_cannot_share_is_refused_and_nothing_is_written(place):
+    code, output, errors = stochloc(place, "train", "--data", place / "text.txt", "--out",
+                                    place / "run", *SETTINGS, *TWO, "--batch-size", 3)  # fmt: skip
+    assert code == 2
+    assert output == ""
+    assert "shared equally by 2 processes" in errors
+    assert "Traceback" not in errors
+    assert not (place / "run").exists()
