@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from stochloc.cli import main
+from stochloc.data import corpora
+from stochloc.data.texts import file_source
 
 PATHS = ("masked", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
@@ -151,14 +153,23 @@ def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys):
     walk = result["recovery"]["walks"]["ancestral"]["128"]
     exact = result["recovery"]["exact_probability_of_original"]
     assert abs(walk["equal"]["fraction"] - exact) < 5 * walk["equal"]["stderr"]
+
+
+def test_cyclic_speaks_to_people_too(capsys, monkeypatch):
+    monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1, 8))
     main(["cyclic", "--size", "3", "--sequences", "20"])
-    assert "exact -log P = log K" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "K = 3: exact -log P = log K = 1.0986 nats" in out
+    assert all(path in out for path in PATHS)
 
 
 def test_quickstart_bounds_three_paths_and_two_baselines_and_shows_samples(
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("STOCHLOC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "small.txt").write_text(TEXT * 200, encoding="utf-8")
+    small = file_source(tmp_path / "small.txt")
+    monkeypatch.setitem(corpora._NAMED, "builtin", lambda: small)
     monkeypatch.setattr("stochloc.tasks.quickstart.NUM_UPDATES", 2)
     monkeypatch.setattr("stochloc.tasks.quickstart.SEQUENCES", 4)
     monkeypatch.setattr("stochloc.tasks.quickstart.INTEGRAL_SAMPLES", 2)
