@@ -82,6 +82,8 @@ def test_two_processes_that_resume_continue_as_if_never_cut(place):
     whole, cut = place / "whole", place / "cut"
     code, _, errors = stochloc(place, "train", *data, "--out", whole, *SETTINGS, *TWO, "--steps", 4)
     assert code == 0, errors
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "valid_bits_per_token" in line] == [2, 4]
     # The checkpoint of step 2 is that of a run of 4 steps that was cut off there.
     script = (
         "import sys, stochloc.training.loop as loop\n"
