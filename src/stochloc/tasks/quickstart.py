@@ -12,7 +12,7 @@ from stochloc.tasks.generate import Walk, generate
 from stochloc.tasks.runs import DataChoice, Run, open_run
 from stochloc.tasks.train import Hardware, load_choice, resume_run, start_run
 
-NUM_UPDATES = 600
+NUM_UPDATES = 500
 PATHS = ("masked", "autoregressive", "diffusion")
 INTEGRAL_SAMPLES = 16
 SEQUENCES = 64
