@@ -109,9 +109,7 @@ def bound(
         if state.is_finished:
             break
         posterior, calls = denoiser(state), calls + 1
-        is_last = n == pace.num_steps
-        everything = torch.full_like(state.snr, torch.inf)
-        dsnr = everything if is_last else pace.dsnr(n, state, posterior)
+        dsnr = pace.step(n, state, posterior)
         after = advance(codebook, state, tokens, dsnr, generator)
         nats += in_double(transition.cost(state, after, posterior, tokens))
         state = after

@@ -100,16 +100,3 @@ def draw_stratified(
     # In float32 `99 + u` may round up to 100, and a path has nothing to say at time 1.
     times = (torch.arange(strata, device=u.device, dtype=u.dtype) + u) / strata
     return times.clamp(max=1 - torch.finfo(u.dtype).eps)
-
-
-def log_mean_exp(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "..."]:
-    """Return the logarithm of the mean of `exp(x)` along one dimension.
-
-    Args:
-        x: Exponents.
-        dim: The dimension to average over.
-
-    Returns:
-        `log mean exp(x)`, computed without overflow.
-    """
-    return torch.logsumexp(x, dim) - torch.tensor(float(x.shape[dim]), dtype=x.dtype).log()

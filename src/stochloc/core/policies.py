@@ -33,6 +33,21 @@ class Pace:
     num_steps: int
     dsnr: Callable[[int, State, Posterior], Float[Tensor, "batch length"]]
 
+    def step(self, n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
+        """Return the step in γ of every token; after the last one, ∞, which decides what is left.
+
+        Args:
+            n: Number of the step, from 0 to `num_steps`.
+            state: Where the walk is.
+            posterior: The denoiser's answer there.
+
+        Returns:
+            Steps in `[0, ∞]`.
+        """
+        if n == self.num_steps:
+            return torch.full_like(state.snr, torch.inf)
+        return self.dsnr(n, state, posterior)
+
 
 @runtime_checkable
 class Policy(Protocol):

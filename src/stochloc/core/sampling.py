@@ -80,9 +80,7 @@ def localize(
         if state.is_finished:
             return
         posterior = denoiser(state)
-        is_last = n == pace.num_steps
-        everything = torch.full_like(state.snr, torch.inf)
-        dsnr = everything if is_last else pace.dsnr(n, state, posterior)
+        dsnr = pace.step(n, state, posterior)
         state = transition.step(state, posterior, dsnr, generator)
         yield Step(n, posterior, dsnr, state)
 
