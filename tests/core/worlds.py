@@ -7,21 +7,36 @@ from torch import Tensor
 
 from stochloc.core import (
     Ancestral,
+    AtRandom,
     Autoregressive,
     Block,
+    Capped,
     CircleCodebook,
     Codebook,
+    Corrected,
+    Curvature,
     Custom,
     Decode,
     Diffusion,
     Euler,
     ExactDenoiser,
+    Follow,
     Geometric,
+    Interleaved,
     Lomax,
+    Looped,
+    LowEntropy,
     Masked,
     Path,
+    Policy,
+    Remasking,
+    Rescaled,
+    Reveal,
+    RevealAbove,
     Rolling,
+    Share,
     SimplexCodebook,
+    Tolerance,
     Transition,
     Uniform,
 )
@@ -45,8 +60,32 @@ COARSE_PATHS: dict[str, Path] = {
     "diffusion, finite": Diffusion(Geometric(60.0)),
     "rolling, finite": Rolling(3, Lomax(snr_max=60.0)),
     "custom": Custom(torch.tensor([0.0, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0, torch.inf])),
+    "custom, interleaved": Interleaved((0.0, 0.0, 0.5, 0.5, 1.0), (0.0, 1.0, 1.0, 3.0, 3.5)),
 }
 PATHS = {**EXACT_PATHS, **COARSE_PATHS}
+# A new policy that looks at the posterior joins the contract by a line here; these only go up.
+CLIMBING: dict[str, Policy] = {
+    "reveal the most confident": Reveal(),
+    "reveal the least entropy": Reveal(LowEntropy()),
+    "reveal above a threshold": RevealAbove(0.8),
+    "share by confidence": Share(),
+    "share by entropy, sharply": Share(LowEntropy(), Lomax(snr_max=20.0), sharpness=3.0),
+    "curvature, finite difference": Curvature(delta=0.3),
+    "tolerance": Tolerance(0.2),
+}
+# These also take tokens back.
+CORRECTING: dict[str, Policy] = {
+    "masked, corrected": Corrected(Follow(Masked())),
+    "diffusion, corrected at random": Corrected(
+        Follow(Diffusion(Lomax())), rounds=2, share=0.3, snr=0.5, choice=AtRandom()
+    ),
+    "confidence, corrected": Corrected(Reveal(), share=0.5, snr=0.2),
+    "remasking, capped": Remasking(Capped(0.2)),
+    "remasking, rescaled": Remasking(Rescaled(0.3)),
+    "remasking, by belief": Remasking(Rescaled(1.0), by_belief=True),
+    "remasking, looped": Remasking(Looped(0.1)),
+}
+ADAPTIVE = {**CLIMBING, **CORRECTING}
 TRANSITIONS: dict[str, Transition] = {"euler": Euler(), "ancestral": Ancestral()}
 
 

@@ -95,8 +95,8 @@ def bound(
         known: Tokens given in advance, `-1` elsewhere: the result bounds `-log P(x | known)`.
 
     Returns:
-        Unbiased estimates of an upper bound for every sequence. Costs one denoiser call per step,
-        plus one when the policy leaves tokens uncertain.
+        Unbiased estimates of an upper bound for every sequence. Costs as many denoiser calls as
+        the walk it prices.
 
     Raises:
         ValueError: The policy cannot walk in so few steps, or `known` contradicts `tokens`.
@@ -106,9 +106,10 @@ def bound(
     pace = policy.start(state, num_steps, generator)
     nats, calls = torch.zeros_like(in_double(state.snr)), 0
     for n in range(pace.num_steps + 1):
+        state = pace.before(n, codebook, state, generator)
         if state.is_finished:
-            break
-        posterior, calls = denoiser(state), calls + 1
+            continue
+        posterior, calls = denoiser(state), calls + pace.calls_per_step
         dsnr = pace.step(n, state, posterior)
         after = advance(codebook, state, tokens, dsnr, generator)
         nats += in_double(transition.cost(state, after, posterior, tokens))

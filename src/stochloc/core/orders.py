@@ -32,7 +32,7 @@ class Masked(Path):
 
     def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
         """Return a grid that reveals equal groups of a random order, drawn per sequence."""
-        return _reveal_in_groups(num_steps, _random_ranks(free, generator), free)
+        return _reveal_in_groups(num_steps, random_ranks(free, generator), free)
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
         """Return a random share `t` of tokens known; each other one is equally likely to be next.
@@ -40,7 +40,7 @@ class Masked(Path):
         Averaging over which token is next, instead of drawing it, is what gives masked diffusion
         its low-variance bound: with n of L tokens known the rest jump at the rate `L/(L - n)`.
         """
-        ranks, num_free = _random_ranks(free, generator), free.sum(-1, keepdim=True)
+        ranks, num_free = random_ranks(free, generator), free.sum(-1, keepdim=True)
         num_known = (time[:, None] * num_free).long()
         unknown = free & (ranks >= num_known)
         zero = torch.zeros(free.shape, dtype=time.dtype, device=free.device)
@@ -232,7 +232,8 @@ def _ranks(
     return by_key.gather(-1, free_first).argsort(-1)
 
 
-def _random_ranks(free: Free, generator: torch.Generator) -> Int[Tensor, "batch length"]:
+def random_ranks(free: Free, generator: torch.Generator) -> Int[Tensor, "batch length"]:
+    """Return a random order of the free tokens of each row; the others rank after them."""
     return _ranks(draw_uniform(tuple(free.shape), generator).to(free.device), free)
 
 

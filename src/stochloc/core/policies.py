@@ -3,8 +3,12 @@
 A policy is asked before every step, with the state and the posterior at hand, and answers with the
 step in γ of every token. Following a path is the policy that looks at neither; adaptive policies
 look at both. The same policy object drives the free walk (sampling) and the guided walk (the
-bound), so what is evaluated is what is sampled: a step chosen from the present state alone keeps
-the bound valid.
+bound), so what is evaluated is what is sampled.
+
+A policy may remember the walk so far, and it may ask for tokens to be rewound to a lower SNR before
+a step. Neither spoils the bound: the step is a function of states that both walks visit, and the
+rewinding kernel is the channel's own bridge, which knows nothing of the true token but what the
+state already shows, so it is the same in both walks and cancels from the cost.
 """
 
 from collections.abc import Callable
@@ -15,7 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stochloc.core.channel import State
+from stochloc.core.channel import State, rewind
+from stochloc.core.codebook import Codebook
 from stochloc.core.denoiser import Posterior
 from stochloc.core.paths import Path
 
@@ -28,10 +33,31 @@ class Pace:
         num_steps: How many steps it wants to take at most.
         dsnr: Gives the step in γ of every token, `(B, L)`, in `[0, ∞]`, for step number n, the
             state before it and the posterior there.
+        lower: Gives the SNR to which tokens are rewound before step number n, given the state;
+            a token that shall stay gets its own SNR. Absent where nothing is ever rewound.
+        calls_per_step: Denoiser calls that one step costs, the policy's own included.
     """
 
     num_steps: int
     dsnr: Callable[[int, State, Posterior], Float[Tensor, "batch length"]]
+    lower: Callable[[int, State], Float[Tensor, "batch length"]] | None = None
+    calls_per_step: int = 1
+
+    def before(self, n: int, codebook: Codebook, state: State, generator: torch.Generator) -> State:
+        """Return the state at which step number n begins: some tokens may have been rewound.
+
+        Args:
+            n: Number of the step; before the last decision nothing is rewound.
+            codebook: The token codes.
+            state: Where the walk is.
+            generator: Source of the bridge's noise.
+
+        Returns:
+            The state to ask the denoiser about. No denoiser call.
+        """
+        if self.lower is None or n == self.num_steps:
+            return state
+        return rewind(codebook, state, self.lower(n, state), generator)
 
     def step(self, n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
         """Return the step in γ of every token; after the last one, ∞, which decides what is left.

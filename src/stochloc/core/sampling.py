@@ -27,12 +27,14 @@ class Step:
         posterior: The denoiser's answer before the step.
         dsnr: SNR handed out to every token.
         state: The state after the step.
+        denoiser_calls: What the step cost, the policy's own calls included.
     """
 
     index: int
     posterior: Posterior
     dsnr: Float[Tensor, "batch length"]
     state: State
+    denoiser_calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,13 @@ class Sample:
     Attributes:
         tokens: The sampled sequences, all in `[0, V)`.
         denoiser_calls: How often the denoiser was asked, each time about the whole batch.
+        snr_received: The finite SNR handed out to every token during the walk; the jump to ∞ that
+            decides a token is not counted. What was rewound and handed out again counts twice.
     """
 
     tokens: Int[Tensor, "batch length"]
     denoiser_calls: int
+    snr_received: Float[Tensor, "batch length"]
 
 
 def localize(
@@ -70,19 +75,20 @@ def localize(
         generator: Source of all randomness of the walk.
 
     Yields:
-        The steps in order, none after every token is known.
+        The steps in order, none while every token is known.
 
     Raises:
         ValueError: The policy cannot walk in so few steps.
     """
     pace = policy.start(state, num_steps, generator)
     for n in range(pace.num_steps + 1):
+        state = pace.before(n, denoiser.codebook, state, generator)
         if state.is_finished:
-            return
+            continue
         posterior = denoiser(state)
-        dsnr = pace.step(n, state, posterior)
+        dsnr = pace.step(n, state, posterior).masked_fill(state.is_known, 0.0)
         state = transition.step(state, posterior, dsnr, generator)
-        yield Step(n, posterior, dsnr, state)
+        yield Step(n, posterior, dsnr, state, pace.calls_per_step)
 
 
 @torch.no_grad()
@@ -102,17 +108,18 @@ def sample(
         policy: Hands out SNR.
         transition: Takes the steps.
         num_steps: Steps wanted, at least 1; the number of denoiser calls, plus one for the final
-            decision when the policy's path ends at a finite SNR.
+            decision when the policy leaves tokens uncertain, times what a step of the policy costs.
         generator: Source of all randomness of the walk.
 
     Returns:
-        The sampled tokens and the number of denoiser calls. The law is the one that `bound`
-        bounds for the same arguments.
+        The sampled tokens, the denoiser calls and the SNR each token received. The law is the one
+        that `bound` bounds for the same arguments.
 
     Raises:
         ValueError: The policy cannot walk in so few steps.
     """
-    calls = 0
+    calls, received = 0, torch.zeros_like(state.snr)
     for step in localize(denoiser, state, policy, transition, num_steps, generator):
-        state, calls = step.state, calls + 1
-    return Sample(state.known, calls)
+        state, calls = step.state, calls + step.denoiser_calls
+        received += step.dsnr.to(received).masked_fill(step.dsnr.isinf(), 0.0)
+    return Sample(state.known, calls, received)

@@ -1,0 +1,206 @@
+"""Unmasking and diffusion at once, and the best such path for a given model and number of steps.
+
+An interleaved path has two coordinates: the share of tokens that are known, taken in a random
+order, and the γ that all others have reached. Along one axis it is masked diffusion, along the
+other Gaussian diffusion; between them lies every mixture.
+
+The finite-step bound of such a path is a sum over its steps, and the state at each knot has the
+channel's own law whatever came before. So the expected price of a step depends on its two ends
+alone: measured once on a lattice of knots, it gives the price of every path on the lattice, and
+the best path of N steps is found by dynamic programming, `O(N)` times the number of edges.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stochloc.core.channel import advance, observe
+from stochloc.core.denoiser import Denoiser
+from stochloc.core.numerics import draw_uniform
+from stochloc.core.orders import random_ranks
+from stochloc.core.paths import Free, Grid, Path, Point, check_steps, real_type
+from stochloc.core.transitions import Transition
+
+
+@dataclass(frozen=True)
+class Interleaved(Path):
+    """A polygon in the plane of known share and γ.
+
+    Attributes:
+        known: Share of the tokens known at every knot, from 0 to 1, never decreasing.
+        snr: γ of the others at every knot, finite, from 0, never decreasing.
+    """
+
+    known: tuple[float, ...]
+    snr: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.known) != len(self.snr) or len(self.known) < 2:
+            raise ValueError("An interleaved path needs as many shares as SNRs, at least two.")
+        if self.known[0] != 0 or self.snr[0] != 0 or self.known[-1] != 1:
+            raise ValueError("An interleaved path leads from share 0 at γ = 0 to share 1.")
+        for values in (self.known, self.snr):
+            if any(b < a for a, b in pairwise(values)):
+                raise ValueError("The knots of an interleaved path must never decrease.")
+        if not self.snr[-1] < torch.inf:
+            raise ValueError("The SNR of an interleaved path is finite; known tokens are at ∞.")
+
+    @property
+    def snr_end(self) -> float:
+        """All tokens end known."""
+        return torch.inf
+
+    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+        """Return the path's own knots, whatever `num_steps` says, with a random order drawn."""
+        check_steps(num_steps)
+        ranks, counts = random_ranks(free, generator), self._counts(free)
+        flat = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
+        return Grid(
+            len(self.known) - 1,
+            lambda n: (flat + self.snr[n]).masked_fill(free & (ranks < counts[n]), torch.inf),
+        )
+
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+        """Return a point of a leg: in its first half γ rises, in its second tokens are revealed."""
+        ranks, counts = random_ranks(free, generator), self._counts(free)
+        num_legs, num_free = len(self.known) - 1, free.sum(-1, keepdim=True)
+        leg = (time * num_legs).long().clamp(max=num_legs - 1)
+        half = 2 * (time * num_legs - leg)[:, None]
+        rises = half < 1
+        snr = torch.tensor(self.snr, dtype=time.dtype, device=free.device)
+        begin, end = snr[leg][:, None], snr[leg + 1][:, None]
+        rows = torch.arange(len(free), device=free.device)
+        num_before, num_after = counts[leg, rows], counts[leg + 1, rows]
+        num_due = num_after - num_before
+        num_known = num_before + ((half - 1).clamp(min=0) * num_due).long()
+        unknown = free & (ranks >= num_known)
+        rate = 2 * num_legs * num_due / (num_free - num_known).clamp(min=1)
+        level = torch.where(rises, begin + half * (end - begin), end)
+        return Point(
+            snr=level.expand(free.shape).masked_fill(free & ~unknown, torch.inf),
+            speed=(2 * num_legs * (end - begin) * rises * unknown).to(time),
+            jump=(rate * ~rises * unknown).to(time),
+        )
+
+    def _counts(self, free: Free) -> Int[Tensor, "knots batch 1"]:
+        shares = torch.tensor(self.known, dtype=torch.float64)[:, None, None]
+        return torch.round(shares * free.sum(-1, keepdim=True).cpu()).long().to(free.device)
+
+
+@dataclass(frozen=True, eq=False)
+class StepCosts:
+    """What steps between the knots of a lattice cost, in nats per token that takes them.
+
+    Attributes:
+        known: Shares of known tokens, from 0, increasing, below 1; the end is share 1.
+        snr: Values of γ, from 0, increasing, finite.
+        decide: Price of deciding a token, `-log Q`, at every knot.
+        rise: Price of taking a token from one γ to another at every share; ∞ downwards.
+    """
+
+    known: Float[Tensor, " shares"]
+    snr: Float[Tensor, " levels"]
+    decide: Float[Tensor, "shares levels"]
+    rise: Float[Tensor, "shares levels levels"]
+
+    def best_path(self, num_steps: int) -> Interleaved:
+        """Return the path of at most N steps on the lattice with the lowest finite-step bound.
+
+        Args:
+            num_steps: N, at least 1.
+
+        Returns:
+            The path. It is the best one for the text the costs were measured on.
+
+        Raises:
+            ValueError: `num_steps` is below 1.
+        """
+        check_steps(num_steps)
+        edges = self._edges()
+        to_end = ((1 - self.known)[:, None] * self.decide).flatten()
+        prices, choices = to_end, []
+        for _ in range(num_steps - 1):
+            prices, choice = (edges + prices).min(-1)
+            choices.append(choice)
+        node, nodes = 0, [0]
+        for choice in reversed(choices):
+            node = int(choice[node])
+            nodes.append(node)
+        # Waiting at a knot is free, so a path that needs fewer steps repeats knots.
+        nodes = list(dict.fromkeys(nodes))
+        shares = [float(self.known[node // len(self.snr)]) for node in nodes]
+        levels = [float(self.snr[node % len(self.snr)]) for node in nodes]
+        return Interleaved((*shares, 1.0), (*levels, levels[-1]))
+
+    def price(self, path: Interleaved) -> float:
+        """Return the expected finite-step bound of a path on the lattice, in nats per token.
+
+        Args:
+            path: A path whose knots are knots of the lattice.
+
+        Returns:
+            The sum of the measured costs of its steps.
+        """
+        shares, levels = self.known.tolist(), self.snr.tolist()
+        nodes = [
+            shares.index(share) * len(levels) + levels.index(level)
+            for share, level in zip(path.known[:-1], path.snr[:-1], strict=True)
+        ]
+        edges = self._edges()
+        last = (1 - path.known[-2]) * float(self.decide.flatten()[nodes[-1]])
+        return last + sum(float(edges[a, b]) for a, b in pairwise(nodes))
+
+    def _edges(self) -> Float[Tensor, "knots knots"]:
+        """Price of every step per token of the sequence: some tokens are decided, the rest rise."""
+        num_shares, num_levels = self.decide.shape
+        revealed = (self.known[None, :] - self.known[:, None])[:, None, :, None]
+        decided = revealed * self.decide[:, :, None, None]
+        risen = (1 - self.known)[None, None, :, None] * self.rise[:, :, None, :]
+        edges = (decided + risen).masked_fill(revealed < 0, torch.inf)
+        return edges.reshape(num_shares * num_levels, num_shares * num_levels)
+
+
+@torch.no_grad()
+def measure_step_costs(
+    denoiser: Denoiser,
+    tokens: Int[Tensor, "batch length"],
+    transition: Transition,
+    known: Float[Tensor, " shares"],
+    snr: Float[Tensor, " levels"],
+    generator: torch.Generator,
+) -> StepCosts:
+    """Measure what steps between the knots of a lattice cost on a text.
+
+    Args:
+        denoiser: Gives the posterior.
+        tokens: Sequences of training text.
+        transition: Prices the steps.
+        known: Shares of known tokens, from 0, increasing, below 1.
+        snr: Values of γ, from 0, increasing, finite.
+        generator: Source of the order of the tokens and of the channel's noise.
+
+    Returns:
+        Unbiased averages over the text. One denoiser call per knot.
+    """
+    codebook, (batch, length) = denoiser.codebook, tokens.shape
+    decide = torch.empty(len(known), len(snr), dtype=torch.float64)
+    rise = torch.full((len(known), len(snr), len(snr)), torch.inf, dtype=torch.float64)
+    for s, share in enumerate(known.tolist()):
+        for a, level in enumerate(snr.tolist()):
+            order = draw_uniform((batch, length), generator).argsort(-1).argsort(-1)
+            unknown = (order >= round(share * length)).to(tokens.device)
+            levels = torch.full((batch, length), level, device=tokens.device)
+            before = observe(codebook, tokens, levels.masked_fill(~unknown, torch.inf), generator)
+            posterior = denoiser(before)
+            decide[s, a] = -posterior.log_prob(tokens)[unknown].double().mean()
+            rise[s, a, a] = 0.0
+            after = before
+            for b in range(a + 1, len(snr)):
+                dsnr = torch.full_like(after.snr, float(snr[b] - snr[b - 1]))
+                after = advance(codebook, after, tokens, dsnr, generator)
+                cost = transition.cost(before, after, posterior, tokens)
+                rise[s, a, b] = cost[unknown].double().mean()
+    return StepCosts(known.double().cpu(), snr.double().cpu(), decide, rise)
