@@ -1,14 +1,24 @@
 """What holds of the network whatever it has learned: its closed forms, precision and codes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from core.worlds import PATHS
 
-from stochloc.core import Ancestral, Euler, Follow, LearnedCodebook, State, bound, observe
+from stochloc.core import (
+    Ancestral,
+    Euler,
+    Follow,
+    LearnedCodebook,
+    Linearised,
+    State,
+    bound,
+    observe,
+)
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.nn.transformer import Transformer, rotary_angles, rotate
+from stochloc.nn.transformer import Transformer, neighbour_bias, rotary_angles, rotate
 from stochloc.nn.vocabulary import convert, cross_entropy
 from stochloc.training.loop import make_optimizer
 from stochloc.training.recipes import TrainingConfig
@@ -16,9 +26,10 @@ from stochloc.training.recipes import TrainingConfig
 V, LENGTH = 5, 6
 COUNTS = torch.tensor([8, 1, 3, 2, 11])
 SIMPLEX = ModelConfig(V, width=16, depth=2, heads=2, beta=1.0, rotary_base=100.0)
+SIMPLEX_LOOKING = replace(SIMPLEX, neighbour_logit=3.0)
 LEARNED = ModelConfig(V, 16, 2, 2, code_dimension=4)
 PAPER = ModelConfig(V, 16, 2, 2, code_dimension=4, evidence=False, unigram=False)
-CONFIGS = {"simplex": SIMPLEX, "learned": LEARNED, "paper": PAPER,
+CONFIGS = {"simplex": SIMPLEX, "looking": SIMPLEX_LOOKING, "learned": LEARNED, "paper": PAPER,
            "slot": ModelConfig(V, 16, 2, 2, mask_slot=True)}  # fmt: skip
 
 
@@ -231,3 +242,39 @@ def test_every_token_attends_to_both_sides_and_to_the_farthest_one():
     for place in (0, 3, 6):
         (gradient,) = torch.autograd.grad(network(x)[0, place, 0], x)
         assert (gradient[0].abs().sum(-1) > 1e-3).all()
+
+
+def test_the_linearised_networks_derivative_is_torchs_own_and_a_difference_quotient():
+    model = shaken(SIMPLEX_LOOKING).double().requires_grad_(False)
+    state = noisy(model)[1]
+    direction = model(state).mean.masked_fill(state.is_known[..., None], 0.0)
+    linearised = Linearised(model)
+    assert torch.equal(linearised(state).mean, model(state).mean)
+    tangent = linearised.derivative(state, direction)
+
+    def x_hat(z: torch.Tensor) -> torch.Tensor:
+        return model(State(z, state.known, state.snr)).mean
+
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = torch.func.jvp(x_hat, (state.z,), (direction,))[1]
+    torch.testing.assert_close(tangent, expected, atol=1e-6, rtol=1e-5)
+    h = 1e-3
+    quotient = (x_hat(state.z + h * direction) - x_hat(state.z - h * direction)) / (2 * h)
+    torch.testing.assert_close(tangent, quotient, atol=1e-4, rtol=1e-2)
+    assert float(tangent.norm()) > 0.01
+    # Asked about a state it was not called with, it asks first.
+    assert torch.equal(Linearised(model).derivative(state, direction), tangent)
+
+
+def test_a_head_of_a_new_network_looks_at_the_neighbour_it_was_given():
+    # Queries and keys of the bias alone: the attention of head h peaks at its own distance.
+    width, heads, base = 64, 4, 100.0
+    bias = neighbour_bias(width, heads, base, 9.0)
+    query, key = bias.unflatten(0, (2, 1, heads, width // heads)).expand(2, 20, heads, -1)
+    angles = rotary_angles(20, width // heads, base, torch.device("cpu"))[:, None]
+    logits = torch.einsum("qhd,khd->hqk", rotate(query, angles), rotate(key, angles))
+    logits = logits / math.sqrt(width // heads)
+    for head, distance in enumerate((-1, 1, -2, 2)):
+        assert int(logits[head, 10].argmax()) == 10 + distance
+        assert float(logits[head, 10].max()) == pytest.approx(9.0, rel=1e-5)
+    assert neighbour_bias(width, heads, base, 0.0) is None

@@ -40,6 +40,8 @@ class ModelConfig:
         mask_slot: Whether the converter has an extra slot for tokens with weak evidence.
         beta: Initial β of the converter; 0 for the paper's `1/√d`.
         rotary_base: Ratio of the slowest to the fastest rotation of the rotary positions.
+        neighbour_logit: Attention logit with which heads begin to look at their neighbours; 0 for
+            heads without biases.
     """
 
     vocabulary_size: int
@@ -52,6 +54,7 @@ class ModelConfig:
     mask_slot: bool = False
     beta: float = 0.0
     rotary_base: float = 10_000.0
+    neighbour_logit: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("vocabulary_size", "width", "depth", "heads"):
@@ -63,6 +66,10 @@ class ModelConfig:
             )
         if self.code_dimension < 0:
             raise ValueError(f"Codes cannot have {self.code_dimension} dimensions.")
+        if not 0 <= self.neighbour_logit < math.inf:
+            raise ValueError(
+                f"The logit of neighbours must be at least 0, not {self.neighbour_logit}."
+            )
 
 
 class LocalizationModel(
@@ -90,7 +97,9 @@ class LocalizationModel(
         self.beta = nn.Parameter(torch.tensor(beta))
         self.slot = nn.Parameter(torch.zeros(1)) if config.mask_slot else None
         self.embeddings = nn.Parameter(torch.randn(size + config.mask_slot, config.width))
-        self.transformer = Transformer(config.width, config.depth, config.heads, config.rotary_base)
+        self.transformer = Transformer(
+            config.width, config.depth, config.heads, config.rotary_base, config.neighbour_logit
+        )
         self.head = nn.Parameter(torch.zeros(size, config.width))
         self.register_buffer("log_unigram", torch.zeros(size))
         self._initialise()

@@ -7,6 +7,8 @@ own `scaled_dot_product_attention`, which picks a fused kernel on every device.
 Shape suffixes: B batch, L length, W width, H heads, D width of a head.
 """
 
+import math
+
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
@@ -22,13 +24,27 @@ class Transformer(nn.Module):
         heads: Attention heads per block.
         rotary_base: Ratio of the slowest to the fastest rotation; of the order of the length for
             texts of short range.
+        neighbour_logit: Attention logit with which every head begins to look at a neighbour of its
+            own; 0 for heads without biases, which begin blind to distance.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, rotary_base: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        rotary_base: float,
+        neighbour_logit: float = 0.0,
+    ) -> None:
         super().__init__()
         assert width % (2 * heads) == 0
         self.head_width, self.rotary_base = width // heads, rotary_base
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                width, heads, neighbour_bias(width, heads, rotary_base, neighbour_logit)
+            )
+            for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, x_BLW: Float[Tensor, "batch length width"]) -> Float[Tensor, "..."]:
@@ -47,13 +63,20 @@ class Transformer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a two-layer perceptron, each added to its input."""
+    """Attention and a two-layer perceptron, each added to its input.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width: Width of the embeddings.
+        heads: Attention heads.
+        qk_bias: What the biases of queries and keys begin with, `(2 W,)`; None for no biases.
+    """
+
+    def __init__(self, width: int, heads: int, qk_bias: Float[Tensor, " values"] | None) -> None:
         super().__init__()
         self.heads = heads
         self.attention_norm = nn.LayerNorm(width, bias=False)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qk_bias = None if qk_bias is None else nn.Parameter(qk_bias)
         self.attention_out = nn.Linear(width, width, bias=False)
         self.mlp_norm = nn.LayerNorm(width, bias=False)
         self.mlp_in = nn.Linear(width, 4 * width, bias=False)
@@ -76,11 +99,43 @@ class TransformerBlock(nn.Module):
     ) -> Float[Tensor, "batch length width"]:
         qkv = self.qkv(x_BLW).unflatten(-1, (3, self.heads, -1))
         qk_BLHD, v_BLHD = qkv[:, :, :2], qkv[:, :, 2]
+        if self.qk_bias is not None:
+            qk_BLHD = qk_BLHD + self.qk_bias.unflatten(0, (2, self.heads, -1))
         q_BLHD, k_BLHD = rotate(qk_BLHD, rotation_LD[:, None, None]).to(v_BLHD).unbind(2)
         mixed_BHLD = F.scaled_dot_product_attention(
             q_BLHD.transpose(1, 2), k_BLHD.transpose(1, 2), v_BLHD.transpose(1, 2)
         )
         return self.attention_out(mixed_BHLD.transpose(1, 2).flatten(2))
+
+
+def neighbour_bias(
+    width: int, heads: int, rotary_base: float, logit: float
+) -> Float[Tensor, " values"] | None:
+    """Return biases of queries and keys that make each head look at one neighbour.
+
+    A query turned by `s` positions against a key meets it best at the distance `s`. Heads get the
+    distances -1, 1, -2, 2, ... in turn. A young network sees letters in their context at once, in
+    place of finding out first that neighbours matter, and is far ahead after the same training.
+
+    Args:
+        width: Width of the embeddings.
+        heads: Number of heads.
+        rotary_base: Ratio of the slowest to the fastest rotation.
+        logit: Attention logit at the neighbour, at least 0; distant tokens get less.
+
+    Returns:
+        The biases, those of all queries before those of all keys, `(2 W,)`; None for a logit of 0.
+    """
+    if logit == 0:
+        return None
+    pairs = width // heads // 2
+    rotation = rotary_angles(2, 2 * pairs, rotary_base, torch.device("cpu"))[1]
+    distances = torch.tensor([(h // 2 + 1) * (1 if h % 2 else -1) for h in range(heads)])
+    # Products of D/2 pairs, each the square of this length, are divided by √D in attention.
+    length = math.sqrt(logit * math.sqrt(2 * pairs) / pairs)
+    keys = torch.polar(torch.full((heads, pairs), length), torch.zeros(heads, pairs))
+    turned = torch.polar(torch.full((heads, pairs), length), distances[:, None] * rotation)
+    return torch.view_as_real(torch.stack([turned, keys])).flatten()
 
 
 def rotary_angles(

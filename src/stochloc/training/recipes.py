@@ -142,8 +142,9 @@ class Recipe:
         )
 
 
-# β starts at the exact posterior's value, and rotations span the range of a window.
-OURS: dict[str, Any] = {"beta": 1.0, "rotary_base": 100.0}
+# β starts at the exact posterior's value, rotations span the range of a window, and heads begin by
+# looking at their neighbours.
+OURS: dict[str, Any] = {"beta": 1.0, "rotary_base": 100.0, "neighbour_logit": 12.0}
 
 
 def tiny(vocabulary_size: int) -> Recipe:
