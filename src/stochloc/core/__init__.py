@@ -2,22 +2,55 @@
 
 from stochloc.core.channel import UNKNOWN, State, advance, observe, rewind, start
 from stochloc.core.codebook import CircleCodebook, Codebook, LearnedCodebook, SimplexCodebook
+from stochloc.core.conditioning import Constrained, Surrounded
+from stochloc.core.correctors import (
+    AtRandom,
+    Capped,
+    Choice,
+    Corrected,
+    LeastConfident,
+    Looped,
+    Remasking,
+    RemaskingRate,
+    Rescaled,
+)
+from stochloc.core.curvature import Curvature, CurvatureProbe, FiniteDifference, JacobianProduct
 from stochloc.core.denoiser import Denoiser, DensePosterior, ExactDenoiser, Posterior, Tempered
+from stochloc.core.interleaved import Interleaved, StepCosts, measure_step_costs
 from stochloc.core.likelihood import Estimate, bound, line_integral
+from stochloc.core.linearised import Linearised
 from stochloc.core.orders import Autoregressive, Block, Masked, Rolling
 from stochloc.core.paths import Custom, Decode, Diffusion, Grid, Path, Point, Then
 from stochloc.core.policies import Follow, Pace, Policy
 from stochloc.core.sampling import Sample, Step, localize, sample
 from stochloc.core.spacings import Geometric, Lomax, Spacing, Uniform
+from stochloc.core.tolerance import Tolerance
 from stochloc.core.transitions import Ancestral, Euler, Transition
+from stochloc.core.unmasking import (
+    Certainty,
+    Confidence,
+    LowEntropy,
+    Reveal,
+    RevealAbove,
+    Share,
+)
 
 __all__ = [
     "UNKNOWN",
     "Ancestral",
+    "AtRandom",
     "Autoregressive",
     "Block",
+    "Capped",
+    "Certainty",
+    "Choice",
     "CircleCodebook",
     "Codebook",
+    "Confidence",
+    "Constrained",
+    "Corrected",
+    "Curvature",
+    "CurvatureProbe",
     "Custom",
     "Decode",
     "Denoiser",
@@ -26,31 +59,48 @@ __all__ = [
     "Estimate",
     "Euler",
     "ExactDenoiser",
+    "FiniteDifference",
     "Follow",
     "Geometric",
     "Grid",
+    "Interleaved",
+    "JacobianProduct",
     "LearnedCodebook",
+    "LeastConfident",
+    "Linearised",
     "Lomax",
+    "Looped",
+    "LowEntropy",
     "Masked",
     "Pace",
     "Path",
     "Point",
     "Policy",
     "Posterior",
+    "Remasking",
+    "RemaskingRate",
+    "Rescaled",
+    "Reveal",
+    "RevealAbove",
     "Rolling",
     "Sample",
+    "Share",
     "SimplexCodebook",
     "Spacing",
     "State",
     "Step",
+    "StepCosts",
+    "Surrounded",
     "Tempered",
     "Then",
+    "Tolerance",
     "Transition",
     "Uniform",
     "advance",
     "bound",
     "line_integral",
     "localize",
+    "measure_step_costs",
     "observe",
     "rewind",
     "sample",

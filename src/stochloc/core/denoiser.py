@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -79,6 +79,14 @@ class Posterior(Protocol):
 
     def tempered(self, temperature: float) -> "Posterior":
         """Return the posterior proportional to `Q^(1/temperature)`."""
+        ...
+
+    def restricted(self, allowed: Bool[Tensor, "batch length vocabulary"]) -> "Posterior":
+        """Return the posterior given that every token is one of those allowed to it."""
+        ...
+
+    def cropped(self, start: int, stop: int) -> "Posterior":
+        """Return the posterior of the tokens from `start` up to `stop`."""
         ...
 
 
@@ -205,6 +213,30 @@ class DensePosterior:
         relative = self.log_probs - self.log_probs.amax(-1, keepdim=True)
         scale = max(temperature, torch.finfo(relative.dtype).tiny)
         return DensePosterior((relative / scale).log_softmax(-1), self.codebook)
+
+    def restricted(self, allowed: Bool[Tensor, "batch length vocabulary"]) -> "DensePosterior":
+        """Return the posterior given that every token is one of those allowed to it.
+
+        Args:
+            allowed: Which tokens each position may take, at least one that is possible.
+
+        Returns:
+            `Q` set to 0 elsewhere and normalised; exact for tokens independent given the state.
+        """
+        log_probs = self.log_probs.masked_fill(~allowed, -torch.inf)
+        return DensePosterior(log_probs.log_softmax(-1), self.codebook)
+
+    def cropped(self, start: int, stop: int) -> "DensePosterior":
+        """Return the posterior of the tokens from `start` up to `stop`.
+
+        Args:
+            start: The first position kept.
+            stop: The first position after those kept.
+
+        Returns:
+            The posterior of `stop - start` tokens.
+        """
+        return DensePosterior(self.log_probs[:, start:stop], self.codebook)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,122 @@
+"""Denoisers made from denoisers: restricted to allowed tokens, or shown a wider text.
+
+That token i lies in a set `A_i` is evidence like any other. The posterior weighs sequences by
+`P(x) exp(Σ_i z_i·x_i)` with no γ in it (paper A.1). Let a vector `c_i` have `c_i·e_v = 0` inside the
+set and `-M` outside; added to `z_i` it makes the weight `P(x) 1[x ∈ A] exp(Σ_i z_i·x_i)` for large
+M, so the neighbours hear of the constraint too. Ruling tokens out of the answer alone would leave
+each marginal as if the other positions were free.
+
+Text beyond both ends is evidence of another kind: none. Tokens with `z = 0` average over all that
+could stand there, which is what a marginal of a longer window is.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from stochloc.core.channel import UNKNOWN, State
+from stochloc.core.codebook import Codebook
+from stochloc.core.denoiser import Denoiser, Posterior
+
+RULED_OUT_NATS = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Constrained:
+    """A denoiser that knows which tokens are allowed where.
+
+    Exact, up to the weight `exp(-30)`, for a denoiser that is exact and codes that are affinely
+    independent (the simplex). With fewer dimensions the evidence is the nearest there is, and with
+    a learned denoiser it is as good as the network; no token outside its set is ever drawn.
+
+    Attributes:
+        denoiser: The denoiser to restrict.
+        allowed: Which tokens each position may take, `(L, V)`, or `(B, L, V)` for each sequence.
+    """
+
+    denoiser: Denoiser
+    allowed: Bool[Tensor, "*batch length vocabulary"]
+
+    def __post_init__(self) -> None:
+        empty = (~self.allowed.any(-1)).nonzero()
+        if len(empty):
+            raise ValueError(f"No token is allowed at position {int(empty[0, -1])}.")
+
+    @property
+    def codebook(self) -> Codebook:
+        """The codes of the wrapped denoiser."""
+        return self.denoiser.codebook
+
+    @cached_property
+    def evidence(self) -> Float[Tensor, "*batch length dim"]:
+        """The vectors `c` of which `c Eᵀ` is nearest to 0 inside the sets and to -30 outside."""
+        log_weight = -RULED_OUT_NATS * (~self.allowed).to(self.codebook.vectors)
+        # A constant may be added to all tokens: centred, the least squares lose nothing to it.
+        centre = log_weight.mean(-1, keepdim=True)
+        vectors = self.codebook.vectors
+        return (log_weight - centre) @ torch.linalg.pinv(vectors - vectors.mean(0)).T
+
+    def __call__(self, state: State) -> Posterior:
+        """Return the posterior given the constraint; one call of the wrapped denoiser.
+
+        Args:
+            state: Noisy codes and known tokens.
+
+        Returns:
+            The posterior, with probability 0 outside the sets.
+
+        Raises:
+            ValueError: A known token is not allowed.
+        """
+        allowed = self.allowed.expand(*state.known.shape, -1)
+        is_allowed = allowed.gather(-1, state.known.clamp(min=0)[..., None]).squeeze(-1)
+        wrong = (state.is_known & ~is_allowed).nonzero()
+        if len(wrong):
+            raise ValueError(
+                f"The token known at position {int(wrong[0, -1])} is not among those allowed there."
+            )
+        told = state.z + self.evidence.to(state.z) * ~state.is_known[..., None]
+        return self.denoiser(replace(state, z=told)).restricted(allowed)
+
+
+@dataclass(frozen=True)
+class Surrounded:
+    """A denoiser of short texts made from one of longer texts: the rest is there, but unknown.
+
+    Exact when the wrapped denoiser is: the marginal law of a stretch of the longer text.
+
+    Attributes:
+        denoiser: The denoiser of texts with `before + after` more tokens.
+        before: Unknown tokens put in front, at least 0.
+        after: Unknown tokens put behind, at least 0.
+    """
+
+    denoiser: Denoiser
+    before: int
+    after: int
+
+    def __post_init__(self) -> None:
+        if min(self.before, self.after) < 0:
+            raise ValueError(
+                f"A text is surrounded by at least 0 tokens, not {self.before} and {self.after}."
+            )
+
+    @property
+    def codebook(self) -> Codebook:
+        """The codes of the wrapped denoiser."""
+        return self.denoiser.codebook
+
+    def __call__(self, state: State) -> Posterior:
+        """Return the posterior of the short text; one call of the wrapped denoiser."""
+        sides = (self.before, self.after)
+        wide = State(
+            z=F.pad(state.z, (0, 0, *sides)),
+            known=F.pad(state.known, sides, value=UNKNOWN),
+            snr=F.pad(state.snr, sides),
+        )
+        length = state.known.shape[-1]
+        return self.denoiser(wide).cropped(self.before, self.before + length)
