@@ -1,10 +1,10 @@
 """Denoisers made from denoisers: restricted to allowed tokens, or shown a wider text.
 
 That token i lies in a set `A_i` is evidence like any other. The posterior weighs sequences by
-`P(x) exp(Σ_i z_i·x_i)` with no γ in it (paper A.1). Let a vector `c_i` have `c_i·e_v = 0` inside the
-set and `-M` outside; added to `z_i` it makes the weight `P(x) 1[x ∈ A] exp(Σ_i z_i·x_i)` for large
-M, so the neighbours hear of the constraint too. Ruling tokens out of the answer alone would leave
-each marginal as if the other positions were free.
+`P(x) exp(Σ_i z_i·x_i)` with no γ in it (paper A.1). Let a vector `c_i` have `c_i·e_v = 0` inside
+the set and `-M` outside; added to `z_i` it makes the weight `P(x) 1[x ∈ A] exp(Σ_i z_i·x_i)` for
+large M, so the neighbours hear of the constraint too. Ruling tokens out of the answer alone would
+leave each marginal as if the other positions were free.
 
 Text beyond both ends is evidence of another kind: none. Tokens with `z = 0` average over all that
 could stand there, which is what a marginal of a longer window is.
