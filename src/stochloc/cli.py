@@ -241,6 +241,98 @@ class Sample:
 
 
 @dataclass
+class Infill:
+    """Fill the blanks of a text, the most probable answers first."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run, or a model's name on the Hugging Face hub."""
+    template: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    """The text: _ is a blank of one token, {3} of three, {2-5} of two to five; {{ is a brace."""
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
+    """Most answers wanted."""
+    draws: int = 32
+    """Walks for every combination of lengths; equal results count once."""
+    constraint: tuple[str, ...] = ()
+    """Characters that blanks may hold: aeiou or a-e for all, 2:xyz for the second from the left."""
+    blank: str = "_"
+    """What marks a blank of one token."""
+    steps: int = 64
+    """Steps of the walk."""
+    path: PathName = "masked"
+    """The path to follow."""
+    transition: TransitionName = "ancestral"
+    """How the walk takes its steps."""
+    temperature: float = 1.0
+    """Below 1 the draws keep closer to the most probable, above 1 they vary more."""
+    seed: int = 0
+    """The same seed gives the same answers."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self) -> None:
+        """Draw, rank and print."""
+        from dataclasses import asdict
+
+        from stochloc.tasks.generate import Walk
+        from stochloc.tasks.infill import Infilling, infill
+        from stochloc.tasks.runs import open_run
+        from stochloc.tasks.walks import named_path, named_transition
+
+        run = open_run(self.run_folder, _device(self.accelerator))
+        walk = Walk(
+            named_path(self.path), named_transition(self.transition), self.steps, self.temperature
+        )
+        infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
+        result = infill(run, self.template, infilling, self.constraint, self.blank)
+        if self.json:
+            _print_json({"template": self.template, **asdict(result)})
+            return
+        for answer in result.answers:
+            print(f"{answer.nats:9.3f} nats  {answer.text}")
+
+
+@dataclass
+class Score:
+    """Bound the probability of every line of a text."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run, or a model's name on the Hugging Face hub."""
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """A text file, or - for standard input."""
+    tokens: bool = False
+    """Show what every token costs."""
+    path: PathName = "masked"
+    """The path to walk or to integrate along."""
+    transition: TransitionName = "ancestral"
+    """How the walk takes its steps."""
+    steps: int = 64
+    """Steps of the walk; with --continuous, denoiser calls per line."""
+    continuous: bool = False
+    """Take the line integral instead of the finite walk."""
+    seed: int = 0
+    """Seed of all randomness."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self) -> None:
+        """Price and report."""
+        from stochloc.tasks.runs import open_run
+        from stochloc.tasks.score import Scoring, describe, read_lines, score
+
+        run = open_run(self.run_folder, _device(self.accelerator))
+        scoring = Scoring(self.path, self.transition, self.steps, self.continuous, self.seed)
+        result = score(run, read_lines(self.file), scoring)
+        if self.json:
+            _print_json(result.to_dict(self.tokens))
+        else:
+            print(describe(result, self.tokens))
+
+
+@dataclass
 class Cyclic:
     """Run the paper's exact experiment on cyclic sequences (appendix C.1)."""
 
@@ -271,6 +363,8 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Infill, tyro.conf.subcommand("infill")]
+    | Annotated[Score, tyro.conf.subcommand("score")]
     | Annotated[Cyclic, tyro.conf.subcommand("cyclic")]
 )
 

@@ -1,0 +1,206 @@
+"""Texts with blanks: `the ____ of the sea`, `once {3} a {2-5}`.
+
+Every `_` is a blank of one token, `{n}` one of n tokens, and `{a-b}` one of unknown length, from a
+to b. `{{` and `}}` stand for braces. A template with blanks of unknown length has several layouts,
+one for each combination of lengths. Blanks are counted from 1, as they are written.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from stochloc.core import UNKNOWN
+from stochloc.data import Tokenizer
+
+MAX_LAYOUTS = 64
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Tokens to be filled in.
+
+    Attributes:
+        shortest: The least number of tokens, at least 0.
+        longest: The largest, at least 1.
+    """
+
+    shortest: int
+    longest: int
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A template whose blanks have definite lengths.
+
+    Attributes:
+        known: The given tokens, `-1` in the blanks.
+        blank: The number of the blank that each token belongs to, from 0; `-1` for given ones.
+        num_blanks: Number of blanks, empty ones included.
+    """
+
+    known: Int[Tensor, " length"]
+    blank: Int[Tensor, " length"]
+    num_blanks: int
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+        return len(self.known)
+
+
+@dataclass(frozen=True)
+class Template:
+    """Given text and blanks in turn.
+
+    Attributes:
+        pieces: Token ids of given text, or a blank.
+    """
+
+    pieces: tuple[tuple[int, ...] | Blank, ...]
+
+    @classmethod
+    def parse(cls, text: str, tokenizer: Tokenizer, marker: str = "_") -> "Template":
+        """Read a template.
+
+        Args:
+            text: The text with its blanks.
+            tokenizer: How the given text becomes tokens.
+            marker: What stands for a blank of one token.
+
+        Returns:
+            The template.
+
+        Raises:
+            ValueError: It has no blank, a marker is malformed, or a character is not known.
+        """
+        if not marker or set(marker) & set("{}"):
+            raise ValueError(f"A blank cannot be marked by {marker!r}; use a character like '_'.")
+        pieces: list[tuple[int, ...] | Blank] = []
+        given = ""
+        for part in re.split(rf"({{{{|}}}}|{{[^{{}}]*}}|[{{}}]|{re.escape(marker)})", text):
+            if part in ("{{", "}}"):
+                given += part[0]
+            elif part == marker or part[:1] in ("{", "}"):
+                pieces += [_ids(given, tokenizer), _read_blank(part, marker)]
+                given = ""
+            else:
+                given += part
+        pieces.append(_ids(given, tokenizer))
+        if not any(isinstance(piece, Blank) for piece in pieces):
+            raise ValueError(
+                f"There is no blank in {text!r}; mark one by {marker}, {{3}} or {{2-5}}."
+            )
+        return cls(tuple(pieces))
+
+    @property
+    def blanks(self) -> tuple[Blank, ...]:
+        """The blanks from left to right."""
+        return tuple(piece for piece in self.pieces if isinstance(piece, Blank))
+
+    def layouts(self) -> list[Layout]:
+        """Return a layout for every combination of lengths.
+
+        Returns:
+            The layouts of at least one token, short blanks first.
+
+        Raises:
+            ValueError: There are more than 64.
+        """
+        lengths = [range(blank.shortest, blank.longest + 1) for blank in self.blanks]
+        if (num := math.prod(map(len, lengths))) > MAX_LAYOUTS:
+            raise ValueError(
+                f"The blanks can have {num} combinations of lengths, and at most {MAX_LAYOUTS} are "
+                "tried; narrow the ranges."
+            )
+        layouts = [self._lay_out(chosen) for chosen in itertools.product(*lengths)]
+        return [layout for layout in layouts if len(layout)]
+
+    def _lay_out(self, lengths: Sequence[int]) -> Layout:
+        known: list[int] = []
+        blank: list[int] = []
+        numbered = enumerate(lengths)
+        for piece in self.pieces:
+            if isinstance(piece, Blank):
+                number, length = next(numbered)
+                known += [UNKNOWN] * length
+                blank += [number] * length
+            else:
+                known += piece
+                blank += [-1] * len(piece)
+        return Layout(torch.tensor(known), torch.tensor(blank), len(lengths))
+
+
+def allowed_tokens(
+    constraints: Sequence[str], num_blanks: int, tokenizer: Tokenizer
+) -> Bool[Tensor, "blanks vocabulary"]:
+    """Return which tokens each blank may hold.
+
+    Args:
+        constraints: Sets of characters such as `aeiou` or `a-e` for all blanks, `2:xyz` for the
+            second blank; a blank named by several may hold what they have in common.
+        num_blanks: Number of blanks.
+        tokenizer: How a character becomes a token.
+
+    Returns:
+        True for allowed tokens.
+
+    Raises:
+        ValueError: A set is malformed, names a blank that is not there or a character that is not
+            one token of the model, or leaves a blank without any.
+    """
+    allowed = torch.ones(num_blanks, tokenizer.vocabulary_size, dtype=torch.bool)
+    for constraint in constraints:
+        number, characters = _read_constraint(constraint)
+        if number is not None and not 1 <= number <= num_blanks:
+            raise ValueError(f"There is no blank {number} to constrain; there are {num_blanks}.")
+        in_set = torch.zeros(tokenizer.vocabulary_size, dtype=torch.bool)
+        in_set[[_token(character, tokenizer) for character in characters]] = True
+        allowed[slice(None) if number is None else number - 1] &= in_set
+    empty = (~allowed.any(-1)).nonzero()
+    if len(empty):
+        raise ValueError(f"The constraints leave no allowed token for blank {int(empty[0]) + 1}.")
+    return allowed
+
+
+def _ids(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    return tuple(np.asarray(tokenizer.encode(text)).tolist())
+
+
+def _read_blank(part: str, marker: str) -> Blank:
+    if part == marker:
+        return Blank(1, 1)
+    match = re.fullmatch(r"\{([0-9]{1,6})(?:-([0-9]{1,6}))?\}", part)
+    shortest, longest = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 0 <= shortest <= longest or longest < 1:
+        raise ValueError(
+            f"The marker {part!r} is no blank; write {{3}} for three tokens, {{2-5}} for two to "
+            "five, and {{ for a brace."
+        )
+    return Blank(shortest, longest)
+
+
+def _read_constraint(constraint: str) -> tuple[int | None, set[str]]:
+    match = re.fullmatch(r"(?:([0-9]{1,6}):)?(.+)", constraint, re.DOTALL)
+    if match is None:
+        raise ValueError(
+            f"The constraint {constraint!r} names no characters; write aeiou or 1:a-e."
+        )
+    characters: set[str] = set()
+    for first, last, single in re.findall(r"(.)-(.)|(.)", match[2], re.DOTALL):
+        if first > last:
+            raise ValueError(f"The range {first}-{last} in {constraint!r} runs backwards.")
+        characters |= {single} if single else {chr(c) for c in range(ord(first), ord(last) + 1)}
+    return (int(match[1]) if match[1] else None), characters
+
+
+def _token(character: str, tokenizer: Tokenizer) -> int:
+    ids = _ids(character, tokenizer)
+    if len(ids) != 1 or tokenizer.decode(ids) not in (character, character.lower()):
+        raise ValueError(f"The character {character!r} is not one token of the model.")
+    return ids[0]

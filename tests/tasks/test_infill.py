@@ -1,0 +1,174 @@
+"""Filling blanks: templates, constraints, prices, ranking, and what is refused."""
+
+import math
+
+import pytest
+import torch
+
+from stochloc.core import Ancestral, Autoregressive, Follow, Masked, bound
+from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, Tokenizer
+from stochloc.tasks.generate import Walk
+from stochloc.tasks.infill import Infilling, infill, surrounded
+from stochloc.tasks.runs import open_run
+from stochloc.tasks.templates import Blank, Template, allowed_tokens
+
+LETTERS = Text8Tokenizer()
+QUICK = Infilling(num_answers=100, num_draws=40)
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return open_run(trained / "run")
+
+
+def shapes(template: str, tokenizer: Tokenizer = LETTERS, marker: str = "_"):
+    return [
+        tokenizer.decode(piece) if isinstance(piece, tuple) else piece
+        for piece in Template.parse(template, tokenizer, marker).pieces
+    ]
+
+
+def test_a_template_reads_as_given_text_and_blanks_in_turn():
+    assert shapes("a_b{3}{2-5}") == ["a", Blank(1, 1), "b", Blank(3, 3), "", Blank(2, 5), ""]
+    assert shapes("a?b_", CharacterTokenizer("ab_"), "?") == ["a", Blank(1, 1), "b_"]
+    assert shapes("{{x}}_", CharacterTokenizer("x{}")) == ["{x}", Blank(1, 1), ""]
+
+
+def test_layouts_are_all_combinations_of_lengths_with_the_given_tokens_in_place():
+    layouts = Template.parse("a{0-1}b{1-2}", LETTERS).layouts()
+    seen = {tuple(layout.known.tolist()) for layout in layouts}
+    assert seen == {(1, 2, -1), (1, 2, -1, -1), (1, -1, 2, -1), (1, -1, 2, -1, -1)}
+    for layout in layouts:
+        assert torch.equal(layout.known < 0, layout.blank >= 0)
+        assert layout.num_blanks == 2
+
+
+@pytest.mark.parametrize(("constraints", "expected"), [
+    (("aeiou",), ["aeiou", "aeiou"]), (("2:a-e",), [LETTERS.decode(range(27)), "abcde"]),
+    (("a-cx", "1:xy"), ["x", "abcx"]), (("1: z",), [" z", LETTERS.decode(range(27))]),
+])  # fmt: skip
+def test_constraints_narrow_the_blanks_they_name_to_what_they_have_in_common(constraints, expected):
+    allowed = allowed_tokens(constraints, 2, LETTERS)
+    assert [LETTERS.decode(row.nonzero().flatten()) for row in allowed] == expected
+
+
+def test_answers_keep_the_given_text_fill_the_blanks_and_differ(run):
+    result = infill(run, "the ____k bro{2} fox", QUICK)
+    texts = [answer.text for answer in result.answers]
+    assert result.scored == "blanks"
+    assert len(set(texts)) == len(texts) > 5
+    for answer in result.answers:
+        assert len(answer.blanks) == 5
+        assert answer.text == "the {}{}{}{}k bro{} fox".format(*answer.blanks)
+        priced = sum(map(len, answer.blanks))
+        assert answer.bits_per_character == pytest.approx(answer.nats / math.log(2) / priced)
+    nats = [answer.nats for answer in result.answers]
+    assert nats == sorted(nats)
+
+
+def test_the_price_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_orders(run):
+    # Two blanks and two orders, to the right and to the left: worked out with the chain rule.
+    answer = infill(run, "th_ q_ick", Infilling(1, 4, num_orders=2)).answers[0]
+    tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
+    known = tokens.clone()
+    known[0, [2, 5]] = -1
+    given = (0, 1, 3, 4, 6, 7, 8)
+    denoiser = surrounded(run, 9)
+    probs = [
+        math.exp(
+            -bound(
+                denoiser, tokens, Follow(Autoregressive((*given, *blanks))), Ancestral(), 9,
+                torch.Generator(), known,
+            ).mean
+        )
+        for blanks in ((2, 5), (5, 2))
+    ]  # fmt: skip
+    assert answer.nats == pytest.approx(-math.log(sum(probs) / 2), abs=1e-5)
+
+
+def test_all_fillings_of_a_blank_together_have_probability_one(run):
+    # The price is of a sampler, so its probabilities sum to 1; enough draws find every letter.
+    flat = Walk(Masked(), Ancestral(), 4, temperature=50.0)
+    result = infill(run, "the _uick", Infilling(100, 2000, flat))
+    assert len(result.answers) == run.tokenizer.vocabulary_size
+    total = math.fsum(math.exp(-answer.nats) for answer in result.answers)
+    assert total == pytest.approx(1, abs=1e-5)
+
+
+def test_texts_with_blanks_of_unknown_length_are_priced_as_a_whole(run):
+    result = infill(run, "the {1-2}ck", QUICK)
+    assert result.scored == "text"
+    assert {len(answer.text) for answer in result.answers} == {7, 8}
+    # With one order the whole text's price is the chain rule: given tokens, then blanks.
+    answer = infill(run, "the {1-2}ck", Infilling(1, 8, num_orders=1)).answers[0]
+    tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
+    length = len(answer.text)
+    order = (*range(4), length - 2, length - 1, *range(4, length - 2))
+    exact = bound(
+        surrounded(run, length), tokens, Follow(Autoregressive(order)), Ancestral(), length,
+        torch.Generator(),
+    )  # fmt: skip
+    assert answer.nats == pytest.approx(exact.mean, abs=1e-5)
+    assert answer.bits_per_character == pytest.approx(exact.mean / math.log(2) / length)
+
+
+def test_a_text_that_two_layouts_give_is_one_answer(run):
+    result = infill(run, "the {0-1}{0-1}uick", Infilling(100, 200))
+    texts = [answer.text for answer in result.answers]
+    assert len(set(texts)) == len(texts)
+    assert "the uick" in texts
+
+
+def test_constrained_blanks_hold_allowed_characters_only(run):
+    free = infill(run, "the _____ fox", QUICK)
+    bound_to = infill(run, "the _____ fox", QUICK, ("aeiou", "2:o-u"))
+    assert not all(set("".join(answer.blanks)) <= set("aeiou") for answer in free.answers)
+    for answer in bound_to.answers:
+        assert set("".join(answer.blanks)) <= set("aeiou")
+        assert answer.blanks[1] in "ou"
+
+
+def test_blanks_far_into_a_long_text_are_filled_from_what_stands_around_them(run):
+    text = "the quick brown fox jumps over the lazy dog and runs away"
+    result = infill(run, text[:50] + "____" + text[54:], QUICK)
+    for answer in result.answers:
+        assert answer.text[:50] + answer.text[54:] == text[:50] + text[54:]
+
+
+def test_bytes_are_filled_byte_by_byte_and_need_not_be_characters():
+    layout = Template.parse("ä_", ByteTokenizer()).layouts()[0]
+    assert layout.known.tolist() == [0xC3, 0xA4, -1]
+
+
+def test_the_command_prints_answers_and_the_same_seed_gives_the_same(trained, call, call_json):
+    arguments = ("infill", trained / "run", "the ____ brown", "-n", 3, "--draws", 20)
+    result = call_json(*arguments, "--seed", 1)
+    again = call_json(*arguments, "--seed", 1)
+    assert result["answers"] == again["answers"]
+    assert len(result["answers"]) == 3
+    needed = {"text", "blanks", "nats", "bits_per_character"}
+    assert all(needed <= answer.keys() for answer in result["answers"])
+    # One batch of walks of at most four steps, and four orders of four blanks.
+    assert result["denoiser_calls"] == 4 + 4 * 4
+    assert result["seconds"] > 0
+    lines = call(*arguments, "--seed", 1).out.splitlines()
+    assert [line.split("nats  ")[1] for line in lines] == [a["text"] for a in result["answers"]]
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    (("the fox",), "no blank"), (("",), "no blank"), (("the {x} fox",), "'{x}' is no blank"),
+    (("the { fox _",), "'{' is no blank"), (("the {5-2} fox",), "'{5-2}' is no blank"),
+    (("the {0} fox",), "'{0}' is no blank"), (("the {} fox",), "'{}' is no blank"),
+    (("the # _",), "'#'"), (("the {17} fox",), "17 tokens"),
+    (("the {1-40} fox",), "shorten"), (("{1-9}{1-9}",), "combinations"),
+    (("the _", "--blank", ""), "marked by"), (("the _", "--blank", "{"), "marked by"),
+    (("the _", "--constraint", "#"), "'#'"), (("the _", "--constraint", "2:a"), "no blank 2"),
+    (("the _", "--constraint", "0:a"), "no blank 0"), (("the _", "--constraint", ""), "names no"),
+    (("the _", "--constraint", "z-a"), "backwards"),
+    (("the _", "--constraint", "abc", "1:xyz"), "no allowed token for blank 1"),
+    (("the _", "-n", "0"), "one answer"), (("the _", "--draws", "0"), "one draw"),
+    (("the _", "--steps", "0"), "step"), (("the _", "--temperature", "0"), "temperature"),
+    (("the _", "--seed", "-1"), "seed"),
+])  # fmt: skip
+def test_an_infilling_that_makes_no_sense_is_refused(trained, refuse, arguments, reason):
+    assert reason in refuse("infill", trained / "run", *arguments)

@@ -1,0 +1,127 @@
+"""Pricing lines: sums, windows, the command and what it refuses."""
+
+import io
+import math
+
+import pytest
+import torch
+
+from stochloc.core import Ancestral, Autoregressive, Follow, bound
+from stochloc.tasks.infill import surrounded
+from stochloc.tasks.runs import open_run
+from stochloc.tasks.score import Scored, ScoredLine, Scoring, read_lines, score
+
+LINES = [
+    "the quick brown fox",
+    "",
+    "jumps",
+    "over the lazy dog and runs away over the dog",
+    "jumps",
+]
+CHAIN_RULE = Scoring("autoregressive")
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return open_run(trained / "run")
+
+
+@pytest.mark.parametrize("scoring", [
+    CHAIN_RULE, Scoring(), Scoring("diffusion", "euler", 5), Scoring(num_steps=4, continuous=True),
+])  # fmt: skip
+def test_tokens_add_up_to_lines_and_lines_to_the_text(run, scoring):
+    result = score(run, LINES, scoring)
+    assert [line.text for line in result.lines] == LINES
+    for line in result.lines:
+        assert "".join(line.tokens) == line.text
+        assert line.nats == pytest.approx(math.fsum(line.token_nats))
+    assert result.lines[1].nats == 0
+    assert result.nats == pytest.approx(math.fsum(line.nats for line in result.lines))
+    characters = sum(map(len, LINES))
+    assert result.bits_per_character == pytest.approx(result.nats / math.log(2) / characters)
+    assert 2 < result.bits_per_character < 20
+
+
+def test_left_to_right_a_token_costs_what_the_chain_rule_says(run):
+    result = score(run, ["jumps"], CHAIN_RULE)
+    tokens = torch.from_numpy(run.tokenizer.encode("jumps"))[None]
+    exact = bound(
+        surrounded(run, 5), tokens, Follow(Autoregressive()), Ancestral(), 5, torch.Generator()
+    )
+    assert result.lines[0].token_nats == pytest.approx(exact.token_nats[0].tolist(), abs=1e-6)
+
+
+def test_lines_are_priced_alone_whatever_stands_beside_them(run):
+    together = score(run, LINES, CHAIN_RULE).lines
+    for line, price in zip(LINES, together, strict=True):
+        assert score(run, [line], CHAIN_RULE).nats == pytest.approx(price.nats, abs=1e-4)
+    assert together[2].nats == pytest.approx(together[4].nats, abs=1e-5)
+
+
+def test_a_line_longer_than_the_window_costs_the_sum_of_its_windows(run):
+    line = LINES[3]
+    windows = [line[begin : begin + run.length] for begin in range(0, len(line), run.length)]
+    assert len(windows) == 3
+    apart = score(run, windows, CHAIN_RULE)
+    assert score(run, [line], CHAIN_RULE).nats == pytest.approx(apart.nats, abs=1e-4)
+
+
+def test_the_same_seed_gives_the_same_prices_and_another_seed_others(run):
+    def nats(seed):
+        return score(run, LINES, Scoring("diffusion", num_steps=4, seed=seed)).nats
+
+    assert nats(1) == nats(1) != nats(2)
+
+
+def test_the_error_of_a_ratio_vanishes_when_every_character_costs_the_same():
+    lines = tuple(ScoredLine("a" * n, ("a",) * n, (2.0,) * n) for n in (1, 4, 9))
+    scored = Scored(lines, CHAIN_RULE, 1, 0.0)
+    assert scored.bits_per_character_stderr == pytest.approx(0)
+    # Totals of 2, 8 and 18: a sum of three draws of standard deviation 8.083.
+    assert scored.stderr == pytest.approx(math.sqrt(3 * 196 / 3))
+
+
+def test_lines_are_read_as_they_stand(tmp_path, monkeypatch):
+    (tmp_path / "text").write_bytes("a\r\n\nä b\n".encode())
+    assert read_lines(str(tmp_path / "text")) == ["a", "", "ä b"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb")))
+    assert read_lines("-") == ["a", "b"]
+
+
+def test_the_command_prints_every_line_and_on_request_every_token(
+    trained, tmp_path, call, call_json
+):
+    (tmp_path / "text").write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    arguments = ("score", trained / "run", tmp_path / "text")
+    result = call_json(*arguments)
+    assert [line["text"] for line in result["lines"]] == LINES
+    assert "tokens" not in result["lines"][0]
+    needed = {"nats", "stderr", "bits_per_character", "path", "denoiser_calls", "seconds"}
+    assert needed <= result.keys()
+    told = call_json(*arguments, "--tokens")["lines"][2]
+    assert [token["token"] for token in told["tokens"]] == list("jumps")
+    assert told["nats"] == pytest.approx(sum(token["nats"] for token in told["tokens"]))
+    assert told["nats"] == result["lines"][2]["nats"]
+    printed = call(*arguments, "--tokens").out
+    assert "'j'" in printed
+    assert "bits per character" in printed
+
+
+def test_a_single_line_has_no_standard_error(trained, tmp_path, call_json):
+    (tmp_path / "text").write_text("jumps", encoding="utf-8")
+    assert call_json("score", trained / "run", tmp_path / "text")["stderr"] is None
+
+
+@pytest.mark.parametrize(("text", "arguments", "reason"), [
+    ("a\n#\n", (), "Line 2"), ("", (), "empty"), ("a", ("--steps", "0"), "step"),
+    ("a", ("--seed", "-1"), "seed"), ("a", ("--steps", "0", "--continuous"), "step"),
+])  # fmt: skip
+def test_a_text_that_cannot_be_priced_is_refused(
+    trained, tmp_path, refuse, text, arguments, reason
+):
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    assert reason in refuse("score", trained / "run", tmp_path / "text", *arguments)
+
+
+def test_a_missing_file_is_refused(trained, refuse):
+    assert "nowhere" in refuse("score", trained / "run", "nowhere")
