@@ -181,6 +181,7 @@ def test_quickstart_bounds_three_paths_and_two_baselines_and_shows_samples(
     assert all(bound["stderr"] > 0 for bound in result["bounds"])
     assert [row["model"] for row in result["baselines"]] == ["unigram", "trigram"]
     assert len(result["samples"]) == 4
+    assert all(answer["text"].endswith("and there was") for answer in result["infill"])
     main(["quickstart", "--out", str(tmp_path / "first")])
     assert str(tmp_path / "first") in capsys.readouterr().out
 
@@ -194,7 +195,9 @@ def test_help_is_printed_without_importing_torch():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "train", "eval", "sample", "cyclic"])
+@pytest.mark.parametrize("command", [
+    "quickstart", "train", "eval", "sample", "infill", "score", "cyclic",
+])  # fmt: skip
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from stochloc.core import Ancestral, Masked
 from stochloc.data import Corpus, NgramModel, held_out_windows
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.generate import Walk, generate
+from stochloc.tasks.infill import Infilling, infill
 from stochloc.tasks.runs import DataChoice, Run, open_run
 from stochloc.tasks.train import Hardware, load_choice, resume_run, start_run
 
@@ -17,10 +19,11 @@ PATHS = ("masked", "autoregressive", "diffusion")
 INTEGRAL_SAMPLES = 16
 SEQUENCES = 64
 NUM_SAMPLES = 4
+TEMPLATE = "and god said let there be _____ and there was"
 
 
 def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train `tiny` on the built-in corpus, then bound, compare and sample.
+    """Train `tiny` on the built-in corpus, then bound, compare, sample and infill.
 
     Args:
         folder: The run's folder; a run that is there already is finished or shown again.
@@ -50,15 +53,19 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     say("\nFour samples, one token revealed at a time in random order:\n")
     for text in texts:
         say(f"  {text}\n")
-    say(
-        f"Everything is in {folder}. Go on with:\n  stochloc sample {folder} --prompt 'and he said'"
-    )
+    infilled = infill(run, TEMPLATE, Infilling(NUM_SAMPLES, seed=seed))
+    say(f"{TEMPLATE}, filled in, with nats:\n")
+    for answer in infilled.answers:
+        say(f"  {answer.nats:6.2f}  {answer.text}")
+    say(f"\nEverything is in {folder}. Go on with:")
+    say(f"  stochloc sample {folder} --prompt 'and he said'")
     return {
         "run": str(folder),
         "corpus": corpus.source,
         "bounds": bounds,
         "baselines": baselines,
         "samples": texts,
+        "infill": [asdict(answer) for answer in infilled.answers],
         "seconds": time.monotonic() - started_s,
     }
 
