@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid"]
+PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
 TransitionName = Literal["ancestral", "euler"]
 TokenizerName = Literal["characters", "bytes", "text8"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
@@ -145,7 +145,13 @@ class Eval:
     split: Literal["train", "valid", "test", "all"] | None = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
     path: PathName = "masked"
-    """The path to walk or to integrate along."""
+    """The path to walk or to integrate along; tuned: see stochloc tune."""
+    policy: str = "path"
+    """Who hands out SNR: path, confidence, entropy, threshold, share, share-entropy, curvature,
+    curvature-difference, tolerance, remdm-cap, remdm-rescale, remdm-conf or remdm-loop; a setting
+    may follow, as in tolerance:0.1."""
+    corrector_rounds: int = 0
+    """Rounds after every step that take the least certain tokens back and up again."""
     transition: TransitionName = "ancestral"
     """How the walk takes its steps."""
     steps: int = 64
@@ -164,13 +170,15 @@ class Eval:
     def run(self) -> None:
         """Bound and report."""
         from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
+        from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.runs import open_run
 
         run = open_run(self.run_folder, _device(self.accelerator))
         tokens, source = choose_text(run, self.data, self.split)
         evaluation = Evaluation(
-            self.path, self.transition, self.steps, self.continuous, self.sequences, self.seed
-        )
+            self.path, self.transition, self.steps, self.continuous, self.sequences, self.seed,
+            PolicyChoice(self.policy, self.corrector_rounds),
+        )  # fmt: skip
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
         if self.json:
             _print_json(result)
@@ -198,7 +206,17 @@ class Sample:
     steps: int = 64
     """Steps of the walk."""
     path: PathName = "masked"
-    """The path to follow."""
+    """The path to follow; tuned: see stochloc tune."""
+    policy: str = "path"
+    """Who hands out SNR: path, confidence, entropy, threshold, share, share-entropy, curvature,
+    curvature-difference, tolerance, remdm-cap, remdm-rescale, remdm-conf or remdm-loop; a setting
+    may follow, as in tolerance:0.1."""
+    corrector_rounds: int = 0
+    """Rounds after every step that take tokens back and up again."""
+    corrector_share: float = 0.1
+    """Share of the tokens a round takes back, the least certain first."""
+    corrector_snr: float = 0.0
+    """SNR to which a round takes them back; 0 masks them."""
     transition: TransitionName = "ancestral"
     """How the walk takes its steps."""
     temperature: float = 1.0
@@ -217,13 +235,17 @@ class Sample:
     def run(self) -> None:
         """Walk and print."""
         from stochloc.tasks.generate import Walk, generate
+        from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.runs import open_run
-        from stochloc.tasks.walks import named_path, named_transition
+        from stochloc.tasks.tuned import path_for
+        from stochloc.tasks.walks import named_transition
 
         run = open_run(self.run_folder, _device(self.accelerator))
-        walk = Walk(
-            named_path(self.path), named_transition(self.transition), self.steps, self.temperature
+        policy = PolicyChoice(
+            self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
         )
+        path = path_for(run, self.path, self.transition, self.steps)
+        walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
         length = run.length if self.length is None else self.length
         if length > run.length:
             print(
@@ -333,6 +355,38 @@ class Score:
 
 
 @dataclass
+class Tune:
+    """Find the best paths of few steps for a model, for use as --path tuned."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run; the result is kept there."""
+    transition: TransitionName = "ancestral"
+    """How the walk will take its steps."""
+    sequences: int = 48
+    """Windows of training text to measure on."""
+    seed: int = 0
+    """Seed of all randomness."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self) -> None:
+        """Measure, keep and report."""
+        from stochloc.tasks.runs import open_run
+        from stochloc.tasks.tune import tune
+
+        run = open_run(self.run_folder, _device(self.accelerator))
+        result = tune(run, self.transition, self.sequences, self.seed)
+        if self.json:
+            _print_json(result)
+            return
+        print("steps  bits per token (on the text the path was tuned on)")
+        for path in result["paths"]:
+            print(f"{path['steps']:5d}  {path['bits_per_token']:.4f}")
+
+
+@dataclass
 class Cyclic:
     """Run the paper's exact experiment on cyclic sequences (appendix C.1)."""
 
@@ -365,6 +419,7 @@ Command = (
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Infill, tyro.conf.subcommand("infill")]
     | Annotated[Score, tyro.conf.subcommand("score")]
+    | Annotated[Tune, tyro.conf.subcommand("tune")]
     | Annotated[Cyclic, tyro.conf.subcommand("cyclic")]
 )
 

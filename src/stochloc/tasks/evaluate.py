@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from stochloc.core import Estimate, Follow, bound, line_integral
+from stochloc.core import Estimate, bound, line_integral
 from stochloc.data import encode_file, held_out_windows, load_corpus
+from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import DataChoice, Run, is_same_text
-from stochloc.tasks.walks import named_path, named_transition
+from stochloc.tasks.tuned import path_for
+from stochloc.tasks.walks import named_transition
 
 BATCH_TOKENS = 16_384
 
@@ -27,6 +29,7 @@ class Evaluation:
         continuous: Whether to take the line integral instead of the finite walk.
         num_sequences: Windows of text, evenly spaced; 0 for all there are.
         seed: Seed of all randomness.
+        policy: Hands out SNR in a walk; by default it follows the path.
     """
 
     path: str = "masked"
@@ -35,13 +38,17 @@ class Evaluation:
     continuous: bool = False
     num_sequences: int = 128
     seed: int = 0
+    policy: PolicyChoice = FOLLOW_THE_PATH
 
     @property
     def estimator(self) -> str:
         """Which estimator this is, in words."""
         if self.continuous:
             return "line integral (paper eq. 13), a bound on average over the text"
-        return f"guided walk, a bound for the {self.num_steps}-step {self.transition} sampler"
+        policy = "" if self.policy == FOLLOW_THE_PATH else f" with the policy {self.policy.name}"
+        return (
+            f"guided walk, a bound for the {self.num_steps}-step {self.transition} sampler{policy}"
+        )
 
 
 def choose_text(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
@@ -99,16 +106,21 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
             "An evaluation needs at least one step, and a number of sequences and a seed of at "
             f"least 0, not {evaluation.num_steps}, {evaluation.num_sequences}, {evaluation.seed}."
         )
+    if evaluation.continuous and evaluation.policy != FOLLOW_THE_PATH:
+        raise ValueError("A line integral follows a path; leave out the policy, or --continuous.")
     windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
-    path = named_path(evaluation.path, evaluation.continuous)
+    path = path_for(
+        run, evaluation.path, evaluation.transition, evaluation.num_steps, evaluation.continuous
+    )
     transition = named_transition(evaluation.transition)
+    policy, denoiser = evaluation.policy.apply(path, run.model)
     generator = torch.Generator(run.device).manual_seed(evaluation.seed)
     parts = []
     for rows in windows.to(run.device).split(max(1, BATCH_TOKENS // run.length)):
         if evaluation.continuous:
             part = line_integral(run.model, rows, path, evaluation.num_steps, generator)
         else:
-            part = bound(run.model, rows, Follow(path), transition, evaluation.num_steps, generator)
+            part = bound(denoiser, rows, policy, transition, evaluation.num_steps, generator)
         parts.append(part)
     # A character of several bytes cut by a window's start is counted in the window it starts in.
     characters = sum(len(run.tokenizer.decode(row).lstrip("\ufffd")) for row in windows)
@@ -150,6 +162,7 @@ class Evaluated:
             "sequences": sequences,
             "length": length,
             "path": evaluation.path,
+            "policy": evaluation.policy.name,
             "transition": None if evaluation.continuous else evaluation.transition,
             "steps": evaluation.num_steps,
             "estimator": evaluation.estimator,

@@ -24,6 +24,7 @@ from stochloc.core import (
     start,
 )
 from stochloc.data import Tokenizer
+from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
 
 
@@ -35,11 +36,13 @@ class Generation:
         samples: The texts.
         denoiser_calls: Calls of the denoiser, each about all texts.
         seconds: Time the walk took.
+        snr_received: Finite SNR handed out to every token of every text before it was decided.
     """
 
     samples: list[str]
     denoiser_calls: int
     seconds: float
+    snr_received: list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,14 @@ class Walk:
         transition: How to take a step.
         num_steps: Steps wanted.
         temperature: Sharpens (below 1) or flattens (above 1) every posterior; 1 is exact.
+        policy: Hands out SNR; by default it follows the path.
     """
 
     path: Path
     transition: Transition
     num_steps: int
     temperature: float = 1.0
+    policy: PolicyChoice = FOLLOW_THE_PATH
 
 
 def prompt_tokens(
@@ -116,20 +121,22 @@ def generate(
             raise ValueError(f"The {name} must be positive, not {value}.")
     if seed < 0:
         raise ValueError(f"The seed must be at least 0, not {seed}.")
-    denoiser: Denoiser = Tempered(run.model, walk.temperature)
+    policy, denoiser = walk.policy.apply(walk.path, Tempered(run.model, walk.temperature))
     known = prompt_tokens(run.tokenizer, prompt, num, length).to(run.device)
     state = start(run.model.codebook, num, length, known)
     generator = torch.Generator(run.device).manual_seed(seed)
-    calls, started_s = 0, time.monotonic()
-    with torch.inference_mode():
-        for step in localize(
-            denoiser, state, Follow(walk.path), walk.transition, walk.num_steps, generator
-        ):
-            state, calls = step.state, calls + 1
+    calls, received, started_s = 0, torch.zeros_like(state.snr), time.monotonic()
+    with torch.no_grad():
+        for step in localize(denoiser, state, policy, walk.transition, walk.num_steps, generator):
+            state, calls = step.state, calls + step.denoiser_calls
+            received += step.dsnr.to(received).masked_fill(step.dsnr.isinf(), 0.0)
             if trace is not None:
                 trace(_describe(step, run.tokenizer))
     texts = [run.tokenizer.decode(row) for row in state.known.cpu()]
-    return Generation(texts, calls, time.monotonic() - started_s)
+    seconds = time.monotonic() - started_s
+    return Generation(
+        texts, calls, seconds, [[round(v, 4) for v in row] for row in received.tolist()]
+    )
 
 
 def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -> str:

@@ -45,12 +45,14 @@ class Run:
         tokenizer: Turns text into its tokens and back.
         recipe: How it was trained.
         data: What it was trained on.
+        folder: Where it is on this machine.
     """
 
     model: LocalizationModel
     tokenizer: Tokenizer
     recipe: Recipe
     data: DataChoice
+    folder: Path
 
     @property
     def length(self) -> int:
@@ -130,7 +132,7 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
             f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "
             f"{tokenizer.vocabulary_size}: they are not of the same run."
         )
-    return Run(model.to(device).eval(), tokenizer, recipe, data)
+    return Run(model.to(device).eval(), tokenizer, recipe, data, folder)
 
 
 def is_same_text(data: str, own: str) -> bool:

@@ -1,0 +1,107 @@
+"""The policies that commands know by name, with sensible settings.
+
+A policy is chosen as `NAME` or `NAME:VALUE`, where the value is the one setting that matters most:
+`tolerance:0.1`, `threshold:0.95`, `curvature:0.3`. Corrector rounds can be added to any policy
+that does not take tokens back itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stochloc.core import (
+    Capped,
+    Confidence,
+    Corrected,
+    Curvature,
+    Denoiser,
+    FiniteDifference,
+    Follow,
+    JacobianProduct,
+    Linearised,
+    Looped,
+    LowEntropy,
+    Path,
+    Policy,
+    Remasking,
+    Rescaled,
+    Reveal,
+    RevealAbove,
+    Share,
+    Tolerance,
+)
+
+# Name: what it makes of the path, the denoiser and its value; the value when none is given.
+_MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | None]] = {
+    "path": (lambda path, _, __: Follow(path), None),
+    "confidence": (lambda _, __, ___: Reveal(Confidence()), None),
+    "entropy": (lambda _, __, ___: Reveal(LowEntropy()), None),
+    "threshold": (lambda _, __, value: RevealAbove(value), 0.9),
+    "share": (lambda _, __, value: Share(Confidence(), sharpness=value), 1.0),
+    "share-entropy": (lambda _, __, value: Share(LowEntropy(), sharpness=value), 1.0),
+    "curvature": (lambda _, d, value: Curvature(JacobianProduct(d), value), 0.01),
+    "curvature-difference": (lambda _, __, value: Curvature(FiniteDifference(), value), 0.01),
+    "tolerance": (lambda _, __, value: Tolerance(value), 0.05),
+    "remdm-cap": (lambda _, __, value: Remasking(Capped(value)), 0.04),
+    "remdm-rescale": (lambda _, __, value: Remasking(Rescaled(value)), 0.04),
+    "remdm-conf": (lambda _, __, value: Remasking(Rescaled(value), by_belief=True), 1.0),
+    "remdm-loop": (lambda _, __, value: Remasking(Looped(value)), 0.02),
+}
+POLICIES = tuple(_MAKERS)
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """A policy by name, and correctors around it.
+
+    Attributes:
+        name: One of `POLICIES`, with `:VALUE` behind it to change its setting; "path" follows the
+            path of the walk, which the others do not look at.
+        corrector_rounds: Rounds after every step that take tokens back and up again; 0 for none.
+        corrector_share: Share of the tokens taken back in a round.
+        corrector_snr: γ to which they are taken back.
+    """
+
+    name: str = "path"
+    corrector_rounds: int = 0
+    corrector_share: float = 0.1
+    corrector_snr: float = 0.0
+
+    def apply(self, path: Path, denoiser: Denoiser) -> tuple[Policy, Denoiser]:
+        """Return the policy, and the denoiser to walk with.
+
+        Args:
+            path: The path of the walk.
+            denoiser: The denoiser of the walk.
+
+        Returns:
+            The policy and the denoiser, which remembers its last call if the policy needs it to.
+
+        Raises:
+            ValueError: There is no such policy, or its setting is out of range.
+        """
+        name, _, value = self.name.partition(":")
+        if name not in _MAKERS:
+            raise ValueError(
+                f"There is no policy {name!r}; the policies are {', '.join(POLICIES)}."
+            )
+        make, default = _MAKERS[name]
+        linearised = Linearised(denoiser)
+        policy = make(path, linearised, self._setting(name, value, default))
+        if self.corrector_rounds:
+            policy = Corrected(
+                policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
+            )
+        return policy, linearised if name == "curvature" else denoiser
+
+    def _setting(self, name: str, value: str, default: float | None) -> float:
+        if not value:
+            return 0.0 if default is None else default
+        try:
+            if default is not None:
+                return float(value)
+        except ValueError:
+            pass
+        raise ValueError(f"The policy {name!r} does not take the setting {value!r}.")
+
+
+FOLLOW_THE_PATH = PolicyChoice()

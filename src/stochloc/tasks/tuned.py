@@ -1,0 +1,76 @@
+"""The measured step costs beside a model, and the paths they make."""
+
+from pathlib import Path as FilePath
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from stochloc.core import Interleaved, Path, StepCosts
+from stochloc.tasks.runs import Run
+from stochloc.tasks.walks import named_path
+from stochloc.training.checkpoint import replacing
+
+
+def keep_costs(costs: StepCosts, folder: FilePath, transition: str) -> None:
+    """Write step costs into a run's folder.
+
+    Args:
+        costs: What was measured.
+        folder: The run's folder.
+        transition: Name of the transition whose steps were priced.
+    """
+    with replacing(_file(folder, transition)) as path:
+        save_file(dict(vars(costs)), path)
+
+
+def tuned_path(folder: FilePath, transition: str, num_steps: int) -> Interleaved:
+    """Return the best path of at most N steps for a model.
+
+    Args:
+        folder: The run's folder.
+        transition: Name of the transition of the walk.
+        num_steps: N, at least 1.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: The model has not been tuned for this transition, or the file is damaged.
+    """
+    path = _file(folder, transition)
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} has no path tuned for {transition} steps; make one with: "
+            f"stochloc tune {folder} --transition {transition}"
+        )
+    try:
+        return StepCosts(**load_file(path)).best_path(num_steps)
+    except (SafetensorError, TypeError) as error:
+        raise ValueError(f"{path} is damaged; run stochloc tune again.") from error
+
+
+def path_for(
+    run: Run, name: str, transition: str, num_steps: int, continuous: bool = False
+) -> Path:
+    """Return the path a command means by a name, the model's own tuned one included.
+
+    Args:
+        run: The model.
+        name: One of `tasks.walks.PathName`, or "tuned".
+        transition: Name of the transition of the walk.
+        num_steps: Steps of the walk.
+        continuous: Whether the path is for a line integral.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: There is no such path, or the model has not been tuned.
+    """
+    if name == "tuned":
+        return tuned_path(run.folder, transition, num_steps)
+    return named_path(name, continuous)
+
+
+def _file(folder: FilePath, transition: str) -> FilePath:
+    return folder / f"step_costs_{transition}.safetensors"
