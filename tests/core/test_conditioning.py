@@ -59,8 +59,23 @@ def test_a_constraint_told_as_evidence_gives_the_posterior_of_the_sequences_that
     ours = Constrained(free, ALLOWED)(state)
     torch.testing.assert_close(probs(ours), exact(state).probs, atol=1e-9, rtol=0)
     # Ruling out the answers alone is something else: the neighbours are not told.
-    deaf = free(state).restricted(ALLOWED.expand(40, -1, -1))
+    deaf = free(state).reweighted(ALLOWED.log().expand(40, -1, -1))
     assert (deaf.probs - exact(state).probs).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("values", [(0, 1, 4), (0, 2, 3), (1,)])
+def test_a_constraint_alone_among_free_positions_is_exact_there_in_any_dimension(values):
+    free = full_support(5, 3, CircleCodebook(5)).denoiser
+    allowed = torch.ones(3, 5, dtype=torch.bool)
+    allowed[1] = torch.isin(torch.arange(5), torch.tensor(values))
+    exact = within(free, allowed)
+    state = states(exact, 200)
+    ours, theirs = probs(Constrained(free, allowed)(state)), exact(state).probs
+    torch.testing.assert_close(ours[:, 1], theirs[:, 1], atol=1e-9, rtol=0)
+    # Its neighbours are told only roughly, but that is better than nothing.
+    told, untold = ours[:, [0, 2]], free(state).probs[:, [0, 2]]
+    error, error_untold = ((p - theirs[:, [0, 2]]).abs().mean() for p in (told, untold))
+    assert error < error_untold
 
 
 def test_every_sequence_of_a_batch_may_have_its_own_constraint():

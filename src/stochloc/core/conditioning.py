@@ -23,15 +23,18 @@ from stochloc.core.codebook import Codebook
 from stochloc.core.denoiser import Denoiser, Posterior
 
 RULED_OUT_NATS = 30.0
+UNEVEN_NATS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Constrained:
-    """A denoiser that knows which tokens are allowed where.
+    """A denoiser that knows which tokens are allowed where, and never answers with another.
 
-    Exact, up to the weight `exp(-30)`, for a denoiser that is exact and codes that are affinely
-    independent (the simplex). With fewer dimensions the evidence is the nearest there is, and with
-    a learned denoiser it is as good as the network; no token outside its set is ever drawn.
+    With an exact denoiser it is exact, up to the weight `exp(-30)`, for codes that are affinely
+    independent (the simplex). In fewer dimensions the neighbours are told by the nearest evidence
+    there is, a heuristic, and as much weaker as it must be not to prefer one allowed token to
+    another by more than 1 nat; alone among free positions, a constraint stays exact. With a
+    learned denoiser all this is as good as the network.
 
     Attributes:
         denoiser: The denoiser to restrict.
@@ -53,12 +56,16 @@ class Constrained:
 
     @cached_property
     def evidence(self) -> Float[Tensor, "*batch length dim"]:
-        """The vectors `c` of which `c Eᵀ` is nearest to 0 inside the sets and to -30 outside."""
-        log_weight = -RULED_OUT_NATS * (~self.allowed).to(self.codebook.vectors)
-        # A constant may be added to all tokens: centred, the least squares lose nothing to it.
-        centre = log_weight.mean(-1, keepdim=True)
+        """The vectors `c` that speak against all tokens outside the sets, at most by 30 nats."""
         vectors = self.codebook.vectors
-        return (log_weight - centre) @ torch.linalg.pinv(vectors - vectors.mean(0)).T
+        wish = self.allowed.to(vectors)
+        # A constant may be added to all tokens: centred, the least squares lose nothing to it.
+        centred = wish - wish.mean(-1, keepdim=True)
+        nearest = centred @ torch.linalg.pinv(vectors - vectors.mean(0)).T
+        heard = self.codebook.evidence(nearest)
+        highest = heard.masked_fill(~self.allowed, -torch.inf).amax(-1, keepdim=True)
+        lowest = heard.masked_fill(~self.allowed, torch.inf).amin(-1, keepdim=True)
+        return nearest * (UNEVEN_NATS / (highest - lowest)).clamp(max=RULED_OUT_NATS)
 
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the constraint; one call of the wrapped denoiser.
@@ -79,8 +86,11 @@ class Constrained:
             raise ValueError(
                 f"The token known at position {int(wrong[0, -1])} is not among those allowed there."
             )
-        told = state.z + self.evidence.to(state.z) * ~state.is_known[..., None]
-        return self.denoiser(replace(state, z=told)).restricted(allowed)
+        evidence = self.evidence.to(state.z) * ~state.is_known[..., None]
+        posterior = self.denoiser(replace(state, z=state.z + evidence))
+        # Each position takes its own evidence back and obeys the constraint itself.
+        log_weights = -self.codebook.evidence(evidence).masked_fill(~allowed, torch.inf)
+        return posterior.reweighted(log_weights)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ the true posterior, so it turns every estimator of this library into one whose a
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -81,8 +81,12 @@ class Posterior(Protocol):
         """Return the posterior proportional to `Q^(1/temperature)`."""
         ...
 
-    def restricted(self, allowed: Bool[Tensor, "batch length vocabulary"]) -> "Posterior":
-        """Return the posterior given that every token is one of those allowed to it."""
+    def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "Posterior":
+        """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`."""
+        ...
+
+    def guided(self, unconditional: Self, strength: float) -> "Posterior":
+        """Return the posterior proportional to `Q_u (Q/Q_u)^strength` (`core.guidance`)."""
         ...
 
     def cropped(self, start: int, stop: int) -> "Posterior":
@@ -214,17 +218,34 @@ class DensePosterior:
         scale = max(temperature, torch.finfo(relative.dtype).tiny)
         return DensePosterior((relative / scale).log_softmax(-1), self.codebook)
 
-    def restricted(self, allowed: Bool[Tensor, "batch length vocabulary"]) -> "DensePosterior":
-        """Return the posterior given that every token is one of those allowed to it.
+    def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "DensePosterior":
+        """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`.
 
         Args:
-            allowed: Which tokens each position may take, at least one that is possible.
+            log_weights: Nats for and against every token; `-∞` rules it out, though not every token
+                that `Q` holds for possible.
 
         Returns:
-            `Q` set to 0 elsewhere and normalised; exact for tokens independent given the state.
+            The posterior given evidence about each token by itself.
         """
-        log_probs = self.log_probs.masked_fill(~allowed, -torch.inf)
-        return DensePosterior(log_probs.log_softmax(-1), self.codebook)
+        return DensePosterior((self.log_probs + log_weights).log_softmax(-1), self.codebook)
+
+    def guided(self, unconditional: "DensePosterior", strength: float) -> "DensePosterior":
+        """Return the posterior proportional to `Q_u(v|z) (Q(v|z)/Q_u(v|z))^strength`.
+
+        Args:
+            unconditional: `Q_u`, of the same shape.
+            strength: At least 0.
+
+        Returns:
+            The guided posterior; what either one rules out stays ruled out.
+        """
+        possible = self.log_probs.isfinite() & unconditional.log_probs.isfinite()
+        gain = torch.where(possible, self.log_probs - unconditional.log_probs, -torch.inf)
+        guided = torch.where(possible, unconditional.log_probs + strength * gain, -torch.inf)
+        # Two that exclude each other have no compromise: the condition has the last word.
+        guided = torch.where(possible.any(-1, keepdim=True), guided, self.log_probs)
+        return DensePosterior(guided.log_softmax(-1), self.codebook)
 
     def cropped(self, start: int, stop: int) -> "DensePosterior":
         """Return the posterior of the tokens from `start` up to `stop`.
