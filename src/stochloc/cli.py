@@ -281,7 +281,9 @@ class Infill:
     steps: int = 64
     """Steps of the walk."""
     path: PathName = "masked"
-    """The path to follow."""
+    """The path to follow; tuned: see stochloc tune."""
+    policy: str = "path"
+    """Who hands out SNR, as in sample."""
     transition: TransitionName = "ancestral"
     """How the walk takes its steps."""
     temperature: float = 1.0
@@ -299,13 +301,15 @@ class Infill:
 
         from stochloc.tasks.generate import Walk
         from stochloc.tasks.infill import Infilling, infill
+        from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.runs import open_run
-        from stochloc.tasks.walks import named_path, named_transition
+        from stochloc.tasks.tuned import path_for
+        from stochloc.tasks.walks import named_transition
 
         run = open_run(self.run_folder, _device(self.accelerator))
-        walk = Walk(
-            named_path(self.path), named_transition(self.transition), self.steps, self.temperature
-        )
+        path = path_for(run, self.path, self.transition, self.steps)
+        policy = PolicyChoice(self.policy)
+        walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         result = infill(run, self.template, infilling, self.constraint, self.blank)
         if self.json:

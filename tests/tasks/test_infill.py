@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from stochloc.core import Ancestral, Autoregressive, Follow, Masked, bound
+from stochloc.core import Ancestral, Autoregressive, Diffusion, Follow, Masked, bound
 from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, Tokenizer
 from stochloc.tasks.generate import Walk
 from stochloc.tasks.infill import Infilling, infill, surrounded
+from stochloc.tasks.policies import PolicyChoice
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.templates import Blank, Template, allowed_tokens
 
@@ -95,6 +96,13 @@ def test_all_fillings_of_a_blank_together_have_probability_one(run):
     assert total == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("policy", ["confidence", "tolerance", "remdm-loop", "remdm-conf"])
+def test_no_policy_touches_the_given_text(run, policy):
+    walk = Walk(Diffusion(), Ancestral(), 8, policy=PolicyChoice(policy))
+    for answer in infill(run, "the ____k brown", Infilling(9, 9, walk)).answers:
+        assert answer.text == "the {}{}{}{}k brown".format(*answer.blanks)
+
+
 def test_texts_with_blanks_of_unknown_length_are_priced_as_a_whole(run):
     result = infill(run, "the {1-2}ck", QUICK)
     assert result.scored == "text"
@@ -167,7 +175,8 @@ def test_the_command_prints_answers_and_the_same_seed_gives_the_same(trained, ca
     (("the _", "--constraint", "z-a"), "backwards"),
     (("the _", "--constraint", "abc", "1:xyz"), "no allowed token for blank 1"),
     (("the _", "-n", "0"), "one answer"), (("the _", "--draws", "0"), "one draw"),
-    (("the _", "--steps", "0"), "step"), (("the _", "--temperature", "0"), "temperature"),
+    (("the _", "--steps", "0"), "step"), (("the _", "--policy", "nope"), "policy"),
+    (("the _", "--path", "tuned"), "tune"), (("the _", "--temperature", "0"), "temperature"),
     (("the _", "--seed", "-1"), "seed"),
 ])  # fmt: skip
 def test_an_infilling_that_makes_no_sense_is_refused(trained, refuse, arguments, reason):

@@ -180,14 +180,9 @@ class _Filler:
             rows = torch.cat([allowed, torch.ones_like(allowed[:1])])
             denoiser = Constrained(denoiser, rows[self.layout.blank[self.window]].to(known.device))
         walk = self.infilling.walk
-        drawn = sample(
-            Tempered(denoiser, walk.temperature),
-            start(denoiser.codebook, *known.shape, known=known),
-            Follow(walk.path),
-            walk.transition,
-            walk.num_steps,
-            self.generator,
-        )
+        policy, denoiser = walk.policy.apply(walk.path, Tempered(denoiser, walk.temperature))
+        state = start(denoiser.codebook, *known.shape, known=known)
+        drawn = sample(denoiser, state, policy, walk.transition, walk.num_steps, self.generator)
         self.calls += drawn.denoiser_calls
         return drawn.tokens
 

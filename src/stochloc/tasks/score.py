@@ -24,7 +24,8 @@ from stochloc.data.codepoints import decode_utf8
 from stochloc.data.texts import file_source
 from stochloc.tasks.infill import surrounded
 from stochloc.tasks.runs import Run
-from stochloc.tasks.walks import named_path, named_transition
+from stochloc.tasks.tuned import path_for
+from stochloc.tasks.walks import named_transition
 
 BATCH_TOKENS = 16_384
 
@@ -247,7 +248,7 @@ def _price(
     run: Run, tokens: Int[Tensor, "batch length"], scoring: Scoring, generator: torch.Generator
 ) -> Estimate:
     denoiser = surrounded(run, tokens.shape[-1])
-    path = named_path(scoring.path, scoring.continuous)
+    path = path_for(run, scoring.path, scoring.transition, scoring.num_steps, scoring.continuous)
     if scoring.continuous:
         return line_integral(denoiser, tokens, path, scoring.num_steps, generator)
     transition = named_transition(scoring.transition)
