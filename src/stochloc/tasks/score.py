@@ -150,7 +150,10 @@ class Scored:
             "bits_per_character_stderr": _number(self.bits_per_character_stderr),
             "characters": self._characters,
             "lines": [line.to_dict(with_tokens) for line in self.lines],
-            **self.scoring.__dict__,
+            "path": self.scoring.path,
+            "transition": None if self.scoring.continuous else self.scoring.transition,
+            "steps": self.scoring.num_steps,
+            "seed": self.scoring.seed,
             "denoiser_calls": self.denoiser_calls,
             "seconds": self.seconds,
         }
