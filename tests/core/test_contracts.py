@@ -15,6 +15,7 @@ from stochloc.core import (
     Autoregressive,
     Block,
     CircleCodebook,
+    Constrained,
     Custom,
     Denoiser,
     Diffusion,
@@ -29,6 +30,7 @@ from stochloc.core import (
     Rolling,
     SimplexCodebook,
     State,
+    Surrounded,
     Tempered,
     Transition,
     Uniform,
@@ -44,10 +46,14 @@ from stochloc.core.numerics import draw_categorical, draw_normal_like, draw_stra
 
 EXACT = WORLDS["markov chain"].denoiser
 LABELS = EXACT.sequences[:, 0]
+FIRST_IS_ONE = (torch.arange(4)[:, None] > 0) | (torch.arange(3) == 1)
+ALL_OF_SIX = torch.cartesian_prod(*[torch.arange(3)] * 6)
 DENOISERS: dict[str, Denoiser] = {
     "exact": EXACT,
     "exact, given a label": EXACT.given(LABELS, 1),
     "tempered": Tempered(EXACT, 0.7),
+    "constrained": Constrained(EXACT, FIRST_IS_ONE),
+    "surrounded": Surrounded(ExactDenoiser(EXACT.codebook, ALL_OF_SIX), 2, 0),
 }
 POLICIES: dict[str, Policy] = {name: Follow(path) for name, path in PATHS.items()}
 # Paths without a random order: what they say of one sequence cannot depend on the others.
