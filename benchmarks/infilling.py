@@ -1,0 +1,222 @@
+"""How often blanked characters are restored exactly: n-grams, masked unmasking, localization.
+
+Held-out lines lose a share of their characters, at random places or in spans, and every method
+fills them from what is left of the line alone. The trigram baseline is as strong as a trigram can
+be: it sums (or maximises) over all fillings of a line by dynamic programming, so it looks to both
+sides.
+Per character and per line, with standard errors over lines.
+
+    python benchmarks/infilling.py RUN [--lines 200] [--length 40] [--share 0.2] [--spans]
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stochloc.core import (
+    UNKNOWN,
+    Ancestral,
+    Autoregressive,
+    Denoiser,
+    Diffusion,
+    Follow,
+    LowEntropy,
+    Masked,
+    Policy,
+    Reveal,
+    Tempered,
+    bound,
+    sample,
+    start,
+)
+from stochloc.data import NgramModel, held_out_windows
+from stochloc.tasks.evaluate import choose_text
+from stochloc.tasks.infill import surrounded
+from stochloc.tasks.runs import Run, open_run
+
+GREEDY = 1e-6
+SPAN = 4
+DRAWS = 8
+DIFFUSION_STEPS = 32
+
+
+@dataclass(frozen=True)
+class Trigram:
+    """The trigram model's best filling, by dynamic programming over pairs of neighbours.
+
+    Attributes:
+        first: `log P(a)` of a line's first token, `(V,)`.
+        second: `log P(b|a)`, `(V, V)`.
+        third: `log P(c|a, b)`, `(V, V, V)`.
+    """
+
+    first: Tensor
+    second: Tensor
+    third: Tensor
+
+    @classmethod
+    def fit(cls, tokens: np.ndarray, size: int) -> "Trigram":
+        """Count a text."""
+        model = NgramModel.fit(tokens, 3, size)
+        log_prob = model.log_prob(np.moveaxis(np.indices((size,) * 3), 0, -1))
+        table = torch.from_numpy(log_prob)
+        return cls(table[:, 0, 0, 0], table[:, :, 0, 1], table[..., 2])
+
+    def fill(self, known: Tensor, pool: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """Return the best value of every token by itself if `pool` sums, of the line if a maximum.
+
+        Args:
+            known: The line's tokens, `-1` where blank, `(B, L)`.
+            pool: Log-sum-exp or maximum over one dimension.
+        """
+        values = torch.arange(len(self.first))
+        fits = (known[..., None] == values) | (known[..., None] == UNKNOWN)
+        evidence = torch.zeros(fits.shape, dtype=self.first.dtype).masked_fill(~fits, -math.inf)
+        length = known.shape[1]
+        ahead = [self.first[:, None] + self.second + evidence[:, 0, :, None] + evidence[:, 1, None]]
+        for i in range(2, length):
+            step = ahead[-1][..., None] + self.third
+            ahead.append(pool(step, 1) + evidence[:, i, None])
+        behind, best = torch.zeros_like(ahead[0]), [pool(ahead[-1], 1).argmax(-1)]
+        for i in range(length - 1, 1, -1):
+            behind = pool(self.third + (behind + evidence[:, i, None])[:, None], 3)
+            best.append(pool(ahead[i - 2] + behind, 1).argmax(-1))
+        best.append(pool(ahead[0] + behind, 2).argmax(-1))
+        return torch.stack(best[::-1], -1)
+
+
+def blank_out(tokens: Tensor, share: float, in_spans: bool, generator: torch.Generator) -> Tensor:
+    """Return the lines with the same number of blanks in each, `-1` there."""
+    length = tokens.shape[1]
+    num = round(share * length)
+    if not in_spans:
+        rank = torch.rand(tokens.shape, generator=generator).argsort(-1).argsort(-1)
+        return tokens.masked_fill(rank < num, UNKNOWN)
+    sizes = torch.tensor([len(part) for part in torch.arange(num).tensor_split(num // SPAN)])
+    known = tokens.clone()
+    for row in known:
+        # Spans stand in different gaps between the kept characters, so that none touch.
+        gaps = torch.randperm(length - num + 1, generator=generator)[: len(sizes)].sort().values
+        starts = gaps + sizes.cumsum(0) - sizes
+        for begin, size in zip(starts, sizes, strict=True):
+            row[begin : begin + size] = UNKNOWN
+    return known
+
+
+@dataclass(frozen=True)
+class Filler:
+    """Ways to fill blanks with one denoiser."""
+
+    denoiser: Denoiser
+    known: Tensor
+    generator: torch.Generator
+
+    def walk(self, policy: Policy, steps: int, temperature: float = GREEDY) -> Tensor:
+        """Return where a free walk ends."""
+        state = start(self.denoiser.codebook, *self.known.shape, known=self.known)
+        denoiser = Tempered(self.denoiser, temperature)
+        return sample(denoiser, state, policy, Ancestral(), steps, self.generator).tokens
+
+    def mode(self) -> Tensor:
+        """Return the posterior mode: one denoiser call."""
+        with torch.no_grad():
+            return self.denoiser(
+                start(self.denoiser.codebook, *self.known.shape, known=self.known)
+            ).mode
+
+    def several(self, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return of several walks the least costly, and their vote on each character."""
+        steps = self.known.shape[1]
+        walks = [self.walk(Follow(Masked()), steps, temperature) for _ in range(DRAWS)]
+        costs = torch.stack([self._cost(tokens) for tokens in walks])
+        tokens = torch.stack(walks)
+        best = tokens.gather(0, costs.argmin(0)[None, :, None].expand_as(tokens[:1]))[0]
+        return best, tokens.mode(0).values
+
+    def _cost(self, tokens: Tensor) -> Tensor:
+        length = tokens.shape[1]
+        orders = (tuple(range(length)), tuple(range(length - 1, -1, -1)))
+        nats = [
+            bound(
+                self.denoiser, tokens, Follow(Autoregressive(order)), Ancestral(), length,
+                self.generator, self.known,
+            ).values
+            for order in orders
+        ]  # fmt: skip
+        return -torch.stack(nats).neg().logsumexp(0)
+
+
+def methods(run: Run, known: Tensor, seed: int) -> dict[str, Callable[[], dict[str, Tensor]]]:
+    """Return every method by name; one that computes two fillings names both."""
+    trigram = Trigram.fit(choose_text(run, None, "train")[0], run.tokenizer.vocabulary_size)
+    generator = torch.Generator().manual_seed(seed)
+    filler = Filler(surrounded(run, known.shape[1]), known, generator)
+    steps = known.shape[1]
+
+    def several(temperature: float) -> dict[str, Tensor]:
+        best, vote = filler.several(temperature)
+        which = f"{DRAWS} masked walks, temperature {temperature:g}"
+        return {f"best of {which}, by bound": best, f"vote of {which}": vote}
+
+    single = {
+        "trigram, most probable line": lambda: trigram.fill(known, torch.amax),
+        "trigram, most probable characters": lambda: trigram.fill(known, torch.logsumexp),
+        "masked, random order, sampled": lambda: filler.walk(Follow(Masked()), steps, 1.0),
+        "masked, random order, argmax": lambda: filler.walk(Follow(Masked()), steps),
+        "posterior mode, one call": filler.mode,
+        "most confident first, argmax": lambda: filler.walk(Reveal(), steps),
+        "least entropy first, argmax": lambda: filler.walk(Reveal(LowEntropy()), steps),
+        "diffusion, temperature 1": lambda: filler.walk(Follow(Diffusion()), DIFFUSION_STEPS, 1.0),
+        "diffusion, temperature 0.3": lambda: filler.walk(
+            Follow(Diffusion()), DIFFUSION_STEPS, 0.3
+        ),
+    }
+    named = {name: (lambda name=name, fill=fill: {name: fill()}) for name, fill in single.items()}
+    return {**named, "several": lambda: several(0.5)}
+
+
+def report(name: str, filled: Tensor, tokens: Tensor, known: Tensor, seconds: float) -> None:
+    """Print the exact-match rates of one method."""
+    if bool(((known != UNKNOWN) & (filled != tokens)).any()):
+        raise AssertionError(f"{name} changed a given character.")
+    blank = known == UNKNOWN
+    right = ((filled == tokens) & blank).sum(-1) / blank.sum(-1)
+    rates = [
+        f"{100 * float(hits.mean()):5.1f} ± {100 * float(hits.std()) / math.sqrt(len(hits)):.1f}"
+        for hits in (right.double(), (right == 1).double())
+    ]
+    print(f"| {name} | {rates[0]} | {rates[1]} | {seconds:.1f} |", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--lines", type=int, default=200)
+    parser.add_argument("--length", type=int, default=40)
+    parser.add_argument("--share", type=float, default=0.2)
+    parser.add_argument("--spans", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    run = open_run(options.run)
+    tokens = held_out_windows(choose_text(run, None, "test")[0], options.length, options.lines)
+    generator = torch.Generator().manual_seed(options.seed)
+    known = blank_out(tokens, options.share, options.spans, generator)
+    print(
+        f"{len(tokens)} lines of {options.length}, {int((known[0] == UNKNOWN).sum())} blanks each"
+    )
+    print("| method | characters, % | lines, % | seconds |\n|---|---|---|---|")
+    for method in methods(run, known, options.seed).values():
+        began_s = time.monotonic()
+        for name, filled in method().items():
+            report(name, filled, tokens, known, time.monotonic() - began_s)
+
+
+if __name__ == "__main__":
+    main()
