@@ -16,6 +16,7 @@ from stochloc.core.correctors import (
 )
 from stochloc.core.curvature import Curvature, CurvatureProbe, FiniteDifference, JacobianProduct
 from stochloc.core.denoiser import Denoiser, DensePosterior, ExactDenoiser, Posterior, Tempered
+from stochloc.core.guidance import Forgetful, Guided
 from stochloc.core.interleaved import Interleaved, StepCosts, measure_step_costs
 from stochloc.core.likelihood import Estimate, bound, line_integral
 from stochloc.core.linearised import Linearised
@@ -61,8 +62,10 @@ __all__ = [
     "ExactDenoiser",
     "FiniteDifference",
     "Follow",
+    "Forgetful",
     "Geometric",
     "Grid",
+    "Guided",
     "Interleaved",
     "JacobianProduct",
     "LearnedCodebook",

@@ -15,7 +15,7 @@ the true posterior, so it turns every estimator of this library into one whose a
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -85,7 +85,7 @@ class Posterior(Protocol):
         """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`."""
         ...
 
-    def guided(self, unconditional: Self, strength: float) -> "Posterior":
+    def guided(self, unconditional: "Posterior", strength: float) -> "Posterior":
         """Return the posterior proportional to `Q_u (Q/Q_u)^strength` (`core.guidance`)."""
         ...
 
@@ -238,8 +238,10 @@ class DensePosterior:
             strength: At least 0.
 
         Returns:
-            The guided posterior; what either one rules out stays ruled out.
+            The guided posterior; what either one rules out stays ruled out, but at strength 0.
         """
+        if strength == 0:
+            return unconditional
         possible = self.log_probs.isfinite() & unconditional.log_probs.isfinite()
         gain = torch.where(possible, self.log_probs - unconditional.log_probs, -torch.inf)
         guided = torch.where(possible, unconditional.log_probs + strength * gain, -torch.inf)

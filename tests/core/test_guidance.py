@@ -1,0 +1,93 @@
+"""Guidance against exact conditional laws."""
+
+import pytest
+import torch
+from core.worlds import WORLDS, generator
+
+from stochloc.core import (
+    Ancestral,
+    Denoiser,
+    Follow,
+    Forgetful,
+    Guided,
+    Masked,
+    bound,
+    observe,
+    sample,
+    start,
+)
+
+WORLD = WORLDS["full support"].denoiser
+LABELS = WORLD.sequences.sum(-1) % 2
+GIVEN = WORLD.given(LABELS, 1)
+
+
+def states():
+    tokens = GIVEN.sample(40, generator(0))
+    snr = torch.full(tokens.shape, 1.5, dtype=torch.float64)
+    snr[::2, 0] = torch.inf
+    return observe(WORLD.codebook, tokens, snr, generator(1))
+
+
+def test_guidance_of_strength_1_is_the_condition_and_of_0_its_absence():
+    state = states()
+    assert isinstance(Guided(GIVEN, WORLD, 1.0), Denoiser)
+    for strength, denoiser in ((1.0, GIVEN), (0.0, WORLD)):
+        guided = Guided(GIVEN, WORLD, strength)(state)
+        torch.testing.assert_close(guided.mean, denoiser(state).mean, atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("strength", [0.5, 2.0, 3.7])
+def test_guidance_is_the_power_of_the_quotient_token_by_token(strength):
+    state = states()
+    conditional, unconditional = GIVEN(state).probs, WORLD(state).probs
+    expected = unconditional * (conditional / unconditional.clamp(min=1e-300)) ** strength
+    expected = expected / expected.sum(-1, keepdim=True)
+    guided = Guided(GIVEN, WORLD, strength)(state)
+    torch.testing.assert_close(guided.probs, expected, atol=1e-10, rtol=1e-8)
+    known = state.is_known
+    assert (guided.log_prob(state.known.clamp(min=0))[known] == 0).all()
+
+
+def test_a_guided_walk_of_strength_1_draws_from_the_conditional_law_and_stronger_ones_lean_on():
+    # χ² of 13 sequences, 12 degrees of freedom: above 60 with a probability of 2e-8.
+    num = 20_000
+
+    def draw(strength):
+        state = start(WORLD.codebook, num, 3)
+        denoiser = Guided(GIVEN, WORLD, strength)
+        return sample(denoiser, state, Follow(Masked()), Ancestral(), 3, generator(2)).tokens
+
+    tokens = draw(1.0)
+    support = WORLD.sequences[LABELS == 1]
+    counts = (tokens[:, None] == support).all(-1).sum(0).double()
+    expected = WORLD.log_prior[LABELS == 1].softmax(0) * num
+    assert float(((counts - expected).square() / expected).sum()) < 60
+    assert int(counts.sum()) == num
+    leaning = [float((draw(s).sum(-1) % 2 == 1).double().mean()) for s in (0.0, 0.5, 1.0)]
+    assert leaning[0] < leaning[1] - 0.02 < leaning[2]
+
+
+def test_a_forgetful_denoiser_hears_nothing_of_hidden_tokens():
+    state = states()
+    hidden = torch.zeros_like(state.is_known)
+    hidden[:, 0] = True
+    blind = Forgetful(WORLD, hidden)(state)
+    other = observe(WORLD.codebook, GIVEN.sample(40, generator(5)), state.snr, generator(6))
+    z = torch.where(hidden[..., None], other.z, state.z)
+    known = torch.where(hidden, other.known, state.known)
+    changed = Forgetful(WORLD, hidden)(type(state)(z, known, state.snr))
+    assert torch.equal(blind.mean, changed.mean)
+    assert not torch.allclose(blind.mean, WORLD(state).mean)
+
+
+def test_the_bound_prices_the_guided_walk():
+    # At strength 1 it is the exact conditional price, -log P(x|y), one token at a time.
+    tokens = WORLD.sequences[LABELS == 1]
+    walk = bound(Guided(GIVEN, WORLD, 1.0), tokens, Follow(Masked()), Ancestral(), 3, generator(0))
+    torch.testing.assert_close(walk.values, -GIVEN.log_prob(tokens), atol=1e-9, rtol=0)
+
+
+def test_a_negative_strength_is_refused():
+    with pytest.raises(ValueError, match="at least 0"):
+        Guided(GIVEN, WORLD, -0.5)
