@@ -118,7 +118,9 @@ def infill(
         marker: What stands for a blank of one token.
 
     Returns:
-        Different answers, ranked by their nats.
+        Different answers, ranked by what they cost the model that knows no constraint. Costs as
+        many calls as the walk, and one for every blank token and order; where lengths are unknown,
+        for every layout, and one more for every token and order.
 
     Raises:
         ValueError: The template, a constraint or a setting makes no sense, or the blanks do not fit
