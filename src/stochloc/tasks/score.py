@@ -260,7 +260,9 @@ def _price(
 
 def _scored_line(run: Run, ids: np.ndarray, nats: np.ndarray) -> ScoredLine:
     decode = run.tokenizer.decode
-    return ScoredLine(decode(ids), tuple(decode(ids[[i]]) for i in range(len(ids))), (*nats,))
+    return ScoredLine(
+        decode(ids), tuple(decode(ids[[i]]) for i in range(len(ids))), (*nats.tolist(),)
+    )
 
 
 def _stderr(values: Sequence[float]) -> float:
