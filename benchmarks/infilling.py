@@ -29,8 +29,11 @@ from stochloc.core import (
     LowEntropy,
     Masked,
     Policy,
+    Posterior,
     Reveal,
+    State,
     Tempered,
+    Transition,
     bound,
     sample,
     start,
@@ -40,7 +43,6 @@ from stochloc.tasks.evaluate import choose_text
 from stochloc.tasks.infill import surrounded
 from stochloc.tasks.runs import Run, open_run
 
-GREEDY = 1e-6
 SPAN = 4
 DRAWS = 8
 DIFFUSION_STEPS = 32
@@ -109,19 +111,43 @@ def blank_out(tokens: Tensor, share: float, in_spans: bool, generator: torch.Gen
     return known
 
 
+class MostLikely(Ancestral):
+    """Decide tokens by the most likely value, not by a draw.
+
+    A low temperature would do the same, but make the posterior sure of every token alike, and leave
+    a policy that looks for the most certain one nothing to see.
+    """
+
+    def step(
+        self, state: State, posterior: Posterior, dsnr: Tensor, generator: torch.Generator
+    ) -> State:
+        """Reveal the mode where `dγ = ∞`; the walks of this file take no other steps with it."""
+        return state.reveal(posterior.mode, dsnr.isinf() & ~state.is_known)
+
+
 @dataclass(frozen=True)
 class Filler:
-    """Ways to fill blanks with one denoiser."""
+    """Ways to fill blanks with one denoiser; each starts from the same seed."""
 
     denoiser: Denoiser
     known: Tensor
-    generator: torch.Generator
+    seed: int
 
-    def walk(self, policy: Policy, steps: int, temperature: float = GREEDY) -> Tensor:
+    def argmax(self, policy: Policy) -> Tensor:
+        """Return where a walk that decides one token at a time by its most likely value ends."""
+        return self._walk(self.denoiser, policy, MostLikely(), self.known.shape[1], self.seed)
+
+    def drawn(self, policy: Policy, steps: int, temperature: float, number: int = 0) -> Tensor:
         """Return where a free walk ends."""
-        state = start(self.denoiser.codebook, *self.known.shape, known=self.known)
         denoiser = Tempered(self.denoiser, temperature)
-        return sample(denoiser, state, policy, Ancestral(), steps, self.generator).tokens
+        return self._walk(denoiser, policy, Ancestral(), steps, self.seed + number)
+
+    def _walk(
+        self, denoiser: Denoiser, policy: Policy, transition: Transition, steps: int, seed: int
+    ) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        state = start(denoiser.codebook, *self.known.shape, known=self.known)
+        return sample(denoiser, state, policy, transition, steps, generator).tokens
 
     def mode(self) -> Tensor:
         """Return the posterior mode: one denoiser call."""
@@ -133,7 +159,7 @@ class Filler:
     def several(self, temperature: float) -> tuple[Tensor, Tensor]:
         """Return of several walks the least costly, and their vote on each character."""
         steps = self.known.shape[1]
-        walks = [self.walk(Follow(Masked()), steps, temperature) for _ in range(DRAWS)]
+        walks = [self.drawn(Follow(Masked()), steps, temperature, n) for n in range(DRAWS)]
         costs = torch.stack([self._cost(tokens) for tokens in walks])
         tokens = torch.stack(walks)
         best = tokens.gather(0, costs.argmin(0)[None, :, None].expand_as(tokens[:1]))[0]
@@ -145,7 +171,7 @@ class Filler:
         nats = [
             bound(
                 self.denoiser, tokens, Follow(Autoregressive(order)), Ancestral(), length,
-                self.generator, self.known,
+                torch.Generator(), self.known,
             ).values
             for order in orders
         ]  # fmt: skip
@@ -155,9 +181,8 @@ class Filler:
 def methods(run: Run, known: Tensor, seed: int) -> dict[str, Callable[[], dict[str, Tensor]]]:
     """Return every method by name; one that computes two fillings names both."""
     trigram = Trigram.fit(choose_text(run, None, "train")[0], run.tokenizer.vocabulary_size)
-    generator = torch.Generator().manual_seed(seed)
-    filler = Filler(surrounded(run, known.shape[1]), known, generator)
-    steps = known.shape[1]
+    filler = Filler(surrounded(run, known.shape[1]), known, seed)
+    masked, diffusion, steps = Follow(Masked()), Follow(Diffusion()), known.shape[1]
 
     def several(temperature: float) -> dict[str, Tensor]:
         best, vote = filler.several(temperature)
@@ -167,15 +192,14 @@ def methods(run: Run, known: Tensor, seed: int) -> dict[str, Callable[[], dict[s
     single = {
         "trigram, most probable line": lambda: trigram.fill(known, torch.amax),
         "trigram, most probable characters": lambda: trigram.fill(known, torch.logsumexp),
-        "masked, random order, sampled": lambda: filler.walk(Follow(Masked()), steps, 1.0),
-        "masked, random order, argmax": lambda: filler.walk(Follow(Masked()), steps),
+        "masked, random order, sampled": lambda: filler.drawn(masked, steps, 1.0),
+        "masked, random order, argmax": lambda: filler.argmax(masked),
         "posterior mode, one call": filler.mode,
-        "most confident first, argmax": lambda: filler.walk(Reveal(), steps),
-        "least entropy first, argmax": lambda: filler.walk(Reveal(LowEntropy()), steps),
-        "diffusion, temperature 1": lambda: filler.walk(Follow(Diffusion()), DIFFUSION_STEPS, 1.0),
-        "diffusion, temperature 0.3": lambda: filler.walk(
-            Follow(Diffusion()), DIFFUSION_STEPS, 0.3
-        ),
+        "left to right, argmax": lambda: filler.argmax(Follow(Autoregressive())),
+        "most confident first, argmax": lambda: filler.argmax(Reveal()),
+        "least entropy first, argmax": lambda: filler.argmax(Reveal(LowEntropy())),
+        "diffusion, temperature 1": lambda: filler.drawn(diffusion, DIFFUSION_STEPS, 1.0),
+        "diffusion, temperature 0.3": lambda: filler.drawn(diffusion, DIFFUSION_STEPS, 0.3),
     }
     named = {name: (lambda name=name, fill=fill: {name: fill()}) for name, fill in single.items()}
     return {**named, "several": lambda: several(0.5)}
