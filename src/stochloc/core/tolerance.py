@@ -84,6 +84,7 @@ class _Control:
         self.rate = self.entropy_at_start = torch.zeros(len(free), 1)
 
     def step(self, posterior: Posterior) -> Rows:
+        """Return the next step of every sequence."""
         x_hat, entropy = posterior.mean, self._average(posterior.entropy)
         uncertainty = self._average(posterior.uncertainty).clamp(min=SMALLEST)
         if self.last is None:

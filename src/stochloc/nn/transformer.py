@@ -129,8 +129,8 @@ def neighbour_bias(
     if logit == 0:
         return None
     pairs = width // heads // 2
-    rotation = rotary_angles(2, 2 * pairs, rotary_base, torch.device("cpu"))[1]
     distances = torch.tensor([(h // 2 + 1) * (1 if h % 2 else -1) for h in range(heads)])
+    rotation = rotary_angles(2, 2 * pairs, rotary_base, distances.device)[1]
     # Products of D/2 pairs, each the square of this length, are divided by √D in attention.
     length = math.sqrt(logit * math.sqrt(2 * pairs) / pairs)
     keys = torch.polar(torch.full((heads, pairs), length), torch.zeros(heads, pairs))

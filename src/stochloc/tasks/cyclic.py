@@ -18,11 +18,16 @@ from stochloc.core import (
     UNKNOWN,
     Ancestral,
     CircleCodebook,
+    Curvature,
+    Denoiser,
     Diffusion,
     Euler,
     ExactDenoiser,
     Follow,
+    JacobianProduct,
+    Linearised,
     Lomax,
+    Policy,
     State,
     Transition,
     bound,
@@ -39,6 +44,9 @@ TRANSITIONS: dict[str, Transition] = {"euler": Euler(), "ancestral": Ancestral()
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 LINE_INTEGRAL_SAMPLES = 64
 SPACING = Lomax(scale=8.0, shape=3.0)
+# The recovery experiment's adaptive walk. The paper's 50 steps of δ = 0.01 end at γ = 3, where two
+# of five results are not valid; longer steps get through but favour the original by 0.03.
+ADAPTIVE_STEPS, ADAPTIVE_DELTA, ADAPTIVE_SNR_MAX = 200, 0.03, 15.0
 
 
 @dataclass(frozen=True)
@@ -133,11 +141,24 @@ class CyclicExperiment:
         log_posterior = denoiser.sequence_log_posterior(state)
         is_original = (original[:, None] == denoiser.sequences).all(-1)
         exact = log_posterior.exp()[is_original].mean()
+        fixed = Follow(Diffusion(SPACING))
         walks = {
             label: {
-                str(steps): self._recovered(denoiser, original, state, transition, steps, generator)
+                str(steps): self._recovered(
+                    denoiser, original, state, fixed, transition, steps, generator
+                )
                 for steps in STEPS
             }
+            for label, transition in TRANSITIONS.items()
+        }
+        remembering = Linearised(denoiser)
+        curvature = Curvature(
+            JacobianProduct(remembering), ADAPTIVE_DELTA, snr_max=ADAPTIVE_SNR_MAX
+        )
+        adaptive = {
+            label: self._recovered(
+                remembering, original, state, curvature, transition, ADAPTIVE_STEPS, generator
+            )
             for label, transition in TRANSITIONS.items()
         }
         masked, garbled = self._damaged_counts()
@@ -148,21 +169,24 @@ class CyclicExperiment:
             "snr": self.recovery_snr,
             "exact_probability_of_original": float(exact),
             "walks": walks,
+            "adaptive": {"steps": ADAPTIVE_STEPS, "delta": ADAPTIVE_DELTA, **adaptive},
         }
 
     def _recovered(
         self,
-        denoiser: ExactDenoiser,
+        denoiser: Denoiser,
         original: Int[Tensor, "batch length"],
         state: State,
+        policy: Policy,
         transition: Transition,
         steps: int,
         generator: torch.Generator,
     ) -> dict[str, Any]:
-        policy = Follow(Diffusion(SPACING))
         tokens = sample(denoiser, state, policy, transition, steps, generator).tokens
+        # A sequence is valid if each token is one more than the one before it.
+        rises = (tokens - tokens[:, :1]) % self.size == torch.arange(self.size)
         return {
-            "valid": _fraction(denoiser.log_prob(tokens).isfinite()),
+            "valid": _fraction(rises.all(-1)),
             "equal": _fraction((tokens == original).all(-1)),
         }
 
@@ -229,6 +253,13 @@ def describe(results: dict[str, Any]) -> str:
         walks = [recovery["walks"][label][steps] for label in TRANSITIONS]
         shares = [_show(walk[what]) for walk in walks for what in ("valid", "equal")]
         lines.append(f"{steps:>6s}" + "".join(f"{share:>22s}" for share in shares))
+    adaptive = recovery["adaptive"]
+    shares = [_show(adaptive[label][what]) for label in TRANSITIONS for what in ("valid", "equal")]
+    lines.append(" curv." + "".join(f"{share:>22s}" for share in shares))
+    lines.append(
+        f"curv.: {adaptive['steps']} steps adapted to curvature, δ = {adaptive['delta']}; "
+        "the paper reports 100 % valid and about 50 % equal"
+    )
     return "\n".join(lines)
 
 

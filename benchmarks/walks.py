@@ -1,0 +1,205 @@
+"""Bounds and samples of every walk at equal numbers of steps: `python benchmarks/walks.py RUN`.
+
+For each walk: the finite-step bound on held-out windows in bits per character, and of samples the
+cross-entropy under an n-gram judge counted on the held-out text, beside the samples' own entropy
+(of characters, within a text), all with standard errors; and what the walk costs in denoiser calls
+and in processor time relative to a plain walk of as many steps. Prints Markdown.
+"""
+
+import json
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from stochloc.core import (
+    Ancestral,
+    Confidence,
+    Curvature,
+    Decode,
+    Denoiser,
+    Diffusion,
+    Estimate,
+    Euler,
+    FiniteDifference,
+    Follow,
+    Geometric,
+    JacobianProduct,
+    Linearised,
+    Lomax,
+    Masked,
+    Policy,
+    Reveal,
+    StepCosts,
+    Tolerance,
+    Transition,
+    Uniform,
+    bound,
+    measure_step_costs,
+    sample,
+    start,
+)
+from stochloc.data import NgramModel, held_out_windows
+from stochloc.tasks.runs import open_run
+from stochloc.tasks.train import load_choice
+from stochloc.tasks.tune import KNOWN_SHARES, SNR_LEVELS
+
+JUDGE_ORDER = 4
+BATCH = 64
+# For the controller the tolerance takes the place of the number of steps.
+TOLERANCES = {8: 0.2, 16: 0.1, 32: 0.05, 64: 0.025}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One row of the table."""
+
+    name: str
+    policy: Policy
+    transition: Transition
+    denoiser: Denoiser
+    num_steps: int
+
+
+@dataclass
+class Options:
+    """Compare walks of a trained model."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Folder of the run."""
+    steps: tuple[int, ...] = (8, 16, 32, 64)
+    """Numbers of steps."""
+    windows: int = 96
+    """Held-out windows per bound."""
+    samples: int = 96
+    """Texts drawn per walk; 0 leaves the judge out."""
+    tuning: int = 48
+    """Training windows on which the path is tuned."""
+    seed: int = 0
+    """Seed of everything."""
+    out: Path | None = None
+    """Where to write the figures as JSON."""
+
+
+def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
+    """Return the walks to compare at one number of steps."""
+    remembering = Linearised(model)
+    product, difference = JacobianProduct(remembering), FiniteDifference()
+    only_rising = StepCosts(costs.known[:1], costs.snr, costs.decide[:1], costs.rise[:1])
+    spacings = {
+        "default": Diffusion(Lomax()),
+        "uniform to 8": Diffusion(Uniform(8.0)).then(Decode(), 1 / num_steps),
+        "geometric to 8": Diffusion(Geometric(8.0)).then(Decode(), 1 / num_steps),
+        "Lomax, scale 4": Diffusion(Lomax(scale=4.0)),
+        "Lomax, cut at 8": Diffusion(Lomax(snr_max=8.0)).then(Decode(), 1 / num_steps),
+    }
+    rows = [("diffusion, Euler", Follow(spacings["default"]), Euler(), model)]
+    rows += [
+        (f"diffusion, {name}, ancestral", Follow(path), Ancestral(), model)
+        for name, path in spacings.items()
+    ]
+    rows += [
+        ("curvature, δ = 0.01 (paper)", Curvature(product), Euler(), remembering),
+        ("curvature, δ = 0.3", Curvature(product, 0.3), Ancestral(), remembering),
+        ("curvature by difference, δ = 0.3", Curvature(difference, 0.3), Ancestral(), model),
+        ("error controller", Tolerance(TOLERANCES[num_steps]), Ancestral(), model),
+        ("tuned diffusion", Follow(only_rising.best_path(num_steps)), Ancestral(), model),
+        ("tuned path", Follow(costs.best_path(num_steps)), Ancestral(), model),
+        ("masked, random order", Follow(Masked()), Ancestral(), model),
+        ("masked, most confident first", Reveal(Confidence()), Ancestral(), model),
+    ]  # fmt: skip
+    most = 8 * num_steps
+    return [
+        Walk(name, policy, transition, denoiser, most if "controller" in name else num_steps)
+        for name, policy, transition, denoiser in rows
+    ]
+
+
+def price(walk: Walk, windows: torch.Tensor, seed: int) -> Estimate:
+    """Bound the windows for a walk."""
+    generator = torch.Generator().manual_seed(seed)
+    return Estimate.join(
+        [
+            bound(walk.denoiser, rows, walk.policy, walk.transition, walk.num_steps, generator)
+            for rows in windows.split(BATCH)
+        ]
+    )
+
+
+def entropy_bits(tokens: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
+    """Return the entropy of the characters of each text."""
+    counts = torch.nn.functional.one_hot(tokens, vocabulary_size).sum(1).double()
+    return torch.special.entr(counts / counts.sum(-1, keepdim=True)).sum(-1) / math.log(2)
+
+
+def show(mean: float, stderr: float) -> str:
+    """Return a figure with its standard error."""
+    return f"{mean:.3f} ± {stderr:.3f}"
+
+
+def main(options: Options) -> None:
+    """Measure and print."""
+    run = open_run(options.run)
+    corpus = load_choice(run.data, run.tokenizer)
+    held_out = corpus.test if len(corpus.test) else corpus.valid
+    size, bits = run.tokenizer.vocabulary_size, 1 / (run.length * math.log(2))
+    windows = held_out_windows(held_out, run.length, options.windows)
+    judge = NgramModel.fit(held_out, JUDGE_ORDER, size)
+    known = torch.arange(KNOWN_SHARES).double() / KNOWN_SHARES
+    tuning = held_out_windows(corpus.train, run.length, options.tuning)
+    generator = torch.Generator().manual_seed(options.seed)
+    print(f"tuning on {options.tuning} training windows", file=sys.stderr, flush=True)
+    costs = measure_step_costs(
+        run.model, tuning, Ancestral(), known, torch.tensor(SNR_LEVELS).double(), generator
+    )
+    own_text = show(*judge.bits_per_token(windows.numpy()))
+    entropy = entropy_bits(windows, size)
+    own_entropy = show(float(entropy.mean()), float(entropy.std() / math.sqrt(len(entropy))))
+    print(f"Judge: {JUDGE_ORDER}-gram counted on the held-out text; it gives its own text "
+          f"{own_text} bits, whose entropy within windows is {own_entropy}.\n")  # fmt: skip
+    print("| walk | N | calls | bound | judge | entropy | time |\n|---|---|---|---|---|---|---|")
+    results = []
+    for num_steps in options.steps:
+        plain_s = math.nan
+        for walk in walks(run.model, costs, num_steps):
+            estimate = price(walk, windows, options.seed)
+            row = {
+                "walk": walk.name, "steps": num_steps, "calls": estimate.denoiser_calls,
+                "bound": estimate.mean * bits, "bound_stderr": estimate.stderr * bits,
+            }  # fmt: skip
+            if options.samples:
+                generator = torch.Generator().manual_seed(options.seed)
+                state = start(run.model.codebook, options.samples, run.length)
+                begun_s = time.process_time()
+                drawn = sample(
+                    walk.denoiser, state, walk.policy, walk.transition, walk.num_steps, generator
+                )
+                row["seconds"] = time.process_time() - begun_s
+                judged, judged_stderr = judge.bits_per_token(drawn.tokens.numpy())
+                entropy = entropy_bits(drawn.tokens, size)
+                row |= {"judge": judged, "judge_stderr": judged_stderr}
+                row |= {
+                    "entropy": float(entropy.mean()),
+                    "entropy_stderr": float(entropy.std() / math.sqrt(len(entropy))),
+                }
+                plain_s = row["seconds"] if math.isnan(plain_s) else plain_s
+                row["time"] = row["seconds"] / plain_s
+            results.append(row)
+            cells = [walk.name, str(num_steps), str(row["calls"])]
+            cells.append(show(row["bound"], row["bound_stderr"]))
+            if options.samples:
+                cells.append(show(row["judge"], row["judge_stderr"]))
+                cells.append(show(row["entropy"], row["entropy_stderr"]))
+                cells.append(f"{row['time']:.2f}")
+            print("| " + " | ".join(cells) + " |", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, config=(tyro.conf.OmitArgPrefixes,)))
