@@ -48,6 +48,7 @@ from stochloc.data import NgramModel, held_out_windows
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.train import load_choice
 from stochloc.tasks.tune import KNOWN_SHARES, SNR_LEVELS
+from stochloc.tasks.tuned import PATH_SHARES
 
 JUDGE_ORDER = 4
 BATCH = 64
@@ -156,7 +157,7 @@ def main(options: Options) -> None:
     print(f"tuning on {options.tuning} training windows", file=sys.stderr, flush=True)
     costs = measure_step_costs(
         run.model, tuning, Ancestral(), known, torch.tensor(SNR_LEVELS).double(), generator
-    )
+    ).refined(PATH_SHARES)
     own_text = show(*judge.bits_per_token(windows.numpy()))
     entropy = entropy_bits(windows, size)
     own_entropy = show(float(entropy.mean()), float(entropy.std() / math.sqrt(len(entropy))))

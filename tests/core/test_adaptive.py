@@ -364,6 +364,20 @@ def test_remasking_by_belief_shares_out_one_tokens_worth_by_how_little_it_was_be
     assert expected > 0.5
 
 
+def test_refined_costs_keep_the_measured_ones_and_lie_on_straight_lines_between_them():
+    known, snr = torch.arange(4) / 4, torch.tensor([0.0, 1.0])
+    decide = torch.rand(4, 2, generator=generator(1)).double()
+    rise = torch.tensor([[0.0, 0.5], [math.inf, 0.0]]).double() * torch.ones(4, 1, 1)
+    costs = StepCosts(known.double(), snr.double(), decide, rise)
+    fine = costs.refined(8)
+    torch.testing.assert_close(fine.decide[::2], decide)
+    torch.testing.assert_close(fine.decide[1:6:2], (decide[1:] + decide[:-1]) / 2)
+    torch.testing.assert_close(fine.decide[7], decide[3])
+    assert torch.equal(fine.rise, rise[:1].expand(8, 2, 2))
+    for steps in (1, 3, 6):
+        assert fine.price(fine.best_path(steps)) <= costs.price(costs.best_path(steps)) + 1e-12
+
+
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps):
     costs = StepCosts(

@@ -106,6 +106,30 @@ class StepCosts:
     decide: Float[Tensor, "shares levels"]
     rise: Float[Tensor, "shares levels levels"]
 
+    def refined(self, num_shares: int) -> "StepCosts":
+        """Return the costs at more shares, between the measured ones by linear interpolation.
+
+        Args:
+            num_shares: Number of shares, `0, 1/n, ..., (n - 1)/n`; those beyond the last measured
+                one cost what that costs.
+
+        Returns:
+            A lattice on which paths of many steps find room.
+        """
+        known = torch.arange(num_shares, dtype=self.known.dtype) / num_shares
+        place = torch.searchsorted(self.known, known, right=True) - 1
+        after = (place + 1).clamp(max=len(self.known) - 1)
+        gap = (self.known[after] - self.known[place]).clamp(min=torch.finfo(known.dtype).tiny)
+        weight = ((known - self.known[place]) / gap).clamp(max=1)
+
+        def between(values: Float[Tensor, "shares *rest"]) -> Float[Tensor, "finer *rest"]:
+            share = weight.view(-1, *[1] * (values.ndim - 1))
+            mixed = (1 - share) * values[place] + share * values[after]
+            # What is impossible at one share is so at all, and 0 · ∞ must not make it NaN.
+            return mixed.masked_fill(values[place].isinf(), torch.inf)
+
+        return StepCosts(known, self.snr, between(self.decide), between(self.rise))
+
     def best_path(self, num_steps: int) -> Interleaved:
         """Return the path of at most N steps on the lattice with the lowest finite-step bound.
 

@@ -13,10 +13,10 @@ from stochloc.core import measure_step_costs
 from stochloc.data import held_out_windows
 from stochloc.tasks.runs import Run
 from stochloc.tasks.train import load_choice
-from stochloc.tasks.tuned import keep_costs
+from stochloc.tasks.tuned import PATH_SHARES, keep_costs
 from stochloc.tasks.walks import named_transition
 
-KNOWN_SHARES = 24
+KNOWN_SHARES = 16
 SNR_LEVELS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15)
 REPORTED_STEPS = (4, 8, 16, 32, 64)
 
@@ -32,7 +32,7 @@ def tune(run: Run, transition: str, num_sequences: int, seed: int) -> dict[str, 
 
     Returns:
         JSON values: the best paths of some numbers of steps with the bits per token they promise
-        on the text they were measured on. Costs 432 denoiser calls.
+        on the text they were measured on. Costs 288 denoiser calls.
 
     Raises:
         ValueError: The training text cannot be read.
@@ -45,6 +45,7 @@ def tune(run: Run, transition: str, num_sequences: int, seed: int) -> dict[str, 
     generator = torch.Generator(run.device).manual_seed(seed)
     costs = measure_step_costs(run.model, windows, priced, known, snr, generator)
     keep_costs(costs, run.folder, transition)
+    costs = costs.refined(PATH_SHARES)
     paths = [(steps, costs.best_path(steps)) for steps in REPORTED_STEPS]
     return {
         "transition": transition,

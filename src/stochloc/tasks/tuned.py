@@ -10,6 +10,9 @@ from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import named_path
 from stochloc.training.checkpoint import replacing
 
+# Shares of known tokens between which a tuned path may choose.
+PATH_SHARES = 128
+
 
 def keep_costs(costs: StepCosts, folder: FilePath, transition: str) -> None:
     """Write step costs into a run's folder.
@@ -44,7 +47,7 @@ def tuned_path(folder: FilePath, transition: str, num_steps: int) -> Interleaved
             f"stochloc tune {folder} --transition {transition}"
         )
     try:
-        return StepCosts(**load_file(path)).best_path(num_steps)
+        return StepCosts(**load_file(path)).refined(PATH_SHARES).best_path(num_steps)
     except (SafetensorError, TypeError) as error:
         raise ValueError(f"{path} is damaged; run stochloc tune again.") from error
 
