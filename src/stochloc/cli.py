@@ -46,7 +46,8 @@ class Train:
     out: Path
     """Folder for the run."""
     data: str | None = None
-    """A text file (plain, .gz, .bz2, .xz or .zip), or a corpus by name: text8, builtin."""
+    """A text file (plain, .gz, .bz2, .xz or .zip), or a corpus by name: text8, builtin; or texts of
+    several classes, NAME=FILE,NAME=FILE, for a model that can be asked for one of them."""
     preset: str | None = None
     """tiny (the default), small, text8 or text8-paper."""
     steps: int | None = None
@@ -223,6 +224,10 @@ class Sample:
     """Below 1 sharper, above 1 flatter than what was learned."""
     prompt: str = ""
     """Text that every sample begins with."""
+    label: str | None = None
+    """Class of the texts, for a model trained with --data NAME=FILE,NAME=FILE."""
+    guidance: float = 1.0
+    """How far to lean towards what prompt and label change; 1 follows them, more exaggerates."""
     seed: int = 0
     """The same seed gives the same texts."""
     trace: bool = False
@@ -245,7 +250,10 @@ class Sample:
             self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
         )
         path = path_for(run, self.path, self.transition, self.steps)
-        walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
+        walk = Walk(
+            path, named_transition(self.transition), self.steps, self.temperature, policy,
+            self.guidance,
+        )  # fmt: skip
         length = run.length if self.length is None else self.length
         if length > run.length:
             print(
@@ -254,7 +262,7 @@ class Sample:
                 file=sys.stderr,
             )
         trace = (lambda step: print(json.dumps(step, ensure_ascii=False))) if self.trace else None
-        result = generate(run, self.n, length, walk, self.prompt, self.seed, trace)
+        result = generate(run, self.n, length, walk, self.prompt, self.seed, self.label, trace)
         if self.json or self.trace:
             print(json.dumps(result.__dict__, ensure_ascii=False))
             return

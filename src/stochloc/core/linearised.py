@@ -2,12 +2,14 @@
 
 Forward-mode differentiation carries a tangent along with every value. The values were computed a
 moment ago, by the call whose answer is the direction; what costs most of them, the outputs of
-linear maps and of attention, is kept from that call, and the second pass computes tangents alone:
+linear maps, attention and normalisation, is kept from that call, and the second pass computes
+tangents alone:
 
     y = x Wᵀ:                      ẏ = ẋ Wᵀ
-    o = P v, P = softmax(q kᵀ c):  ȯ = (P∘Ṡ) v - rowsum(P∘Ṡ) o + P v̇,   Ṡ = c (q̇ kᵀ + q k̇ᵀ).
+    o = P v, P = softmax(q kᵀ c):  ȯ = (P∘Ṡ) v - rowsum(P∘Ṡ) o + P v̇,   Ṡ = c (q̇ kᵀ + q k̇ᵀ),
+    n = (x - mean x)/σ(x):         ṅ = (ẋ - mean ẋ - n mean(n ẋ))/σ(x)   (layer normalisation).
 
-The rest is left to torch. Fused attention has no forward mode of its own.
+The rest is left to torch, which has no forward mode of fused attention.
 """
 
 import math
@@ -74,7 +76,7 @@ class Linearised:
 
 
 class _Record(TorchFunctionMode):
-    """Keeps the outputs of linear maps and of attention, in order."""
+    """Keeps the outputs of functions whose tangents are known here, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,9 +132,28 @@ def _attention_tangent(output: Tensor, query: Tensor, key: Tensor, value: Tensor
     return moved - dprobs.sum(-1, keepdim=True) * output
 
 
+def _layer_norm_tangent(
+    output: Tensor,
+    x: Tensor,
+    shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    x, dx = _split(x)
+    dims = tuple(range(-len(shape), 0))
+    centred = x - x.mean(dims, keepdim=True)
+    inverse_sigma = (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
+    unit = centred * inverse_sigma
+    along = (unit * dx).mean(dims, keepdim=True)
+    moved = inverse_sigma * (dx - dx.mean(dims, keepdim=True) - unit * along)
+    return moved if weight is None else moved * weight
+
+
 _TANGENTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.linear: _linear_tangent,
     F.scaled_dot_product_attention: _attention_tangent,
+    F.layer_norm: _layer_norm_tangent,
 }
 
 

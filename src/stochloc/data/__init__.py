@@ -8,6 +8,7 @@ from stochloc.data.token_files import TokenFile, count_tokens, encode_file
 from stochloc.data.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
+    LabelledTokenizer,
     Text8Tokenizer,
     Tokenizer,
     make_tokenizer,
@@ -22,6 +23,7 @@ __all__ = [
     "Corpus",
     "Cyclic",
     "HiddenMarkov",
+    "LabelledTokenizer",
     "MarkovChain",
     "NgramModel",
     "Source",

@@ -6,17 +6,23 @@ and encoding are done by `texts`, `token_files` and `tokenizers`; windows are cu
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer
 
 from stochloc.data.builtin import builtin_source
+from stochloc.data.labels import interleave, parse_classes
 from stochloc.data.text8 import text8_source
 from stochloc.data.texts import file_source, naming
 from stochloc.data.token_files import TokenFile, encode_file, encode_source
-from stochloc.data.tokenizers import Text8Tokenizer, Tokenizer, tokenizer_for
+from stochloc.data.tokenizers import (
+    LabelledTokenizer,
+    Text8Tokenizer,
+    Tokenizer,
+    tokenizer_for,
+)
 
 __all__ = ["Corpus", "TokenFile", "encode_file", "load_corpus"]
 
@@ -62,7 +68,8 @@ def load_corpus(
 
     Args:
         data: a text file, or "text8" or "builtin" (the King James Bible). A file with one of these
-            names in the working directory wins; `./text8` always means the file.
+            names in the working directory wins; `./text8` always means the file. Texts of several
+            classes are `NAME=FILE,NAME=FILE`; their tokens are labelled (`data.labels`).
         tokenizer: a tokenizer, or "characters", "bytes" or "text8"; None: text8 for the corpora
             known by name, characters for files. The alphabet is that of `data`.
         valid: the validation text, if it is a file of its own.
@@ -78,6 +85,11 @@ def load_corpus(
             text is too short to leave anything for training.
     """
     shares = _shares(fractions, valid is not None, test is not None)
+    classes = {} if Path(data).is_file() else parse_classes(str(data))
+    if classes:
+        if valid is not None or test is not None:
+            raise ValueError("Labelled texts are split by fractions; leave out --valid and --test.")
+        return _load_labelled(classes, tokenizer, fractions, cache_dir)
     named = str(data) in _NAMED and not Path(data).is_file()
     source = _NAMED[str(data)]() if named else file_source(data)
     if tokenizer is None:
@@ -94,6 +106,34 @@ def load_corpus(
     ]
     name = str(data) if named else Path(data).name
     return Corpus(parts[0], held_out[0], held_out[1], tokenizer, name, source.name)
+
+
+def _load_labelled(
+    classes: dict[str, str],
+    tokenizer: Tokenizer | str | None,
+    fractions: Fractions,
+    cache_dir: str | Path | None,
+) -> Corpus:
+    if isinstance(tokenizer, LabelledTokenizer):
+        labelled = tokenizer
+    elif isinstance(tokenizer, str) or tokenizer is None:
+        chunks = chain.from_iterable(file_source(file).chunks() for file in classes.values())
+        inner = tokenizer_for(tokenizer or "characters", chunks)
+        labelled = LabelledTokenizer(inner, tuple(classes))
+    else:
+        labelled = LabelledTokenizer(tokenizer, tuple(classes))
+    corpora = {
+        name: load_corpus(file, labelled.inner, fractions=fractions, cache_dir=cache_dir)
+        for name, file in classes.items()
+    }
+    parts = [
+        np.concatenate(
+            [interleave(getattr(corpora[name], part), name, labelled) for name in classes]
+        )
+        for part in ("train", "valid", "test")
+    ]
+    source = ", ".join(corpus.source for corpus in corpora.values())
+    return Corpus(parts[0], parts[1], parts[2], labelled, ", ".join(classes), source)
 
 
 def split(

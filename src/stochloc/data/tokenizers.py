@@ -267,6 +267,78 @@ class Text8Tokenizer:
         return {"kind": "text8"}
 
 
+@final
+@dataclass(frozen=True)
+class LabelledTokenizer:
+    """A tokenizer with a token more for every class; labels mean no text.
+
+    Args:
+        inner: the tokenizer of the texts.
+        labels: the names of the classes, in the order of their tokens.
+
+    Raises:
+        ValueError: a name is empty or given twice.
+    """
+
+    inner: Tokenizer
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not all(self.labels) or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"The classes need different names, not {', '.join(self.labels)}.")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The tokens of the texts and the labels, **V**."""
+        return self.inner.vocabulary_size + len(self.labels)
+
+    @property
+    def is_character_level(self) -> bool:
+        """False: a label is a token, but not a character."""
+        return False
+
+    def label_token(self, name: str) -> int:
+        """Return the token of a class.
+
+        Args:
+            name: the name of the class.
+
+        Returns:
+            Its id, above those of the texts.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        if name not in self.labels:
+            raise ValueError(f"There is no class {name!r}; the classes are {self._names}.")
+        return self.inner.vocabulary_size + self.labels.index(name)
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self.labels)
+
+    def is_label(self, ids: Integer[np.ndarray, "*shape"]) -> np.ndarray:
+        """Return where the tokens are labels."""
+        return np.asarray(ids) >= self.inner.vocabulary_size
+
+    def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return the token ids of a text, without a label."""
+        return self.inner.encode(text)
+
+    def decode(self, ids: TokenIds) -> str:
+        """Return the text that token ids stand for; labels stand for nothing."""
+        array = np.asarray(ids)
+        return self.inner.decode(array[~self.is_label(array)])
+
+    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
+        """Yield token ids of UTF-8 bytes, without a label."""
+        return self.inner.encode_stream(chunks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able facts from which `tokenizer_from_dict` makes an equal tokenizer."""
+        return {"kind": "labelled", "inner": self.inner.to_dict(), "labels": list(self.labels)}
+
+
 def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
     """Return the tokenizer whose `to_dict` gave these facts.
 
@@ -286,9 +358,11 @@ def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
             return ByteTokenizer()
         case {"kind": "text8"}:
             return Text8Tokenizer()
+        case {"kind": "labelled", "inner": dict(inner), "labels": [*labels]}:
+            return LabelledTokenizer(tokenizer_from_dict(inner), tuple(map(str, labels)))
     raise ValueError(
         f"No tokenizer is described by {dict(facts)!r}; the known kinds are characters (with an "
-        "alphabet), bytes and text8."
+        "alphabet), bytes, text8 and labelled."
     )
 
 

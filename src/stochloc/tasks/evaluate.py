@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from stochloc.core import Estimate, bound, line_integral
-from stochloc.data import encode_file, held_out_windows, load_corpus
+from stochloc.core import UNKNOWN, Estimate, bound, line_integral
+from stochloc.data import (
+    LabelledTokenizer,
+    Tokenizer,
+    encode_file,
+    held_out_windows,
+    load_corpus,
+)
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import DataChoice, Run, is_same_text
 from stochloc.tasks.tuned import path_for
@@ -117,14 +125,24 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
     generator = torch.Generator(run.device).manual_seed(evaluation.seed)
     parts = []
     for rows in windows.to(run.device).split(max(1, BATCH_TOKENS // run.length)):
+        known = _labels(run.tokenizer, rows)
         if evaluation.continuous:
-            part = line_integral(run.model, rows, path, evaluation.num_steps, generator)
+            part = line_integral(run.model, rows, path, evaluation.num_steps, generator, known)
         else:
-            part = bound(denoiser, rows, policy, transition, evaluation.num_steps, generator)
+            part = bound(denoiser, rows, policy, transition, evaluation.num_steps, generator, known)
         parts.append(part)
     # A character of several bytes cut by a window's start is counted in the window it starts in.
     characters = sum(len(run.tokenizer.decode(row).lstrip("\ufffd")) for row in windows)
     return Evaluated(evaluation, Estimate.join(parts), characters)
+
+
+def _labels(
+    tokenizer: Tokenizer, rows: Int[Tensor, "batch length"]
+) -> Int[Tensor, "batch length"] | None:
+    """Labels are given, not scored: the result is `-log P(x|y)`."""
+    if not isinstance(tokenizer, LabelledTokenizer):
+        return None
+    return rows.masked_fill(rows < tokenizer.inner.vocabulary_size, UNKNOWN)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from stochloc.core import (
     Ancestral,
     Denoiser,
     Follow,
+    Forgetful,
+    Guided,
     Masked,
     Path,
     Step,
@@ -23,7 +25,8 @@ from stochloc.core import (
     localize,
     start,
 )
-from stochloc.data import Tokenizer
+from stochloc.data import LabelledTokenizer, Tokenizer
+from stochloc.data.labels import PERIOD
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
 
@@ -55,6 +58,8 @@ class Walk:
         num_steps: Steps wanted.
         temperature: Sharpens (below 1) or flattens (above 1) every posterior; 1 is exact.
         policy: Hands out SNR; by default it follows the path.
+        guidance: How far to lean towards what prompt and label change: 1 follows them, more
+            exaggerates them (`core.guidance`).
     """
 
     path: Path
@@ -62,6 +67,7 @@ class Walk:
     num_steps: int
     temperature: float = 1.0
     policy: PolicyChoice = FOLLOW_THE_PATH
+    guidance: float = 1.0
 
 
 def prompt_tokens(
@@ -89,6 +95,31 @@ def prompt_tokens(
     return known
 
 
+def with_labels(
+    tokenizer: Tokenizer, known: Int[Tensor, "num length"], label: str
+) -> Int[Tensor, "num longer"]:
+    """Return sequences that carry a label where training texts do.
+
+    Args:
+        tokenizer: How text becomes tokens; it must know classes.
+        known: Known tokens of the text, `-1` elsewhere.
+        label: Name of the class.
+
+    Returns:
+        Known tokens with the label's before every 63 of them.
+
+    Raises:
+        ValueError: The tokenizer knows no classes, or not this one.
+    """
+    if not isinstance(tokenizer, LabelledTokenizer):
+        raise ValueError(
+            "The model was trained without classes; train one with --data NAME=FILE,NAME=FILE."
+        )
+    token = torch.full((len(known), 1), tokenizer.label_token(label))
+    pieces = known.split(PERIOD - 1, dim=-1)
+    return torch.cat([part for piece in pieces for part in (token, piece)], dim=-1)
+
+
 def generate(
     run: Run,
     num: int,
@@ -96,6 +127,7 @@ def generate(
     walk: Walk,
     prompt: str = "",
     seed: int = 0,
+    label: str | None = None,
     trace: Callable[[dict[str, Any]], None] | None = None,
 ) -> Generation:
     """Draw texts from a model; the same seed gives the same texts.
@@ -107,6 +139,8 @@ def generate(
         walk: How to walk.
         prompt: Text that every sample begins with.
         seed: Seed of all randomness.
+        label: Class of the texts, for a model trained with classes; the length is that of the text
+            without labels. None leaves the class open.
         trace: Called after every step with its number, the share of known tokens, the mean SNR of
             the others and the most likely texts.
 
@@ -114,16 +148,27 @@ def generate(
         The texts and what they cost.
 
     Raises:
-        ValueError: A number is not positive, or the prompt does not fit.
+        ValueError: A number is not positive, the prompt does not fit, there is no such class, or
+            there is nothing to be guided by.
     """
     for name, value in (("number of samples", num), ("length", length)):
         if value < 1:
             raise ValueError(f"The {name} must be positive, not {value}.")
     if seed < 0:
         raise ValueError(f"The seed must be at least 0, not {seed}.")
-    policy, denoiser = walk.policy.apply(walk.path, Tempered(run.model, walk.temperature))
-    known = prompt_tokens(run.tokenizer, prompt, num, length).to(run.device)
-    state = start(run.model.codebook, num, length, known)
+    known = prompt_tokens(run.tokenizer, prompt, num, length)
+    if label is not None:
+        known = with_labels(run.tokenizer, known, label)
+    known = known.to(run.device)
+    denoiser: Denoiser = Tempered(run.model, walk.temperature)
+    if walk.guidance != 1:
+        if not bool((known != UNKNOWN).any()):
+            raise ValueError(
+                "Guidance needs a condition: a prompt, or a label of a model trained with classes."
+            )
+        denoiser = Guided(denoiser, Forgetful(denoiser, known != UNKNOWN), walk.guidance)
+    policy, denoiser = walk.policy.apply(walk.path, denoiser)
+    state = start(run.model.codebook, num, known.shape[1], known)
     generator = torch.Generator(run.device).manual_seed(seed)
     calls, received, started_s = 0, torch.zeros_like(state.snr), time.monotonic()
     with torch.no_grad():

@@ -7,7 +7,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 import stochloc
-from stochloc.data import Corpus, Tokenizer, load_corpus
+from stochloc.data import Corpus, LabelledTokenizer, Tokenizer, load_corpus
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.generate import sample_line
 from stochloc.tasks.runs import DataChoice, is_same_text, read_description, write_description
@@ -126,6 +126,8 @@ def start_run(
         )
     corpus = load_choice(choice, tokenizer)
     recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
+    if isinstance(corpus.tokenizer, LabelledTokenizer):
+        recipe = recipe.with_changes(first_label=corpus.tokenizer.inner.vocabulary_size)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
     check_sharing(recipe.training, fabric.world_size)

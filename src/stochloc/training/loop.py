@@ -143,7 +143,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
         loss = cross_entropy(
-            cast(Any, self.wrapped), tokens.to(self.fabric.device), config.law, noise
+            cast(Any, self.wrapped),
+            tokens.to(self.fabric.device),
+            config.law,
+            noise,
+            config.first_label,
         )
         self.fabric.backward(loss)
         self.fabric.clip_gradients(

@@ -1,0 +1,63 @@
+"""Texts of several classes: the class is a token, which stands in every window.
+
+A model of `P(x|y)` needs no other network and no other training than a model of `P(x)`. Every
+class has a token of its own, and the tokens of a text of that class are interleaved with it: one
+label, then `PERIOD - 1` tokens of text, and so on. Known, the label conditions what stands around
+it; unknown, as the law of training leaves it often enough, the same network is the unconditional
+model, which guidance needs.
+"""
+
+import numpy as np
+from jaxtyping import Integer
+
+from stochloc.data.tokenizers import LabelledTokenizer
+
+PERIOD = 64
+
+
+def interleave(
+    tokens: Integer[np.ndarray, " tokens"], name: str, tokenizer: LabelledTokenizer
+) -> Integer[np.ndarray, " longer"]:
+    """Return a text's tokens with its label before every `PERIOD - 1` of them.
+
+    Args:
+        tokens: the text.
+        name: the name of its class.
+        tokenizer: knows the labels.
+
+    Returns:
+        The labelled text, in the smallest type that holds all tokens.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    places = np.arange(0, len(tokens), PERIOD - 1)
+    dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
+    return np.insert(np.asarray(tokens, dtype=dtype), places, tokenizer.label_token(name))
+
+
+def parse_classes(data: str) -> dict[str, str]:
+    """Return the files of `NAME=FILE,NAME=FILE,...`.
+
+    Args:
+        data: what a user gave as data.
+
+    Returns:
+        File by name; empty if this is not the form of labelled texts.
+
+    Raises:
+        ValueError: a part has no name or no file, or a name is given twice.
+    """
+    if "=" not in data:
+        return {}
+    classes: dict[str, str] = {}
+    for part in data.split(","):
+        name, _, file = part.partition("=")
+        if not name or not file or name in classes:
+            raise ValueError(
+                f"Labelled texts are given as NAME=FILE,NAME=FILE with different names, not {data}."
+            )
+        classes[name] = file
+    if len(classes) < 2:
+        raise ValueError(f"Labels need at least two classes, NAME=FILE,NAME=FILE, not {data}.")
+    return classes

@@ -1,0 +1,177 @@
+"""Policies, tuned paths, labels and guidance through the command line."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from tasks.conftest import TEXT, TRAIN
+
+from stochloc.cli import main
+from stochloc.core import (
+    Ancestral,
+    Follow,
+    Forgetful,
+    Guided,
+    Interleaved,
+    Masked,
+    Policy,
+    StepCosts,
+    Tempered,
+    bound,
+    sample,
+    start,
+)
+from stochloc.data import LabelledTokenizer, held_out_windows, load_corpus
+from stochloc.tasks.generate import prompt_tokens, with_labels
+from stochloc.tasks.policies import POLICIES, PolicyChoice
+from stochloc.tasks.runs import open_run
+from stochloc.tasks.tuned import tuned_path
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_json, name):
+    run = open_run(trained / "run")
+    policy, denoiser = PolicyChoice(name).apply(Masked(), run.model)
+    assert isinstance(policy, Policy)
+    drawn = call_json("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
+                      "--temperature", 1.0)  # fmt: skip
+    expected = sample(denoiser, start(run.model.codebook, 2, 16), policy, Ancestral(), 5, seeded(0))
+    assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
+    assert drawn["denoiser_calls"] == expected.denoiser_calls
+    received = torch.tensor(drawn["snr_received"])
+    torch.testing.assert_close(received, expected.snr_received, atol=1e-4, rtol=0)
+
+    result = call_json("eval", trained / "run", "--data", trained / "text.txt", "--split", "all",
+                       "--policy", name, "--steps", 5, "--sequences", 4)  # fmt: skip
+    windows = held_out_windows(run.tokenizer.encode(TEXT * 40), 16, 4)
+    priced = bound(denoiser, windows, policy, Ancestral(), 5, seeded(0))
+    assert result["nats_per_sequence"] == pytest.approx(priced.mean, rel=1e-6)
+    assert result["policy"] == name
+
+
+def test_a_setting_and_corrector_rounds_change_the_walk(trained, call_json):
+    def calls(*arguments):
+        return call_json("sample", trained / "run", "--n", 1, *arguments)["denoiser_calls"]
+
+    steps = [calls("--policy", f"tolerance:{t}", "--steps", 400) for t in (0.2, 0.02)]
+    assert steps[0] < steps[1] / 2
+    assert calls("--steps", 4, "--corrector-rounds", 2) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--policy", "nonsense"), "There is no policy 'nonsense'"),
+        (("--policy", "path:3"), "does not take the setting '3'"),
+        (("--policy", "threshold:much"), "does not take the setting 'much'"),
+        (("--policy", "tolerance:7"), "must lie in (0, 1)"),
+        (("--policy", "remdm-cap", "--corrector-rounds", "1"), "cannot be corrected again"),
+        (("--corrector-rounds", "-1"), "at least one round"),
+        (("--path", "tuned"), "stochloc tune"),
+        (("--guidance", "2"), "Guidance needs a condition"),
+        (("--guidance", "-1", "--prompt", "the"), "at least 0"),
+        (("--label", "verse"), "trained without classes"),
+    ],
+)
+def test_bad_choices_end_in_one_sentence(trained, refuse, arguments, reason):
+    assert reason in refuse("sample", trained / "run", "--n", 1, *arguments)
+
+
+def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
+    trained, tmp_path, call, call_json, monkeypatch
+):
+    monkeypatch.setattr("stochloc.tasks.tune.KNOWN_SHARES", 4)
+    monkeypatch.setattr("stochloc.tasks.tune.SNR_LEVELS", (0, 1, 4))
+    folder = tmp_path / "run"
+    shutil.copytree(trained / "run", folder)
+    result = call_json("tune", folder, "--sequences", 4)
+    assert [path["steps"] for path in result["paths"]] == [4, 8, 16, 32, 64]
+    prices = [path["bits_per_token"] for path in result["paths"]]
+    assert prices == sorted(prices, reverse=True)
+    path = tuned_path(folder, "ancestral", 4)
+    assert isinstance(path, Interleaved)
+    assert list(path.known) == result["paths"][0]["known"]
+    run = open_run(folder)
+    evaluated = call_json("eval", folder, "--path", "tuned", "--steps", 4, "--split", "all",
+                          "--data", trained / "text.txt", "--sequences", 4)  # fmt: skip
+    windows = held_out_windows(run.tokenizer.encode(TEXT * 40), 16, 4)
+    expected = bound(run.model, windows, Follow(path), Ancestral(), 4, seeded(0))
+    assert evaluated["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-6)
+    assert call_json("sample", folder, "--path", "tuned", "--steps", 4)["denoiser_calls"] <= 4
+    assert "bits per token" in call("tune", folder, "--sequences", 2).out
+    assert StepCosts.__name__ == "StepCosts"
+
+
+def test_a_damaged_file_of_costs_is_refused(trained, tmp_path, refuse):
+    folder = tmp_path / "run"
+    shutil.copytree(trained / "run", folder)
+    (folder / "step_costs_ancestral.safetensors").write_bytes(b"no tensors")
+    assert "is damaged" in refuse("sample", folder, "--path", "tuned")
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """A run on two classes that share no letter, trained long enough to tell them apart."""
+    folder = tmp_path_factory.mktemp("classes")
+    (folder / "a.txt").write_text("ab" * 600)
+    (folder / "x.txt").write_text("xy" * 600)
+    data = f"letters={folder / 'a.txt'},others={folder / 'x.txt'}"
+    settings = [*TRAIN[2:], "--steps", "500", "--width", "32", "--learning-rate", "0.01",
+                "--warmup-steps", "5", "--ema-decay", "0.9", "--length", "64", "--batch-size", "8",
+                "--eval-every", "500", "--checkpoint-every", "500"]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(folder / "cache"))
+        main(["train", "--data", data, "--out", str(folder / "run"), *settings])
+    return folder / "run"
+
+
+def test_a_model_of_classes_draws_the_class_it_is_asked_for(classes, call_json):
+    for label, letters in (("letters", "ab"), ("others", "xy")):
+        drawn = call_json("sample", classes, "--label", label, "--n", 4, "--length", 40,
+                          "--guidance", 2.0, "--steps", 40)  # fmt: skip
+        text = "".join(drawn["samples"])
+        # A label drawn in the middle of a text is no character.
+        assert 140 <= len(text) <= 160
+        assert sum(letter in letters for letter in text) > 0.75 * len(text)
+
+
+def test_guidance_and_labels_are_those_of_the_core(classes, call_json):
+    run = open_run(classes)
+    assert isinstance(run.tokenizer, LabelledTokenizer)
+    known = with_labels(run.tokenizer, prompt_tokens(run.tokenizer, "ab", 2, 70), "letters")
+    assert known.shape == (2, 72)
+    assert (known[:, [0, 64]] == run.tokenizer.label_token("letters")).all()
+    model = Tempered(run.model, 1.0)
+    guided = Guided(model, Forgetful(model, known >= 0), 1.7)
+    state = start(run.model.codebook, 2, 72, known)
+    expected = sample(guided, state, Follow(Masked()), Ancestral(), 6, seeded(4))
+    drawn = call_json("sample", classes, "--label", "letters", "--prompt", "ab", "--n", 2, "--seed",
+                      4, "--length", 70, "--guidance", 1.7, "--steps", 6)  # fmt: skip
+    assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
+
+
+def test_eval_gives_the_labels_and_does_not_score_them(classes, call_json):
+    run = open_run(classes)
+    result = call_json("eval", classes, "--split", "valid", "--steps", 64, "--sequences", 1)
+    corpus = load_corpus(run.data.data, run.tokenizer, fractions=run.data.fractions)
+    window = held_out_windows(corpus.valid, 64, 1)
+    labels = window.masked_fill(window < 4, -1)
+    num_labels = int((labels >= 0).sum())
+    assert num_labels >= 1
+    assert result["denoiser_calls"] == 64 - num_labels
+    given = bound(run.model, window, Follow(Masked()), Ancestral(), 64, seeded(0), labels)
+    assert result["nats_per_sequence"] == pytest.approx(given.mean, rel=1e-6)
+    assert result["bits_per_character"] == pytest.approx(
+        result["bits_per_token"] * 64 / (64 - num_labels), rel=1e-6
+    )
+    assert json.loads((classes / "tokenizer.json").read_text())["labels"] == ["letters", "others"]
+    assert run.tokenizer.vocabulary_size == 6
+
+
+def test_an_unknown_class_is_refused(classes, refuse):
+    assert "no class 'prose'" in refuse("sample", classes, "--label", "prose")
