@@ -60,6 +60,8 @@ class Train:
     """Print the resolved configuration as JSON and stop."""
     tokenizer: TokenizerName | None = None
     """How text becomes tokens; characters for files, text8 for the corpora known by name."""
+    slots: bool = False
+    """Lay text out in slots, for a model whose corrections may change the length of a text."""
     valid: str | None = None
     """A validation file of its own."""
     test: str | None = None
@@ -109,6 +111,7 @@ class Train:
         hardware = train.Hardware(self.accelerator, self.devices, self.strategy, self.precision)
         if self.resume:
             changes |= {name: getattr(self, name) for name in _RUN_FLAGS}
+            changes["slots"] = self.slots or None
             if self.dry_run:
                 _print_json(train.resumed_description(self.out, changes)[0].to_dict())
                 return
@@ -120,11 +123,11 @@ class Train:
             choice = DataChoice(self.data, self.valid, self.test, shares)
             preset = "tiny" if self.preset is None else self.preset
             if self.dry_run:
-                corpus = train.load_choice(choice, self.tokenizer)
+                corpus = train.load_choice(choice, self.tokenizer, self.slots)
                 size = corpus.tokenizer.vocabulary_size
                 _print_json(train.resolve_recipe(preset, size, changes).to_dict())
                 return
-            train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware)
+            train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware, self.slots)
         print(f"The model is in {self.out}. Try: stochloc sample {self.out}", file=sys.stderr)
 
 

@@ -3,6 +3,7 @@
 from stochloc.data.codepoints import discover_alphabet
 from stochloc.data.corpora import Corpus, load_corpus
 from stochloc.data.ngrams import BitsPerToken, NgramModel
+from stochloc.data.slots import SlottedTokenizer
 from stochloc.data.synthetic import Cyclic, HiddenMarkov, MarkovChain, Source
 from stochloc.data.token_files import TokenFile, count_tokens, encode_file
 from stochloc.data.tokenizers import (
@@ -26,6 +27,7 @@ __all__ = [
     "LabelledTokenizer",
     "MarkovChain",
     "NgramModel",
+    "SlottedTokenizer",
     "Source",
     "Text8Tokenizer",
     "TokenFile",

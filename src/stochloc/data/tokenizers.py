@@ -360,9 +360,14 @@ def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
             return Text8Tokenizer()
         case {"kind": "labelled", "inner": dict(inner), "labels": [*labels]}:
             return LabelledTokenizer(tokenizer_from_dict(inner), tuple(map(str, labels)))
+        case {"kind": "slotted", "inner": dict(inner), "rate": float(rate)}:
+            # Slots are made of any tokenizer, so their module stands above this one.
+            from stochloc.data.slots import SlottedTokenizer
+
+            return SlottedTokenizer(tokenizer_from_dict(inner), rate)
     raise ValueError(
         f"No tokenizer is described by {dict(facts)!r}; the known kinds are characters (with an "
-        "alphabet), bytes, text8 and labelled."
+        "alphabet), bytes, text8, labelled and slotted."
     )
 
 

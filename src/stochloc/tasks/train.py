@@ -7,7 +7,14 @@ from typing import Any
 from lightning_fabric import Fabric
 
 import stochloc
-from stochloc.data import Corpus, LabelledTokenizer, Tokenizer, load_corpus
+from stochloc.data import (
+    Corpus,
+    LabelledTokenizer,
+    SlottedTokenizer,
+    Tokenizer,
+    draw_windows,
+    load_corpus,
+)
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.generate import sample_line
 from stochloc.tasks.runs import DataChoice, is_same_text, read_description, write_description
@@ -58,12 +65,15 @@ class Hardware:
         return fabric
 
 
-def load_choice(choice: DataChoice, tokenizer: Tokenizer | str | None) -> Corpus:
+def load_choice(
+    choice: DataChoice, tokenizer: Tokenizer | str | None, slots: bool = False
+) -> Corpus:
     """Return the corpus that a data choice describes.
 
     Args:
         choice: Which text, and how it is split.
         tokenizer: How it becomes tokens; None for the corpus's default.
+        slots: Whether that tokenizer's texts are to be laid out in slots.
 
     Returns:
         The corpus.
@@ -71,9 +81,10 @@ def load_choice(choice: DataChoice, tokenizer: Tokenizer | str | None) -> Corpus
     Raises:
         ValueError: A file is missing, empty or not readable as text.
     """
-    return load_corpus(
+    corpus = load_corpus(
         choice.data, tokenizer, valid=choice.valid, test=choice.test, fractions=choice.fractions
     )
+    return load_choice(choice, SlottedTokenizer(corpus.tokenizer)) if slots else corpus
 
 
 def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> Recipe:
@@ -102,6 +113,7 @@ def start_run(
     preset_name: str,
     changes: dict[str, Any],
     hardware: Hardware,
+    slots: bool = False,
 ) -> LocalizationModel:
     """Train a new run.
 
@@ -112,6 +124,7 @@ def start_run(
         preset_name: Name of the preset.
         changes: Attributes that replace the preset's.
         hardware: Where to train.
+        slots: Whether to lay texts out in slots, for a model that repairs lengths (`data.slots`).
 
     Returns:
         The trained model.
@@ -124,7 +137,7 @@ def start_run(
             f"{folder} already exists and is not empty: continue its run with --resume, or choose "
             "another --out."
         )
-    corpus = load_choice(choice, tokenizer)
+    corpus = load_choice(choice, tokenizer, slots)
     recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
     if isinstance(corpus.tokenizer, LabelledTokenizer):
         recipe = recipe.with_changes(first_label=corpus.tokenizer.inner.vocabulary_size)
@@ -179,7 +192,8 @@ def resumed_description(
     recipe, tokenizer, choice = read_description(folder)
     kept = {
         **asdict(recipe.model), **asdict(recipe.training), **asdict(choice),
-        "preset": recipe.preset, "tokenizer": tokenizer.to_dict()["kind"],
+        "preset": recipe.preset, "tokenizer": _plain(tokenizer).to_dict()["kind"],
+        "slots": isinstance(tokenizer, SlottedTokenizer),
     }  # fmt: skip
     differ = [
         name
@@ -199,17 +213,27 @@ def resumed_description(
 _TEXTS = ("data", "valid", "test")
 
 
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    return tokenizer.inner if isinstance(tokenizer, SlottedTokenizer) else tokenizer
+
+
 def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
-    length = recipe.training.length
-    for name, part in (("training", corpus.train), ("validation", corpus.valid)):
-        if len(part) < length:
+    length, tokenizer = recipe.training.length, corpus.tokenizer
+    slotted = isinstance(tokenizer, SlottedTokenizer)
+    reach = 2 * length if slotted else length
+    for name, part, needed in (
+        ("training", corpus.train, reach),
+        ("validation", corpus.valid, length),
+    ):
+        if len(part) < needed:
             raise ValueError(
-                f"The {name} text has {len(part)} tokens, fewer than a window of {length}: give a "
+                f"The {name} text has {len(part)} tokens, but a window needs {needed}: give a "
                 "longer text, other --fractions or a smaller --length."
             )
     preview = min(length, PREVIEW_TOKENS)
     return Texts(
         corpus.train,
         corpus.valid,
-        lambda model: sample_line(model, corpus.tokenizer, preview, recipe.training.seed),
+        lambda model: sample_line(model, tokenizer, preview, recipe.training.seed),
+        tokenizer.draw_windows if slotted else draw_windows,
     )

@@ -41,6 +41,7 @@ METRICS = "metrics.jsonl"
 # Full tensors on the CPU, whatever the parallel strategy did to them.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 SaySample = Callable[[LocalizationModel], str]
+DrawWindows = Callable[[np.ndarray, int, int, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ class Texts:
         train: Tokens of the training text, 1-D.
         valid: Tokens of the held-out text, 1-D.
         say_sample: Draws a text from the model, to be shown with every held-out bound.
+        draw_windows: Draws so many training windows of such a length from a text.
     """
 
     train: np.ndarray
     valid: np.ndarray
     say_sample: SaySample
+    draw_windows: DrawWindows = draw_windows
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -139,7 +142,7 @@ class Trainer:
         rows = config.batch_size // self.fabric.world_size
         choice = seeded_generator(torch.device("cpu"), config.seed, self.step, rank, 0)
         noise = seeded_generator(self.fabric.device, config.seed, self.step, rank, 1)
-        tokens = draw_windows(self.texts.train, rows, config.length, choice)
+        tokens = self.texts.draw_windows(self.texts.train, rows, config.length, choice)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
         loss = cross_entropy(

@@ -1,0 +1,133 @@
+"""The soft mask and the threshold with which a model repairs text best, kept beside the model.
+
+Held-out text is garbled at known rates and repaired in one pass at every setting of a grid. Of the
+settings that keep clean text clean, at most one change in 1,000 characters, the one that leaves the
+smallest share of errors is chosen, averaged over the rates.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from itertools import product
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from stochloc.data import held_out_windows
+from stochloc.tasks.correct import ROWS_PER_CALL, choose
+from stochloc.tasks.garbling import Channel, channel_of, snr_at, soft_mask
+from stochloc.tasks.runs import Run
+from stochloc.tasks.train import load_choice
+from stochloc.training.checkpoint import replacing
+
+FILE = "correction.json"
+NUM_WINDOWS = 48
+NOISE_RATES = (0.02, 0.05, 0.1)
+MASK_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+CLEAN_CHANGES = 0.001
+FALLBACK_RATE, FALLBACK_THRESHOLD = 0.05, 0.7
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How a model repairs text unless told otherwise.
+
+    Attributes:
+        snr: SNR of the soft mask, in nats.
+        threshold: The probability above which a change is made.
+        clean_changes: Share of positions of clean text that were changed; None if not measured.
+        errors_left: Share of errors that remained, averaged over the rates; None if not measured.
+    """
+
+    snr: float
+    threshold: float
+    clean_changes: float | None = None
+    errors_left: float | None = None
+
+
+def correction_defaults(run: Run) -> Defaults:
+    """Return a model's defaults; they are measured at the first call and kept in its folder.
+
+    Args:
+        run: The model.
+
+    Returns:
+        The defaults; those of errors at 5 % where the validation text cannot be had. Costs
+        40 denoiser calls the first time.
+
+    Raises:
+        ValueError: The file of the defaults is damaged, or the model was trained with classes.
+    """
+    path = run.folder / FILE
+    if path.is_file():
+        try:
+            return Defaults(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is damaged; delete it and try again.") from error
+    channel = channel_of(run.tokenizer)
+    try:
+        valid = load_choice(run.data, run.tokenizer).valid
+        # Twice as long as needed: what is lost on the way is made up for by what follows.
+        clean = held_out_windows(valid, 2 * run.length, NUM_WINDOWS)
+    except (ValueError, OSError):
+        return Defaults(snr_at(FALLBACK_RATE, channel.num_symbols), FALLBACK_THRESHOLD)
+    chosen = _measure(run, channel, clean)
+    try:
+        with replacing(path) as file:
+            file.write_text(json.dumps(asdict(chosen), indent=2), encoding="utf-8")
+    except OSError:
+        pass  # A folder that cannot be written to, a hub's cache say, is measured anew every time.
+    return chosen
+
+
+def _measure(run: Run, channel: Channel, clean: Int[Tensor, "windows length"]) -> Defaults:
+    generator = torch.Generator().manual_seed(0)
+    texts = {
+        rate: [part[:, : run.length] for part in channel.garble(clean, rate, generator)]
+        for rate in (0.0, *NOISE_RATES)
+    }
+    errors = {
+        (mask, rate): _errors_after(run, channel, meant, read, snr_at(mask, channel.num_symbols))
+        for mask, (rate, (meant, read)) in product(MASK_RATES, texts.items())
+    }
+    before = {rate: float((meant != read).double().mean()) for rate, (meant, read) in texts.items()}
+    candidates = [
+        Defaults(
+            snr_at(mask, channel.num_symbols),
+            threshold,
+            errors[mask, 0.0][i],
+            math.fsum(errors[mask, rate][i] / before[rate] for rate in NOISE_RATES)
+            / len(NOISE_RATES),
+        )
+        for mask, (i, threshold) in product(MASK_RATES, enumerate(THRESHOLDS))
+    ]
+    return min(candidates, key=_badness)
+
+
+def _badness(candidate: Defaults) -> tuple[float, float]:
+    assert candidate.clean_changes is not None
+    assert candidate.errors_left is not None
+    return max(candidate.clean_changes, CLEAN_CHANGES), candidate.errors_left
+
+
+def _errors_after(
+    run: Run,
+    channel: Channel,
+    meant: Int[Tensor, "windows length"],
+    read: Int[Tensor, "windows length"],
+    snr: float,
+) -> list[float]:
+    """Return the share of wrong positions after one pass, for every threshold."""
+    wrong = torch.zeros(len(THRESHOLDS), dtype=torch.float64)
+    for rows, seen in zip(meant.split(ROWS_PER_CALL), read.split(ROWS_PER_CALL), strict=True):
+        seen, rows = seen.to(run.device), rows.to(run.device)
+        levels = torch.full(seen.shape, snr, dtype=torch.float64, device=run.device)
+        state = soft_mask(run.model.codebook, channel, seen, levels)
+        with torch.no_grad():
+            posterior = run.model(state)
+        for i, threshold in enumerate(THRESHOLDS):
+            tokens = choose(posterior, seen, threshold).tokens
+            wrong[i] += float((tokens != rows).sum())
+    return (wrong / meant.numel()).tolist()
