@@ -331,6 +331,77 @@ class Infill:
 
 
 @dataclass
+class Correct:
+    """Repair a garbled text: no need to say where the errors are."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run, or a model's name on the Hugging Face hub."""
+    text: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None
+    """The text as read."""
+    file: Path | None = None
+    """A file that holds the text, in place of TEXT."""
+    snr: float | None = None
+    """SNR of the soft mask: log-odds of the character that was read against any other one; chosen
+    on validation text when absent."""
+    confidences: str | None = None
+    """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
+    threshold: float | None = None
+    """A change is made if its probability exceeds this; chosen with the SNR when absent."""
+    one_pass: bool = False
+    """Ask the model once instead of walking."""
+    steps: int = 32
+    """Most steps of the walk."""
+    policy: str = "threshold:0.9"
+    """Who decides the order of the walk, as in sample."""
+    path: PathName = "masked"
+    """The path of the walk, with --policy path."""
+    seed: int = 0
+    """Seed of all randomness."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+    def run(self) -> None:
+        """Repair and print."""
+        from stochloc.data import SlottedTokenizer
+        from stochloc.tasks.caution import correction_defaults
+        from stochloc.tasks.correct import correct, parse_confidences, read_text
+        from stochloc.tasks.policies import PolicyChoice
+        from stochloc.tasks.repair import FullWalk, OnePass
+        from stochloc.tasks.runs import open_run
+        from stochloc.tasks.tuned import path_for
+
+        text = read_text(self.text, self.file)
+        confidences = None if self.confidences is None else parse_confidences(self.confidences)
+        run = open_run(self.run_folder, _device(self.accelerator))
+        threshold = self.threshold
+        if threshold is None:
+            threshold = correction_defaults(run).threshold
+        walk = FullWalk(
+            threshold, path_for(run, self.path, "ancestral", self.steps), PolicyChoice(self.policy),
+            self.steps, seed=self.seed,
+        )  # fmt: skip
+        repair = OnePass(threshold) if self.one_pass else walk
+        result = correct(run, text, repair, self.snr, confidences)
+        if not isinstance(run.tokenizer, SlottedTokenizer):
+            print(
+                "stochloc: this model keeps the length of a text; one trained with --slots also "
+                "finds lost and added characters.",
+                file=sys.stderr,
+            )
+        if self.json:
+            _print_json(result.to_dict())
+            return
+        print(result.text)
+        for change in result.changes:
+            print(
+                f"{change.position:6d}  {change.read!r:>4} -> {change.text!r:4}  "
+                f"{change.probability:.3f}"
+            )
+
+
+@dataclass
 class Score:
     """Bound the probability of every line of a text."""
 
@@ -427,15 +498,79 @@ class Cyclic:
             print(describe(results))
 
 
+@dataclass
+class Plot:
+    """Draw a figure as PNG and SVG, with its data as CSV beside it."""
+
+    figure: Annotated[Literal["paths", "walk"], tyro.conf.Positional]
+    """paths: four paths of two tokens; walk: the SNR of every token while a text is drawn."""
+    out: Path
+    """Folder for the files."""
+    run_folder: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
+    """Folder of the run, or a model's name on the Hugging Face hub; paths needs none."""
+    length: int = 64
+    """Tokens of the walk's text."""
+    steps: int = 64
+    """Steps of the walk."""
+    path: PathName = "masked"
+    """The path to follow; tuned: see stochloc tune."""
+    policy: str = "path"
+    """Who hands out SNR, as in sample."""
+    transition: TransitionName = "ancestral"
+    """How the walk takes its steps."""
+    seed: int = 0
+    """The same seed gives the same data."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+
+    def run(self) -> None:
+        """Measure, draw and name the files."""
+        try:
+            from stochloc.viz import files, paths
+        except ModuleNotFoundError as error:
+            if error.name != "matplotlib":
+                raise
+            raise ValueError("Figures need matplotlib: pip install 'stochloc[plot]'.") from None
+
+        picture = paths.measure(self.seed) if self.figure == "paths" else self._walk()
+        for file in files.write(picture, self.out, self.figure):
+            print(file)
+
+    def _walk(self) -> Any:
+        import torch
+
+        from stochloc.tasks.policies import PolicyChoice
+        from stochloc.tasks.runs import open_run
+        from stochloc.tasks.tuned import path_for
+        from stochloc.tasks.walks import named_transition
+        from stochloc.viz import walk
+
+        if self.run_folder is None:
+            raise ValueError("The figure of a walk needs a run: stochloc plot walk RUN --out DIR.")
+        if self.length < 1:
+            raise ValueError(f"A text needs at least one token, not {self.length}.")
+        run = open_run(self.run_folder, _device(self.accelerator))
+        path = path_for(run, self.path, self.transition, self.steps)
+        policy, denoiser = PolicyChoice(self.policy).apply(path, run.model)
+        read = [
+            run.tokenizer.decode(torch.tensor([v])) for v in range(run.tokenizer.vocabulary_size)
+        ]
+        generator = torch.Generator(run.device).manual_seed(self.seed)
+        transition = named_transition(self.transition)
+        return walk.measure(denoiser, self.length, policy, transition, self.steps, read, generator)
+
+
 Command = (
     Annotated[Quickstart, tyro.conf.subcommand("quickstart")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Infill, tyro.conf.subcommand("infill")]
+    | Annotated[Correct, tyro.conf.subcommand("correct")]
     | Annotated[Score, tyro.conf.subcommand("score")]
     | Annotated[Tune, tyro.conf.subcommand("tune")]
     | Annotated[Cyclic, tyro.conf.subcommand("cyclic")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
 )
 
 

@@ -15,13 +15,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.data import held_out_windows
-from stochloc.tasks.correct import ROWS_PER_CALL, choose
 from stochloc.tasks.garbling import Channel, channel_of, snr_at, soft_mask
+from stochloc.tasks.repair import choose
 from stochloc.tasks.runs import Run
 from stochloc.tasks.train import load_choice
 from stochloc.training.checkpoint import replacing
 
 FILE = "correction.json"
+ROWS_PER_CALL = 32
 NUM_WINDOWS = 48
 NOISE_RATES = (0.02, 0.05, 0.1)
 MASK_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)

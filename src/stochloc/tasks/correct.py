@@ -1,183 +1,34 @@
 """Repairing garbled text: the text as read is evidence, the model says what was meant.
 
-Every character becomes a soft mask (`tasks.garbling`), so nobody has to know where the errors are.
-*One pass* asks the denoiser once and takes the most probable token wherever it is another one than
-was read and its probability exceeds a threshold. The *full walk* starts from the same state and
-decides token by token under the same caution, each in the light of those before; a last call then
-takes back every change that is less probable than the threshold given all that was kept.
+Every character becomes a soft mask (`tasks.garbling`), so nobody has to know where the errors are,
+and one pass or a walk decides (`tasks.repair`). How strong the masks are and how probable a change
+must be is measured on held-out text, once for every model (`tasks.caution`).
 
 A model of texts in slots (`stochloc train --slots`) also finds lost and added characters; any other
 model keeps the length. Texts longer than the model's window are repaired in windows that overlap
 by half, each position in the window in whose middle it is.
 """
 
+import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core import (
-    Ancestral,
-    Denoiser,
-    Masked,
-    Path,
-    Posterior,
-    State,
-    Tempered,
-    localize,
-)
 from stochloc.data import SlottedTokenizer
+from stochloc.tasks.caution import ROWS_PER_CALL, correction_defaults
 from stochloc.tasks.garbling import Channel, channel_of, rate_at, snr_at, soft_mask
 from stochloc.tasks.infill import surrounded
-from stochloc.tasks.policies import PolicyChoice
+from stochloc.tasks.repair import Decision, FullWalk, OnePass
 from stochloc.tasks.runs import Run
 
-ROWS_PER_CALL = 32
-SUREST_FIRST = PolicyChoice("threshold:0.9")
-
-
-class Decision(NamedTuple):
-    """Tokens decided, their probabilities, and how many denoiser calls they took."""
-
-    tokens: Int[Tensor, "batch length"]
-    probs: Float[Tensor, "batch length"]
-    calls: int
-
-
-def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: float) -> Decision:
-    """Return the most probable tokens where they are probable enough, else what was read.
-
-    Args:
-        posterior: What the denoiser believes.
-        read: What was read.
-        threshold: The probability that a change must exceed.
-
-    Returns:
-        The decision, for the price of the call that gave the posterior.
-    """
-    tokens = torch.where(posterior.confidence > threshold, posterior.mode, read)
-    return Decision(tokens, posterior.log_prob(tokens).exp(), 1)
-
-
-@dataclass(frozen=True)
-class OnePass:
-    """Repair in a single denoiser call.
-
-    Attributes:
-        threshold: A change is made if its probability exceeds this, in `[0, 1]`.
-    """
-
-    threshold: float
-
-    def decide(
-        self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
-    ) -> Decision:
-        """Return the most probable tokens, or what was read where they are too doubtful.
-
-        Args:
-            denoiser: Asked once.
-            state: The soft mask of what was read.
-            read: What was read.
-
-        Returns:
-            The decision; with the exact denoiser its probabilities are exact.
-        """
-        return choose(denoiser(state), read, self.threshold)
-
-
-@dataclass(frozen=True)
-class FullWalk:
-    """Repair by a walk, and a last look at what it changed.
-
-    Attributes:
-        threshold: A change is made if its probability exceeds this, in `[0, 1]`.
-        path: The path to walk, if the policy follows one.
-        policy: Hands out SNR; by default it decides all tokens that are at least 90 % sure, and at
-            least one, then asks again.
-        num_steps: Most steps of the walk, at least 1.
-        temperature: Sharpens (below 1) or flattens (above 1) the posteriors of finite steps.
-        seed: Seed of the finite steps' noise.
-    """
-
-    threshold: float
-    path: Path = field(default_factory=Masked)
-    policy: PolicyChoice = SUREST_FIRST
-    num_steps: int = 32
-    temperature: float = 1.0
-    seed: int = 0
-
-    def decide(
-        self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
-    ) -> Decision:
-        """Return what a cautious walk ends with, without the changes that the rest does not bear.
-
-        Args:
-            denoiser: Asked once for every step, and once more.
-            state: The soft mask of what was read.
-            read: What was read.
-
-        Returns:
-            The decision; each probability is that of the token given all that was kept.
-
-        Raises:
-            ValueError: A setting of the walk is out of range.
-        """
-        generator = torch.Generator(state.z.device).manual_seed(self.seed)
-        policy, walker = self.policy.apply(self.path, Tempered(denoiser, self.temperature))
-        transition, end, calls = Cautious(read, self.threshold), state, 1
-        for step in localize(walker, state, policy, transition, self.num_steps, generator):
-            end, calls = step.state, calls + step.denoiser_calls
-        kept = end.known == read
-        posterior = denoiser(state.reveal(read, kept))
-        probs = posterior.log_prob(end.known).exp()
-        tokens = torch.where(probs > self.threshold, end.known, read)
-        return Decision(torch.where(kept, read, tokens), probs, calls)
-
-
 Repair = OnePass | FullWalk
-
-
-@dataclass(frozen=True)
-class Cautious:
-    """Ancestral steps, but decisions for what was read unless something else is probable enough.
-
-    Attributes:
-        read: What was read.
-        threshold: The probability above which the mode is decided for.
-    """
-
-    read: Int[Tensor, "batch length"]
-    threshold: float
-
-    def step(
-        self,
-        state: State,
-        posterior: Posterior,
-        dsnr: Float[Tensor, "batch length"],
-        generator: torch.Generator,
-    ) -> State:
-        """Draw finite steps as `Ancestral` does; decide where `dγ = ∞`. No denoiser call."""
-        deciding = dsnr.isinf() & ~state.is_known
-        moved = Ancestral().step(state, posterior, dsnr.masked_fill(deciding, 0.0), generator)
-        return moved.reveal(choose(posterior, self.read, self.threshold).tokens, deciding)
-
-    def cost(
-        self,
-        before: State,
-        after: State,
-        posterior: Posterior,
-        tokens: Int[Tensor, "batch length"],
-    ) -> Float[Tensor, "batch length"]:
-        """Return `Ancestral`'s cost, and 0 or ∞ for decisions, which are not drawn."""
-        moving = Ancestral().cost(before, after, posterior, tokens)
-        agrees = tokens == choose(posterior, self.read, self.threshold).tokens
-        decided = after.is_known & ~before.is_known
-        return torch.where(decided, torch.where(agrees, 0.0, torch.inf), moving)
 
 
 @dataclass(frozen=True)
@@ -235,8 +86,8 @@ class Correction:
 def correct(
     run: Run,
     text: str,
-    repair: Repair,
-    snr: float,
+    repair: Repair | None = None,
+    snr: float | None = None,
     confidences: Sequence[float] | None = None,
 ) -> Correction:
     """Repair a garbled text.
@@ -244,9 +95,9 @@ def correct(
     Args:
         run: The model and its tokenizer.
         text: The text as read.
-        repair: How to decide.
+        repair: How to decide; the full walk with the model's own threshold when absent.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
-            symbol; ∞ changes nothing, 0 ignores the text.
+            symbol; ∞ changes nothing, 0 ignores the text. The model's own when absent.
         confidences: How probable it is that each character was read rightly, in `[0, 1]`, one for
             each token of the text; 1 is certain, and stays. In place of `snr`.
 
@@ -259,11 +110,15 @@ def correct(
             confidences are not one for each character.
     """
     started_s = time.monotonic()
+    channel = channel_of(run.tokenizer)
+    if repair is None:
+        repair = FullWalk(correction_defaults(run).threshold)
+    if snr is None:
+        snr = correction_defaults(run).snr
     if not snr >= 0:
         raise ValueError(f"The SNR of a soft mask must be at least 0, not {snr}.")
     if not 0 <= repair.threshold <= 1:
         raise ValueError(f"The threshold is a probability from 0 to 1, not {repair.threshold}.")
-    channel = channel_of(run.tokenizer)
     read = torch.as_tensor(run.tokenizer.encode(text), dtype=torch.long).to(run.device)
     if not len(read):
         raise ValueError("There is no text to correct.")
@@ -281,6 +136,50 @@ def correct(
         calls,
         time.monotonic() - started_s,
     )
+
+
+def read_text(text: str | None, file: Path | None) -> str:
+    """Return the one text that was given, a file's without the line break at its end.
+
+    Args:
+        text: The text itself.
+        file: A UTF-8 file.
+
+    Returns:
+        The text.
+
+    Raises:
+        ValueError: Both or neither were given, or the file cannot be read.
+    """
+    if (text is None) == (file is None):
+        raise ValueError("Give either a text to correct or a file with --file.")
+    if file is None:
+        return text or ""
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read as UTF-8 text.") from error
+
+
+def parse_confidences(text: str) -> list[float]:
+    """Return numbers given as `0.9,1,0.3` or as a JSON list.
+
+    Args:
+        text: What a user gave.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ValueError: They are no numbers.
+    """
+    try:
+        numbers = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
+        return [float(number) for number in numbers]
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Confidences are numbers like 0.9,1,0.3 or a JSON list, not {text!r}."
+        ) from error
 
 
 def _levels(

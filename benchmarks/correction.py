@@ -1,0 +1,288 @@
+"""How well garbled text is repaired: nothing, hard masking, one pass and full walks.
+
+Held-out text with simulated substitutions; misspelt words in held-out sentences; newspaper OCR.
+Hard masking must guess where the errors are: it masks every character to which the model, shown
+all others, gives less than a threshold, and fills the masks, the surest first. Its threshold is
+chosen on validation text like the defaults of the soft mask (`tasks.caution`). All texts are
+reduced to a-z and space. ± is one standard error over texts.
+
+    python benchmarks/correction.py RUN [--spelling FOLDER] [--ocr FILE.jsonl] [--texts 60]
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor
+
+from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
+from stochloc.data import SlottedTokenizer, held_out_windows
+from stochloc.tasks.caution import Defaults, correction_defaults
+from stochloc.tasks.correct import Repair, correct
+from stochloc.tasks.evaluate import choose_text
+from stochloc.tasks.infill import surrounded
+from stochloc.tasks.policies import FOLLOW_THE_PATH
+from stochloc.tasks.repair import FullWalk, OnePass
+from stochloc.tasks.runs import Run, open_run
+from stochloc.tasks.train import load_choice
+
+ROWS = 64
+NOISE = (0.0, 0.02, 0.05, 0.1, 0.2)
+THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+CONTEXT = 30
+Fix = Callable[[str], str]
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class HardMask:
+    """Mask what the model finds least likely given the rest, then fill it in.
+
+    Attributes:
+        run: The model.
+        threshold: A character less likely than this is masked, with the gaps around it.
+    """
+
+    run: Run
+    threshold: float
+
+    def __call__(self, text: str) -> str:
+        """Return the text with the unlikely characters replaced; as many calls as characters."""
+        tokens = torch.as_tensor(self.run.tokenizer.encode(text))
+        return self.refill(tokens, self.doubt(tokens))
+
+    def doubt(self, tokens: Tensor) -> Tensor:
+        """Return `P(s_i | all others)` of every token, 1 in gaps; in windows."""
+        width, parts, step = min(self.run.length, len(tokens)), [], max(1, self.run.length // 2)
+        begin = 0
+        while begin < len(tokens):
+            left = max(0, min(begin - width // 4, len(tokens) - width))
+            places = torch.arange(begin, min(begin + step, len(tokens)))
+            parts.append(self._likelihoods(tokens[left : left + width], places - left))
+            begin += step
+        return torch.cat(parts)
+
+    def refill(self, tokens: Tensor, likelihood: Tensor) -> str:
+        """Return the text with every token masked that is less likely than the threshold."""
+        masked = likelihood < self.threshold
+        if isinstance(self.run.tokenizer, SlottedTokenizer):
+            beside = masked[1:-1:2]
+            masked[:-2:2] |= beside
+            masked[2::2] |= beside
+        out, width = tokens.clone(), min(self.run.length, len(tokens))
+        denoiser = Tempered(surrounded(self.run, width), 1e-3)
+        for begin in range(0, len(tokens), width):
+            left = min(begin, len(tokens) - width)
+            piece = slice(left, left + width)
+            known = out[piece].masked_fill(masked[piece], UNKNOWN)[None]
+            masked[piece] = False
+            if bool((known == UNKNOWN).any()):
+                state = start(denoiser.codebook, 1, width, known)
+                filled = sample(denoiser, state, Reveal(), Ancestral(), 16, torch.Generator())
+                out[piece] = filled.tokens[0]
+        return self.run.tokenizer.decode(out)
+
+    @torch.no_grad()
+    def _likelihoods(self, window: Tensor, places: Tensor) -> Tensor:
+        denoiser, tokenizer = surrounded(self.run, len(window)), self.run.tokenizer
+        is_text = torch.ones_like(places, dtype=torch.bool)
+        if isinstance(tokenizer, SlottedTokenizer):
+            is_text = window[places] != tokenizer.empty
+        likelihoods = torch.ones(len(places))
+        for rows in is_text.nonzero().flatten().split(ROWS):
+            known = window.repeat(len(rows), 1)
+            known[torch.arange(len(rows)), places[rows]] = UNKNOWN
+            posterior = denoiser(start(denoiser.codebook, *known.shape, known=known))
+            log_probs = posterior.log_prob(window.expand_as(known))
+            likelihoods[rows] = log_probs[torch.arange(len(rows)), places[rows]].exp().float()
+        return likelihoods
+
+
+def tuned_hard_mask(run: Run, num_texts: int) -> HardMask:
+    """Return the threshold that mends most at 5 % and changes at most 0.1 % of clean text."""
+    texts = lines(run, load_choice(run.data, run.tokenizer).valid, num_texts)
+    garbled = [garble(text, 0.05, seed) for seed, text in enumerate(texts)]
+    scores = {}
+    encode, any_mask = run.tokenizer.encode, HardMask(run, 0.0)
+    doubts = [
+        [
+            (torch.as_tensor(encode(text)), any_mask.doubt(torch.as_tensor(encode(text))))
+            for text in side
+        ]
+        for side in (texts, garbled)
+    ]
+    for threshold in THRESHOLDS:
+        mask = HardMask(run, threshold)
+        clean, mended = (
+            sum(
+                Levenshtein.distance(text, mask.refill(*doubt))
+                for text, doubt in zip(texts, side, strict=True)
+            )
+            for side in doubts
+        )
+        scores[threshold] = max(clean / sum(map(len, texts)), 0.001), mended
+    return HardMask(run, min(THRESHOLDS, key=lambda threshold: scores[threshold]))
+
+
+def lines(run: Run, tokens: np.ndarray, num: int) -> list[str]:
+    """Return texts as long as the model's window, spread over a longer one."""
+    return [run.tokenizer.decode(row) for row in held_out_windows(tokens, run.length, num)]
+
+
+def garble(text: str, rate: float, seed: int) -> str:
+    """Replace characters by others, each with the same probability."""
+    generator, letters = np.random.default_rng(seed), "abcdefghijklmnopqrstuvwxyz "
+    return "".join(
+        generator.choice([other for other in letters if other != c])
+        if generator.random() < rate
+        else c
+        for c in text
+    )
+
+
+def misspelt(folder: Path, text: str, num: int, allowed: Callable[[str], str]) -> list[Pair]:
+    """Return held-out snippets that hold a word of the lists, misspelt and right."""
+    pairs = []
+    for file in sorted(folder.glob("*.txt")):
+        for line in file.read_text().splitlines():
+            right, colon, wrongs = line.partition(": ")
+            clean = allowed(right)
+            place = text.find(f" {clean} ", CONTEXT) if colon and clean == right else -1
+            for wrong in wrongs.split()[:1] if place >= 0 else []:
+                word = allowed(wrong)
+                if len(word) > 1 and " " not in word and word != clean:
+                    before = text[place - CONTEXT : place + 1]
+                    after = text[place + 1 + len(clean) : place + 1 + len(clean) + CONTEXT]
+                    pairs.append((before + word + after, before + clean + after))
+    order = np.random.default_rng(0).permutation(len(pairs))[:num]
+    return [pairs[i] for i in order]
+
+
+def newspaper(file: Path, allowed: Callable[[str], str], characters: int) -> list[Pair]:
+    """Return OCR output and truth of articles, cut to the same number of characters at most."""
+    pairs = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        article = json.loads(line)
+        sides = (
+            article[side]["transcription_unit"].replace("¬\n", "").replace("-\n", "")
+            for side in ("ocr_hypothesis", "ground_truth")
+        )
+        read, truth = (allowed(side).strip() for side in sides)
+        if len(read) > characters:
+            # Both sides end at the same place: where the best alignment puts the last character.
+            for block in reversed(Levenshtein.opcodes(read, truth).as_matching_blocks()):
+                if block.a <= characters and block.size:
+                    size = min(block.size, characters - block.a)
+                    read, truth = read[: block.a + size], truth[: block.b + size]
+                    break
+        pairs.append((read, truth))
+    return pairs
+
+
+def report(name: str, fix: Fix, pairs: list[Pair]) -> None:
+    """Print the error rates, the share of right words kept, and the time of one method."""
+    began_s = time.monotonic()
+    after = [fix(read) for read, _ in pairs]
+    seconds = time.monotonic() - began_s
+    characters = [len(truth) for _, truth in pairs]
+    words = [len(truth.split()) for _, truth in pairs]
+    wrong = [Levenshtein.distance(new, truth) for new, (_, truth) in zip(after, pairs, strict=True)]
+    wrong_words = [
+        Levenshtein.distance(new.split(), truth.split())
+        for new, (_, truth) in zip(after, pairs, strict=True)
+    ]
+    kept, right = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for i, (new, (read, truth)) in enumerate(zip(after, pairs, strict=True)):
+        kept[i], right[i] = kept_words(new.split(), read.split(), truth.split())
+    exact = (
+        100 * sum(new == truth for new, (_, truth) in zip(after, pairs, strict=True)) / len(pairs)
+    )
+    cells = [ratio(wrong, characters), ratio(wrong_words, words), ratio(kept, right)]
+    print(f"| {name} | {' | '.join(cells)} | {exact:.1f} | {seconds:.0f} |", flush=True)
+
+
+def kept_words(new: list[str], read: list[str], truth: list[str]) -> tuple[int, int]:
+    """Return how many words that were read rightly are still there, and how many they were."""
+    right = [
+        place
+        for block in Levenshtein.opcodes(read, truth).as_matching_blocks()
+        for place in range(block.a, block.a + block.size)
+    ]
+    unchanged = {
+        place
+        for block in Levenshtein.opcodes(read, new).as_matching_blocks()
+        for place in range(block.a, block.a + block.size)
+    }
+    return len(unchanged.intersection(right)), len(right)
+
+
+def ratio(parts: list[int] | np.ndarray, wholes: list[int] | np.ndarray) -> str:
+    """Return a ratio of sums in per cent with its standard error over texts."""
+    part, whole = np.asarray(parts, float), np.asarray(wholes, float)
+    rate = part.sum() / whole.sum()
+    spread = (part - rate * whole).std(ddof=1) * math.sqrt(len(part)) / whole.sum()
+    return f"{100 * rate:.2f} ± {100 * spread:.2f}"
+
+
+def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
+    """Return every way of repair by name."""
+    snr, threshold = defaults.snr, defaults.threshold
+    diffusion = FullWalk(threshold, Diffusion(), FOLLOW_THE_PATH, 32)
+
+    def soft(repair: Repair) -> Fix:
+        return lambda text: correct(run, text, repair, snr).text
+
+    return {
+        "nothing": lambda text: text,
+        "hard masks": hard,
+        "one pass": soft(OnePass(threshold)),
+        "full walk, surest first": soft(FullWalk(threshold)),
+        "full walk, diffusion": soft(diffusion),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--spelling", type=Path)
+    parser.add_argument("--ocr", type=Path)
+    parser.add_argument("--texts", type=int, default=60)
+    parser.add_argument("--characters", type=int, default=1000, help="of each article, at most")
+    options = parser.parse_args()
+    run = open_run(options.run)
+    allowed = lambda text: run.tokenizer.decode(run.tokenizer.encode(text))  # noqa: E731
+    defaults, hard = correction_defaults(run), tuned_hard_mask(run, 16)
+    print(f"{defaults}, hard masks below {hard.threshold:g}")
+    test = choose_text(run, None, "test")[0]
+    texts = lines(run, test, options.texts)
+    tasks = {
+        f"{100 * rate:g} % of characters replaced": [
+            (garble(text, rate, seed), text) for seed, text in enumerate(texts)
+        ]
+        for rate in NOISE
+    }
+    if options.spelling:
+        whole = run.tokenizer.decode(np.asarray(test))
+        pairs = misspelt(options.spelling, whole, 3 * options.texts, allowed)
+        same = [pair for pair in pairs if len(pair[0]) == len(pair[1])]
+        tasks |= {"misspelt words": pairs, "misspelt words of the right length": same}
+    if options.ocr:
+        tasks["newspaper OCR"] = newspaper(options.ocr, allowed, options.characters)
+    for task, pairs in tasks.items():
+        print(f"\n{task}, {len(pairs)} texts, {sum(len(t) for _, t in pairs)} characters\n")
+        print("| method | characters wrong, % | words wrong, % | right words kept, % "
+              "| texts exact, % | seconds |\n|---|---|---|---|---|---|")  # fmt: skip
+        for name, fix in methods(run, defaults, hard).items():
+            report(name, fix, pairs)
+
+
+if __name__ == "__main__":
+    main()

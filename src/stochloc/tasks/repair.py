@@ -1,0 +1,165 @@
+"""Ways to decide what a garbled text was meant to say, given its soft mask.
+
+*One pass* asks the denoiser once and takes the most probable token wherever its probability exceeds
+a threshold, else what was read: the threshold is what keeps clean text clean. The *full walk*
+starts from the same state and decides step by step under the same caution, each token in the light
+of those before; so of two gaps that may both hold the lost letter of `leter`, one gets it. A last
+call takes back every change that is less probable than the threshold given all that was kept.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stochloc.core import (
+    Ancestral,
+    Denoiser,
+    Masked,
+    Path,
+    Posterior,
+    State,
+    Tempered,
+    localize,
+)
+from stochloc.tasks.policies import PolicyChoice
+
+SUREST_FIRST = PolicyChoice("threshold:0.9")
+
+
+class Decision(NamedTuple):
+    """Tokens decided, their probabilities, and how many denoiser calls they took."""
+
+    tokens: Int[Tensor, "batch length"]
+    probs: Float[Tensor, "batch length"]
+    calls: int
+
+
+def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: float) -> Decision:
+    """Return the most probable tokens where they are probable enough, else what was read.
+
+    Args:
+        posterior: What the denoiser believes.
+        read: What was read.
+        threshold: The probability that a change must exceed.
+
+    Returns:
+        The decision, for the price of the call that gave the posterior.
+    """
+    tokens = torch.where(posterior.confidence > threshold, posterior.mode, read)
+    return Decision(tokens, posterior.log_prob(tokens).exp(), 1)
+
+
+@dataclass(frozen=True)
+class OnePass:
+    """Repair in a single denoiser call.
+
+    Attributes:
+        threshold: A change is made if its probability exceeds this, in `[0, 1]`.
+    """
+
+    threshold: float
+
+    def decide(
+        self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
+    ) -> Decision:
+        """Return the most probable tokens, or what was read where they are too doubtful.
+
+        Args:
+            denoiser: Asked once.
+            state: The soft mask of what was read.
+            read: What was read.
+
+        Returns:
+            The decision; with the exact denoiser its probabilities are exact.
+        """
+        return choose(denoiser(state), read, self.threshold)
+
+
+@dataclass(frozen=True)
+class FullWalk:
+    """Repair by a walk, and a last look at what it changed.
+
+    Attributes:
+        threshold: A change is made if its probability exceeds this, in `[0, 1]`.
+        path: The path to walk, if the policy follows one.
+        policy: Hands out SNR; by default it decides all tokens that are at least 90 % sure, and at
+            least one, then asks again.
+        num_steps: Most steps of the walk, at least 1.
+        temperature: Sharpens (below 1) or flattens (above 1) the posteriors of finite steps.
+        seed: Seed of the finite steps' noise.
+    """
+
+    threshold: float
+    path: Path = field(default_factory=Masked)
+    policy: PolicyChoice = SUREST_FIRST
+    num_steps: int = 32
+    temperature: float = 1.0
+    seed: int = 0
+
+    def decide(
+        self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
+    ) -> Decision:
+        """Return what a cautious walk ends with, without the changes that the rest does not bear.
+
+        Args:
+            denoiser: Asked once for every step, and once more.
+            state: The soft mask of what was read.
+            read: What was read.
+
+        Returns:
+            The decision; each probability is that of the token given all that was kept.
+
+        Raises:
+            ValueError: A setting of the walk is out of range.
+        """
+        generator = torch.Generator(state.z.device).manual_seed(self.seed)
+        policy, walker = self.policy.apply(self.path, Tempered(denoiser, self.temperature))
+        transition, end, calls = Cautious(read, self.threshold), state, 1
+        for step in localize(walker, state, policy, transition, self.num_steps, generator):
+            end, calls = step.state, calls + step.denoiser_calls
+        kept = end.known == read
+        posterior = denoiser(state.reveal(read, kept))
+        probs = posterior.log_prob(end.known).exp()
+        tokens = torch.where(probs > self.threshold, end.known, read)
+        return Decision(torch.where(kept, read, tokens), probs, calls)
+
+
+@dataclass(frozen=True)
+class Cautious:
+    """Ancestral steps, but decisions for what was read unless something else is probable enough.
+
+    Attributes:
+        read: What was read.
+        threshold: The probability above which the mode is decided for.
+    """
+
+    read: Int[Tensor, "batch length"]
+    threshold: float
+
+    def step(
+        self,
+        state: State,
+        posterior: Posterior,
+        dsnr: Float[Tensor, "batch length"],
+        generator: torch.Generator,
+    ) -> State:
+        """Draw finite steps as `Ancestral` does; decide where `dγ = ∞`. No denoiser call."""
+        deciding = dsnr.isinf() & ~state.is_known
+        moved = Ancestral().step(state, posterior, dsnr.masked_fill(deciding, 0.0), generator)
+        return moved.reveal(choose(posterior, self.read, self.threshold).tokens, deciding)
+
+    def cost(
+        self,
+        before: State,
+        after: State,
+        posterior: Posterior,
+        tokens: Int[Tensor, "batch length"],
+    ) -> Float[Tensor, "batch length"]:
+        """Return `Ancestral`'s cost, and 0 or ∞ for decisions, which are not drawn."""
+        moving = Ancestral().cost(before, after, posterior, tokens)
+        agrees = tokens == choose(posterior, self.read, self.threshold).tokens
+        decided = after.is_known & ~before.is_known
+        return torch.where(decided, torch.where(agrees, 0.0, torch.inf), moving)
