@@ -1,0 +1,1 @@
+"""Figures of what is measured: data first, then the drawing."""

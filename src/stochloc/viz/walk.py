@@ -1,0 +1,105 @@
+"""A walk as a heat map: the SNR of every token after every step, with the text underneath."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from stochloc.core import Denoiser, Policy, Transition, localize, start
+from stochloc.viz.files import Rows
+from stochloc.viz.style import INK
+
+
+@dataclass(frozen=True)
+class WalkPicture:
+    """The SNRs of one walk and the text it ended in.
+
+    Attributes:
+        snr: γ in `[0, ∞]` after every step, one list of tokens per step; ∞ is a known token.
+        text: What every token reads.
+    """
+
+    snr: list[list[float]]
+    text: list[str]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return max(4.5, 0.13 * len(self.text) + 1.5), 4.0
+
+    def rows(self) -> Rows:
+        """Return step, position, final token and SNR, which has no unit."""
+        header = ("step", "position (tokens)", "token", "snr (dimensionless)")
+        return [header] + [
+            (n, i, self.text[i], value)
+            for n, row in enumerate(self.snr, start=1)
+            for i, value in enumerate(row)
+        ]
+
+    def draw(self, figure: Figure) -> None:
+        """Draw log γ as colour, tokens along x, steps along y; known tokens in a colour apart."""
+        snr = torch.tensor(self.snr, dtype=torch.float64)
+        axes = figure.add_subplot()
+        log_snr = snr.log10().masked_fill(~snr.isfinite() | (snr == 0), math.nan)
+        extent = (-0.5, len(self.text) - 0.5, len(self.snr) + 0.5, 0.5)
+        known = torch.where(snr.isinf(), 1.0, math.nan)
+        axes.imshow(
+            known.numpy(),
+            aspect="auto",
+            extent=extent,
+            cmap="Greys",
+            vmin=0,
+            vmax=2,
+            interpolation="none",
+        )
+        if not bool(log_snr.isnan().all()):
+            image = axes.imshow(
+                log_snr.numpy(), aspect="auto", extent=extent, cmap="viridis", interpolation="none"
+            )
+            figure.colorbar(image, ax=axes, label="log₁₀ SNR γ (dimensionless)")
+        axes.set_xticks(range(len(self.text)), [t.replace(" ", "·") for t in self.text])
+        axes.tick_params("x", length=0, labelsize=7, labelfontfamily="monospace")
+        axes.set_xlabel("token, in order of position; · is a space")
+        axes.set_ylabel("step of the walk")
+        handles = [
+            Patch(facecolor="#959595", label="known (γ = ∞)"),
+            Patch(facecolor="none", edgecolor=INK, label="masked (γ = 0)"),
+        ]
+        figure.legend(handles=handles, loc="outside upper left", ncols=2)
+
+
+def measure(
+    denoiser: Denoiser,
+    length: int,
+    policy: Policy,
+    transition: Transition,
+    num_steps: int,
+    read: list[str],
+    generator: torch.Generator,
+) -> WalkPicture:
+    """Walk once and record the SNR of every token.
+
+    Args:
+        denoiser: Gives the posterior.
+        length: Tokens of the text.
+        policy: Hands out SNR; any policy.
+        transition: Takes the steps.
+        num_steps: Steps wanted, at least 1.
+        read: What every token of the vocabulary reads, `(V,)`.
+        generator: Source of all randomness.
+
+    Returns:
+        The data of the figure. Costs as many denoiser calls as the walk.
+
+    Raises:
+        ValueError: The policy cannot walk in so few steps.
+    """
+    state, rows = start(denoiser.codebook, 1, length), []
+    with torch.no_grad():
+        for step in localize(denoiser, state, policy, transition, num_steps, generator):
+            state = step.state
+            snr = state.snr.masked_fill(state.is_known, torch.inf)
+            rows.append([float(value) for value in snr[0].tolist()])
+    return WalkPicture(rows, [read[token] for token in state.known[0].tolist()])
