@@ -9,9 +9,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from stochloc.viz.walk import WalkPicture
 
 PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
 TransitionName = Literal["ancestral", "euler"]
@@ -265,7 +268,7 @@ class Sample:
                 file=sys.stderr,
             )
         trace = (lambda step: print(json.dumps(step, ensure_ascii=False))) if self.trace else None
-        result = generate(run, self.n, length, walk, self.prompt, self.seed, self.label, trace)
+        result = generate(run, self.n, length, walk, self.prompt, self.seed, trace, self.label)
         if self.json or self.trace:
             print(json.dumps(result.__dict__, ensure_ascii=False))
             return
@@ -536,7 +539,7 @@ class Plot:
         for file in files.write(picture, self.out, self.figure):
             print(file)
 
-    def _walk(self) -> Any:
+    def _walk(self) -> "WalkPicture":
         import torch
 
         from stochloc.tasks.policies import PolicyChoice

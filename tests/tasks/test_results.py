@@ -136,7 +136,7 @@ def test_sample_prints_what_the_core_draws_with_the_same_seed(
                    Follow(named_path(path)), TRANSITIONS[transition], 5, seeded(9))  # fmt: skip
     assert result["samples"] == [opened.tokenizer.decode(row) for row in drawn.tokens]
     assert result["denoiser_calls"] == drawn.denoiser_calls
-    assert set(result) == {"samples", "denoiser_calls", "seconds"}
+    assert set(result) == {"samples", "denoiser_calls", "seconds", "snr_received"}
 
 
 def test_a_prompt_that_fills_the_text_comes_back_without_asking_the_model(trained, call_json):

@@ -15,7 +15,7 @@ empty differs from training by known odds. Both are nats for the empty token, ad
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,7 @@ from stochloc.data import LabelledTokenizer, SlottedTokenizer, Tokenizer
 from stochloc.data.slots import pour
 
 
+@runtime_checkable
 class Channel(Protocol):
     """A way to garble text, of one strength: the share of symbols that are replaced."""
 

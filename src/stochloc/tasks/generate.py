@@ -127,8 +127,8 @@ def generate(
     walk: Walk,
     prompt: str = "",
     seed: int = 0,
-    label: str | None = None,
     trace: Callable[[dict[str, Any]], None] | None = None,
+    label: str | None = None,
 ) -> Generation:
     """Draw texts from a model; the same seed gives the same texts.
 
@@ -139,10 +139,10 @@ def generate(
         walk: How to walk.
         prompt: Text that every sample begins with.
         seed: Seed of all randomness.
-        label: Class of the texts, for a model trained with classes; the length is that of the text
-            without labels. None leaves the class open.
         trace: Called after every step with its number, the share of known tokens, the mean SNR of
             the others and the most likely texts.
+        label: Class of the texts, for a model trained with classes; the length is that of the text
+            without labels. None leaves the class open.
 
     Returns:
         The texts and what they cost.

@@ -1,0 +1,332 @@
+"""Correction: soft masks are Bayes' rule for channels that garble, caution keeps what was right."""
+
+import itertools
+import json
+import math
+
+import pytest
+import torch
+from tasks.conftest import TRAIN
+
+from stochloc.core import Diffusion, ExactDenoiser, SimplexCodebook
+from stochloc.data import CharacterTokenizer, SlottedTokenizer
+from stochloc.tasks.caution import correction_defaults
+from stochloc.tasks.correct import correct, parse_confidences
+from stochloc.tasks.garbling import Edits, Substitutions, rate_at, snr_at, soft_mask
+from stochloc.tasks.policies import FOLLOW_THE_PATH
+from stochloc.tasks.repair import FullWalk, OnePass
+from stochloc.tasks.runs import open_run
+
+SIZE, LENGTH = 3, 4
+SLOTS = SlottedTokenizer(CharacterTokenizer("abc"), rate=0.1)
+LOST, ADDED = 0.3, 0.5
+EDITS = Edits(SLOTS, LOST, ADDED)
+
+
+def letters():
+    sequences = torch.cartesian_prod(*[torch.arange(SIZE)] * LENGTH)
+    weights = torch.randn(len(sequences), generator=torch.Generator().manual_seed(1)).double()
+    return ExactDenoiser(SimplexCodebook(SIZE).double(), sequences, 2 * weights)
+
+
+def layouts(length, nats):
+    """All layouts with so many places, each text of the language with its nats, at the rate 0.1."""
+    places = torch.cartesian_prod(*[torch.arange(4)] * (2 * length + 1))
+    is_gap = torch.arange(2 * length + 1) % 2 == 0
+    rows, log_prior = [], []
+    for row in places:
+        text = SLOTS.decode(row)
+        if text in nats:
+            changed = int(((row != SLOTS.empty) == is_gap).sum())
+            rows.append(row)
+            log_prior.append(-nats[text] + changed * math.log(1 / 9))
+    codebook = SimplexCodebook(4).double()
+    return ExactDenoiser(codebook, torch.stack(rows), torch.tensor(log_prior).double())
+
+
+def marginals(sequences, log_weights, size):
+    hits = sequences[..., None] == torch.arange(size)
+    return (log_weights.softmax(0)[:, None, None] * hits).sum(0)
+
+
+def mask(denoiser, channel, read, rate):
+    snr = torch.full(read.shape, snr_at(rate, 3), dtype=torch.float64)
+    return soft_mask(denoiser.codebook, channel, read, snr)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 2 / 3])
+def test_a_soft_mask_is_the_posterior_of_the_substitution_channel(rate):
+    denoiser, read = letters(), torch.tensor([[0, 2, 1, 1]])
+    right = denoiser.sequences == read
+    likelihood = torch.where(right, 1 - rate, rate / (SIZE - 1)).double().log().sum(-1)
+    bayes = marginals(denoiser.sequences, denoiser.log_prior + likelihood, SIZE)
+    posterior = denoiser(mask(denoiser, Substitutions(SIZE), read, rate))
+    assert torch.allclose(posterior.probs[0], bayes, atol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.4])
+def test_a_soft_mask_in_slots_is_the_posterior_of_a_channel_that_also_loses_and_adds(rate):
+    texts = ["".join(t) for n in range(5) for t in itertools.product("abc", repeat=n)]
+    nats = {text: (7 * i % 11) / 3 for i, text in enumerate(texts)}
+    denoiser, read = layouts(2, nats), torch.from_numpy(SLOTS.encode("ca"))[None]
+    log_joint = []
+    for row in denoiser.sequences.tolist():
+        log_prob = -nats[SLOTS.decode(row)]
+        for place, token in enumerate(row):
+            is_empty = token == SLOTS.empty
+            if place % 2 == 0:
+                factor = 1 - LOST * rate if is_empty else LOST * rate
+            elif is_empty:
+                factor = ADDED * rate / 3
+            else:
+                match = token == int(read[0, place])
+                factor = (1 - ADDED * rate) * (1 - rate if match else rate / 2)
+            log_prob += math.log(factor)
+        log_joint.append(log_prob)
+    bayes = marginals(denoiser.sequences, torch.tensor(log_joint).double(), 4)
+    posterior = denoiser(mask(denoiser, EDITS, read, rate))
+    assert torch.allclose(posterior.probs[0], bayes, atol=1e-12)
+
+
+def test_error_rates_and_signal_to_noise_ratios_name_each_other():
+    for rate in (1e-6, 0.05, 0.5, 26 / 27):
+        assert float(rate_at(torch.tensor(snr_at(rate, 27)).double(), 27)) == pytest.approx(rate)
+    assert snr_at(0, 27) == math.inf
+    assert snr_at(1, 27) == snr_at(0.99, 27) == 0
+    assert float(rate_at(torch.tensor(math.inf), 27)) == 0
+
+
+def test_without_evidence_a_soft_mask_leaves_the_prior_and_certain_tokens_are_known():
+    denoiser, read = letters(), torch.tensor([[0, 2, 1, 1]])
+    prior = marginals(denoiser.sequences, denoiser.log_prior, SIZE)
+    blind = denoiser(mask(denoiser, Substitutions(SIZE), read, 2 / 3))
+    assert torch.allclose(blind.probs[0], prior, atol=1e-12)
+    snr = torch.tensor([[torch.inf, 0.0, 0.0, torch.inf]]).double()
+    state = soft_mask(denoiser.codebook, Substitutions(SIZE), read, snr)
+    assert state.known.tolist() == [[0, -1, -1, 1]]
+
+
+@pytest.mark.parametrize(("rate", "lost", "added"), [(0.1, 0.3, 0.5), (0.3, 1.0, 0.2)])
+def test_garbled_text_shows_the_errors_of_the_channel_at_its_rates(rate, lost, added):
+    text = torch.from_numpy(SLOTS.encode("abc" * 300)).expand(60, -1)
+    channel = Edits(SLOTS, lost, added)
+    meant, read = channel.garble(text, rate, torch.Generator().manual_seed(0))
+    # Beyond its middle a text may run out of characters.
+    meant, read = meant[:, :901], read[:, :901]
+    is_gap = torch.arange(901) % 2 == 0
+    filled = meant != SLOTS.empty
+    assert ((read == SLOTS.empty) == is_gap).all()
+    replaced = (read != meant)[filled & ~is_gap].double().mean()
+    # 27,000 draws each: 5.5 deviations of sqrt(p (1 - p) / 27000), and fewer places are filled.
+    for share, p in (
+        (filled[:, is_gap].double().mean(), rate * lost),
+        (1 - filled[:, ~is_gap].double().mean(), rate * added),
+        (replaced, rate),
+    ):
+        assert abs(float(share) - p) < 6.5 * math.sqrt(p * (1 - p) / 27_000)
+
+
+NATS = {"abcab": 0.0, "ccbaa": 0.0, "bbbcc": 0.0}
+REPAIRS = [OnePass(0.5), FullWalk(0.5), FullWalk(0.5, Diffusion(), FOLLOW_THE_PATH, 40)]
+
+
+@pytest.mark.parametrize("repair", REPAIRS)
+@pytest.mark.parametrize(("read", "meant"), [
+    ("abab", "abcab"), ("ccbab", "ccbaa"), ("abcb", "abcab"), ("ccaa", "ccbaa"),
+])  # fmt: skip
+def test_a_lost_character_is_found_where_it_was_lost(repair, read, meant):
+    denoiser = layouts(4, NATS)
+    tokens = torch.from_numpy(SLOTS.encode(read))[None]
+    if len(read) == len(meant):
+        pytest.skip("not lost")
+    decision = repair.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
+    assert SLOTS.decode(decision.tokens[0]) == meant
+
+
+@pytest.mark.parametrize("repair", REPAIRS)
+@pytest.mark.parametrize(("read", "meant"), [("abcc", "abc"), ("cbac", "cba"), ("aabc", "abc")])
+def test_an_added_character_is_taken_out_though_one_of_two_equal_ones_cannot_be_told(
+    repair, read, meant
+):
+    denoiser = layouts(4, {"abc": 0.0, "cba": 0.0, "bbbb": 0.0})
+    tokens = torch.from_numpy(SLOTS.encode(read))[None]
+    decision = repair.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
+    doubled = read in ("abcc", "aabc")
+    if doubled and isinstance(repair, OnePass):
+        # Each is added with probability ½: one pass, token by token, leaves both.
+        assert SLOTS.decode(decision.tokens[0]) == read
+    else:
+        assert SLOTS.decode(decision.tokens[0]) == meant
+
+
+@pytest.mark.parametrize("repair", REPAIRS)
+def test_no_change_is_made_at_a_threshold_of_one_and_none_is_less_probable_than_any(repair):
+    denoiser = letters()
+    read = torch.randint(SIZE, (64, LENGTH), generator=torch.Generator().manual_seed(3))
+    state = mask(denoiser, Substitutions(SIZE), read, 0.4)
+    for threshold in (0.6, 0.9, 1.0):
+        cautious = type(repair)(**{**repair.__dict__, "threshold": threshold})
+        decision = cautious.decide(denoiser, state, read)
+        changed = decision.tokens != read
+        assert bool(changed.any()) == (threshold == 0.6)
+        assert (decision.probs[changed] > threshold).all()
+
+
+def test_the_full_walk_leaves_no_more_errors_than_nothing_on_texts_garbled_at_the_rate():
+    denoiser = letters()
+    generator = torch.Generator().manual_seed(5)
+    clean = denoiser.sample(4000, generator)
+    meant, read = Substitutions(SIZE).garble(clean, 0.2, generator)
+    state = mask(denoiser, Substitutions(SIZE), read, 0.2)
+    errors = {
+        repair: float((repair.decide(denoiser, state, read).tokens != meant).double().mean())
+        for repair in (OnePass(0.5), FullWalk(0.5))
+    }
+    before = float((read != meant).double().mean())
+    # The posterior mode is the best there is for each character: 16,000 of them, 6 deviations.
+    margin = 6 * math.sqrt(before / 16_000)
+    assert errors[OnePass(0.5)] < before - margin
+    assert errors[FullWalk(0.5)] < before
+    assert errors[OnePass(0.5)] < errors[FullWalk(0.5)] + margin
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return open_run(trained / "run")
+
+
+@pytest.fixture(scope="module")
+def slotted(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slotted") / "run"
+    from stochloc.cli import main
+
+    main(["train", "--data", str(trained / "text.txt"), "--out", str(folder), "--slots", *TRAIN])
+    return folder
+
+
+TEXT = "the quick brown fox jumps over the lazy dog and runs"
+
+
+def test_infinite_signal_changes_nothing_and_none_forgets_the_text(run, slotted):
+    for model in (run, open_run(slotted)):
+        for repair in (OnePass(0.0), FullWalk(0.0)):
+            same = correct(model, TEXT, repair, math.inf)
+            assert (same.text, same.changes, same.error_rate) == (TEXT, (), 0)
+    one, other = (correct(run, text, OnePass(0.0), 0.0).text for text in (TEXT, TEXT[::-1]))
+    assert one == other != TEXT
+
+
+@pytest.mark.parametrize("repair", [OnePass(0.0), FullWalk(0.0)])
+def test_characters_of_confidence_one_never_change(run, slotted, repair):
+    confidences = [1.0 if i % 3 else 0.0 for i in range(len(TEXT))]
+    plain = correct(run, TEXT, repair, 3.0, confidences)
+    assert plain.changes
+    assert all(change.position % 3 == 0 for change in plain.changes)
+    for change in correct(open_run(slotted), TEXT, repair, 3.0, confidences).changes:
+        # A gap beside a certain character may be filled, if its other side is doubtful.
+        assert change.position % 3 != 2 if not change.read else change.position % 3 == 0
+
+
+def test_a_confidence_is_the_signal_of_its_error_rate(run):
+    by_snr = correct(run, TEXT, OnePass(0.0), snr_at(0.3, 27))
+    size = run.tokenizer.vocabulary_size
+    by_snr = correct(run, TEXT, OnePass(0.0), snr_at(0.3, size))
+    by_confidence = correct(run, TEXT, OnePass(0.0), 0.0, [0.7] * len(TEXT))
+    assert by_snr.changes == by_confidence.changes
+
+
+def test_changes_say_what_became_of_the_text_and_long_texts_are_done_in_windows(run, slotted):
+    for model, factor in ((run, 1), (open_run(slotted), 2)):
+        result = correct(model, TEXT, OnePass(0.1), 1.0)
+        assert result.changes
+        assert len(TEXT) * factor > model.length
+        pieces = {(c.position, not c.read): c.text for c in result.changes}
+        rebuilt = ""
+        for place, character in enumerate(TEXT):
+            rebuilt += pieces.get((place, True), "") + pieces.get((place, False), character)
+        assert result.text == rebuilt + pieces.get((len(TEXT), True), "")
+        assert all(c.probability > 0.1 for c in result.changes)
+
+
+def test_slotted_training_is_the_same_when_cut_off_and_resumed(trained, slotted, tmp_path):
+    from stochloc.cli import main
+    from stochloc.training.loop import Trainer
+
+    update = Trainer.update
+
+    def cut_off(trainer):
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return update(trainer)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Trainer, "update", cut_off)
+        data = str(trained / "text.txt")
+        main(["train", "--data", data, "--out", str(tmp_path / "cut"), "--slots", *TRAIN])
+    main(["train", "--out", str(tmp_path / "cut"), "--resume", "--slots"])
+    one, other = (folder / "model.safetensors" for folder in (slotted, tmp_path / "cut"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_run_without_slots_cannot_be_resumed_with_them(trained, refuse):
+    assert "slots would differ" in refuse("train", "--out", trained / "run", "--resume", "--slots")
+
+
+def test_defaults_are_measured_once_and_kept_beside_the_model(trained, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(trained / "run", tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    first = correction_defaults(run)
+    assert first.clean_changes is not None
+    assert first.errors_left is not None
+    kept = json.loads((tmp_path / "run" / "correction.json").read_text())
+    assert kept == first.__dict__
+    monkeypatch.setattr("stochloc.tasks.caution._measure", None)
+    assert correction_defaults(run) == first
+    (tmp_path / "run" / "correction.json").write_text("[1]")
+    with pytest.raises(ValueError, match="damaged"):
+        correction_defaults(run)
+
+
+def test_the_command_prints_the_text_and_its_changes(trained, slotted, call, call_json):
+    arguments = ("correct", trained / "run", TEXT, "--snr", 1, "--threshold", 0.1, "--one-pass")
+    result = call_json(*arguments)
+    assert result["denoiser_calls"] == 1
+    assert result["error_rate"] == pytest.approx(float(rate_at(torch.tensor(1.0), 27)), abs=0.01)
+    assert {"position", "from", "to", "probability"} == result["changes"][0].keys()
+    printed = call(*arguments)
+    assert printed.out.splitlines()[0] == result["text"]
+    assert len(printed.out.splitlines()) == 1 + len(result["changes"])
+    assert "keeps the length" in printed.err
+    walked = call("correct", slotted, TEXT, "--snr", 1, "--threshold", 0.1)
+    assert "keeps the length" not in walked.err
+
+
+def test_the_text_of_a_file_is_corrected_like_the_same_argument(trained, tmp_path, call_json):
+    (tmp_path / "read.txt").write_text(TEXT + "\n")
+    common = ("--snr", 1, "--threshold", 0.1)
+    by_file = call_json("correct", trained / "run", "--file", tmp_path / "read.txt", *common)
+    by_argument = call_json("correct", trained / "run", TEXT, *common)
+    assert by_file["changes"] == by_argument["changes"]
+
+
+def test_confidences_are_read_as_a_list_with_or_without_brackets():
+    assert parse_confidences("0.5,1, 0") == parse_confidences(" [0.5, 1.0, 0]") == [0.5, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    (("",), "no text"), ((), "Give either"), (("the", "--file", "x.txt"), "Give either"),
+    (("--file", "missing.txt"), "cannot be read"), (("the #",), "'#'"),
+    (("the", "--snr", "-1"), "at least 0"), (("the", "--snr", "nan"), "at least 0"),
+    (("the", "--threshold", "1.5"), "0 to 1"), (("the", "--threshold", "nan"), "0 to 1"),
+    (("the", "--confidences", "1,1"), "3 characters"),
+    (("the", "--confidences", "1,1,2"), "from 0 to 1"),
+    (("the", "--confidences", "1,1,NaN"), "from 0 to 1"),
+    (("the", "--confidences", "1,x,1"), "not '1,x,1'"),
+    (("the", "--policy", "best"), "no policy 'best'"), (("the", "--steps", "0"), "step"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused_in_one_sentence(trained, refuse, arguments, reason):
+    settings = [] if "--snr" in arguments else ["--snr", "1"]
+    settings += [] if "--threshold" in arguments else ["--threshold", "0.5"]
+    assert reason in refuse("correct", trained / "run", *arguments, *settings)
