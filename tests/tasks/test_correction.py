@@ -31,15 +31,16 @@ def letters():
 
 def layouts(length, nats):
     """All layouts with so many places, each text of the language with its nats, at the rate 0.1."""
-    places = torch.cartesian_prod(*[torch.arange(4)] * (2 * length + 1))
     is_gap = torch.arange(2 * length + 1) % 2 == 0
     rows, log_prior = [], []
-    for row in places:
-        text = SLOTS.decode(row)
-        if text in nats:
+    for text, cost in nats.items():
+        ids = torch.from_numpy(SLOTS.inner.encode(text))
+        for filled in itertools.combinations(range(2 * length + 1), len(text)):
+            row = torch.full((2 * length + 1,), SLOTS.empty)
+            row[list(filled)] = ids
             changed = int(((row != SLOTS.empty) == is_gap).sum())
             rows.append(row)
-            log_prior.append(-nats[text] + changed * math.log(1 / 9))
+            log_prior.append(-cost + changed * math.log(1 / 9))
     codebook = SimplexCodebook(4).double()
     return ExactDenoiser(codebook, torch.stack(rows), torch.tensor(log_prior).double())
 
@@ -131,16 +132,17 @@ REPAIRS = [OnePass(0.5), FullWalk(0.5), FullWalk(0.5, Diffusion(), FOLLOW_THE_PA
 
 
 @pytest.mark.parametrize("repair", REPAIRS)
-@pytest.mark.parametrize(("read", "meant"), [
-    ("abab", "abcab"), ("ccbab", "ccbaa"), ("abcb", "abcab"), ("ccaa", "ccbaa"),
-])  # fmt: skip
-def test_a_lost_character_is_found_where_it_was_lost(repair, read, meant):
+@pytest.mark.parametrize(
+    ("read", "meant"), [("abab", "abcab"), ("ccba", "ccbaa"), ("bbcc", "bbbcc")]
+)
+def test_a_lost_character_is_put_back_and_one_of_two_equal_ones_by_a_walk(repair, read, meant):
     denoiser = layouts(4, NATS)
     tokens = torch.from_numpy(SLOTS.encode(read))[None]
-    if len(read) == len(meant):
-        pytest.skip("not lost")
     decision = repair.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
-    assert SLOTS.decode(decision.tokens[0]) == meant
+    # The second a of `aa` may have been lost on either side of the first: one pass, which decides
+    # gap by gap, holds neither for probable enough.
+    is_told = read == "abab" or not isinstance(repair, OnePass)
+    assert SLOTS.decode(decision.tokens[0]) == (meant if is_told else read)
 
 
 @pytest.mark.parametrize("repair", REPAIRS)
