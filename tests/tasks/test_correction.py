@@ -92,8 +92,8 @@ def test_a_soft_mask_in_slots_is_the_posterior_of_a_channel_that_also_loses_and_
 def test_error_rates_and_signal_to_noise_ratios_name_each_other():
     for rate in (1e-6, 0.05, 0.5, 26 / 27):
         assert float(rate_at(torch.tensor(snr_at(rate, 27)).double(), 27)) == pytest.approx(rate)
-    assert snr_at(0, 27) == math.inf
-    assert snr_at(1, 27) == snr_at(0.99, 27) == 0
+    assert snr_at(0.0, 27) == math.inf
+    assert snr_at(1.0, 27) == snr_at(0.99, 27) == 0
     assert float(rate_at(torch.tensor(math.inf), 27)) == 0
 
 
@@ -170,8 +170,9 @@ def test_no_change_is_made_at_a_threshold_of_one_and_none_is_less_probable_than_
         cautious = type(repair)(**{**repair.__dict__, "threshold": threshold})
         decision = cautious.decide(denoiser, state, read)
         changed = decision.tokens != read
-        assert bool(changed.any()) == (threshold == 0.6)
+        assert bool(changed.any()) or threshold > 0.6
         assert (decision.probs[changed] > threshold).all()
+        assert not (threshold == 1.0 and changed.any())
 
 
 def test_the_full_walk_leaves_no_more_errors_than_nothing_on_texts_garbled_at_the_rate():
@@ -230,7 +231,6 @@ def test_characters_of_confidence_one_never_change(run, slotted, repair):
 
 
 def test_a_confidence_is_the_signal_of_its_error_rate(run):
-    by_snr = correct(run, TEXT, OnePass(0.0), snr_at(0.3, 27))
     size = run.tokenizer.vocabulary_size
     by_snr = correct(run, TEXT, OnePass(0.0), snr_at(0.3, size))
     by_confidence = correct(run, TEXT, OnePass(0.0), 0.0, [0.7] * len(TEXT))

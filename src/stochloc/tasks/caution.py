@@ -93,7 +93,11 @@ def _measure(run: Run, channel: Channel, clean: Int[Tensor, "windows length"]) -
         (mask, rate): _errors_after(run, channel, meant, read, snr_at(mask, channel.num_symbols))
         for mask, (rate, (meant, read)) in product(MASK_RATES, texts.items())
     }
-    before = {rate: float((meant != read).double().mean()) for rate, (meant, read) in texts.items()}
+    # A short text may have no error at all at a low rate, and then must not gain any.
+    before = {
+        rate: max(1, int((meant != read).sum())) / meant.numel()
+        for rate, (meant, read) in texts.items()
+    }
     candidates = [
         Defaults(
             snr_at(mask, channel.num_symbols),
