@@ -6,7 +6,7 @@ all others, gives less than a threshold, and fills the masks, the surest first. 
 chosen on validation text like the defaults of the soft mask (`tasks.caution`). All texts are
 reduced to a-z and space. ± is one standard error over texts.
 
-    python benchmarks/correction.py RUN [--spelling FOLDER] [--ocr FILE.jsonl] [--texts 60]
+    python benchmarks/correction.py RUN [--noise 0 0.05] [--spelling FOLDER] [--ocr FILE.jsonl]
 """
 
 import argparse
@@ -108,7 +108,7 @@ class HardMask:
 def tuned_hard_mask(run: Run, num_texts: int) -> HardMask:
     """Return the threshold that mends most at 5 % and changes at most 0.1 % of clean text."""
     texts = lines(run, load_choice(run.data, run.tokenizer).valid, num_texts)
-    garbled = [garble(text, 0.05, seed) for seed, text in enumerate(texts)]
+    garbled = [garble(text, 0.05, 0.0, seed) for seed, text in enumerate(texts)]
     scores = {}
     encode, any_mask = run.tokenizer.encode, HardMask(run, 0.0)
     doubts = [
@@ -136,15 +136,16 @@ def lines(run: Run, tokens: np.ndarray, num: int) -> list[str]:
     return [run.tokenizer.decode(row) for row in held_out_windows(tokens, run.length, num)]
 
 
-def garble(text: str, rate: float, seed: int) -> str:
-    """Replace characters by others, each with the same probability."""
+def garble(text: str, rate: float, edits: float, seed: int) -> str:
+    """Replace characters by others, and lose and add some, each with the same probability."""
     generator, letters = np.random.default_rng(seed), "abcdefghijklmnopqrstuvwxyz "
-    return "".join(
-        generator.choice([other for other in letters if other != c])
-        if generator.random() < rate
-        else c
-        for c in text
-    )
+    pieces = []
+    for c in text:
+        replaced, lost, added = generator.random(3) < (rate, edits, edits)
+        others = [other for other in letters if other != c]
+        kept = "" if lost else generator.choice(others) if replaced else c
+        pieces.append(kept + (generator.choice(list(letters)) if added else ""))
+    return "".join(pieces)
 
 
 def misspelt(folder: Path, text: str, num: int, allowed: Callable[[str], str]) -> list[Pair]:
@@ -254,6 +255,8 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--spelling", type=Path)
     parser.add_argument("--ocr", type=Path)
+    parser.add_argument("--noise", type=float, nargs="*", default=NOISE)
+    parser.add_argument("--edits", type=float, default=0.0, help="share lost, and added")
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--characters", type=int, default=1000, help="of each article, at most")
     options = parser.parse_args()
@@ -264,10 +267,11 @@ def main() -> None:
     test = choose_text(run, None, "test")[0]
     texts = lines(run, test, options.texts)
     tasks = {
-        f"{100 * rate:g} % of characters replaced": [
-            (garble(text, rate, seed), text) for seed, text in enumerate(texts)
+        f"{100 * rate:g} % of characters replaced, {100 * options.edits:g} % lost and added": [
+            (allowed(garble(text, rate, options.edits, seed)), text)
+            for seed, text in enumerate(texts)
         ]
-        for rate in NOISE
+        for rate in options.noise
     }
     if options.spelling:
         whole = run.tokenizer.decode(np.asarray(test))
