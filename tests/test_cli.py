@@ -182,6 +182,7 @@ def test_quickstart_bounds_three_paths_and_two_baselines_and_shows_samples(
     assert [row["model"] for row in result["baselines"]] == ["unigram", "trigram"]
     assert len(result["samples"]) == 4
     assert all(answer["text"].endswith("and there was") for answer in result["infill"])
+    assert len(result["correction"]["text"]) == len(result["correction"]["read"])
     main(["quickstart", "--out", str(tmp_path / "first")])
     assert str(tmp_path / "first") in capsys.readouterr().out
 
@@ -196,7 +197,7 @@ def test_help_is_printed_without_importing_torch():
 
 
 @pytest.mark.parametrize("command", [
-    "quickstart", "train", "eval", "sample", "infill", "score", "cyclic",
+    "quickstart", "train", "eval", "sample", "infill", "score", "correct", "cyclic",
 ])  # fmt: skip
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:

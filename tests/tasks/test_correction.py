@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import os
+import shutil
 
 import pytest
 import torch
@@ -275,8 +277,6 @@ def test_a_run_without_slots_cannot_be_resumed_with_them(trained, refuse):
 
 
 def test_defaults_are_measured_once_and_kept_beside_the_model(trained, tmp_path, monkeypatch):
-    import shutil
-
     shutil.copytree(trained / "run", tmp_path / "run")
     run = open_run(tmp_path / "run")
     first = correction_defaults(run)
@@ -289,6 +289,25 @@ def test_defaults_are_measured_once_and_kept_beside_the_model(trained, tmp_path,
     (tmp_path / "run" / "correction.json").write_text("[1]")
     with pytest.raises(ValueError, match="damaged"):
         correction_defaults(run)
+
+
+def test_defaults_are_measured_anew_for_a_model_that_was_trained_on(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "run" / "correction.json").write_text("damaged")
+    os.utime(tmp_path / "run" / "correction.json", (0, 0))
+    assert correction_defaults(open_run(tmp_path / "run")).clean_changes is not None
+
+
+def test_without_validation_text_the_defaults_are_those_of_errors_at_five_per_cent(
+    trained, tmp_path
+):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    recipe["data"]["data"] = str(tmp_path / "gone.txt")
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(recipe))
+    run = open_run(tmp_path / "run")
+    assert correction_defaults(run).snr == snr_at(0.05, run.tokenizer.vocabulary_size)
+    assert not (tmp_path / "run" / "correction.json").exists()
 
 
 def test_the_command_prints_the_text_and_its_changes(trained, slotted, call, call_json):

@@ -49,7 +49,7 @@ class Defaults:
 
 
 def correction_defaults(run: Run) -> Defaults:
-    """Return a model's defaults; they are measured at the first call and kept in its folder.
+    """Return a model's defaults, measured at the first call and kept until the model changes.
 
     Args:
         run: The model.
@@ -61,8 +61,8 @@ def correction_defaults(run: Run) -> Defaults:
     Raises:
         ValueError: The file of the defaults is damaged, or the model was trained with classes.
     """
-    path = run.folder / FILE
-    if path.is_file():
+    path, model = run.folder / FILE, run.folder / "model.safetensors"
+    if path.is_file() and path.stat().st_mtime >= model.stat().st_mtime:
         try:
             return Defaults(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
