@@ -1,16 +1,24 @@
-"""A figure's files: PNG and SVG, and its data as CSV beside them, each whole or absent."""
+"""A figure's files: PNG and SVG, its data as CSV beside them, each whole or absent.
+
+A picture that moves is written as GIF too. GIF knows no half-transparent pixels, so its frames
+are on white.
+"""
 
 import csv
+import tempfile
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from stochloc.training.checkpoint import replacing
 from stochloc.viz.style import new_figure, styled
 
 Rows = Sequence[tuple[str | float | int, ...]]
+FRAME_MS, LAST_FRAME_MS = 80, 3000
 
 
 @runtime_checkable
@@ -31,8 +39,38 @@ class Picture(Protocol):
         ...
 
 
+@runtime_checkable
+class Moving(Picture, Protocol):
+    """A picture that can be shown as it comes about."""
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames, at least 1."""
+        ...
+
+    def draw_frame(self, figure: Figure, n: int) -> None:
+        """Draw frame number n into an empty figure."""
+        ...
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder and make sure, before anything is measured, that it can be written to.
+
+    Args:
+        folder: Where figures will go.
+
+    Raises:
+        ValueError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _refusal(folder, error) from error
+
+
 def write(picture: Picture, folder: Path, name: str) -> list[Path]:
-    """Write a picture as `name.png`, `name.svg` and `name.csv`.
+    """Write a picture as `name.png`, `name.svg` and `name.csv`; a moving one as `name.gif` too.
 
     Args:
         picture: What to draw.
@@ -40,7 +78,7 @@ def write(picture: Picture, folder: Path, name: str) -> list[Path]:
         name: Name of the files without suffix.
 
     Returns:
-        The three files. The same data give the same CSV.
+        The files. The same data give the same CSV.
 
     Raises:
         ValueError: The folder cannot be written to.
@@ -51,11 +89,40 @@ def write(picture: Picture, folder: Path, name: str) -> list[Path]:
         with styled():
             figure = new_figure(*picture.size)
             picture.draw(figure)
-            for file in files[:2]:
-                with replacing(file) as path:
-                    figure.savefig(path, format=file.suffix[1:], dpi=150, bbox_inches="tight")
+            _save(figure, files[0], {})
+            # Without a date, the same data give the same file.
+            _save(figure, files[1], {"Date": None})
+            if isinstance(picture, Moving):
+                files.append(folder / f"{name}.gif")
+                _animate(picture, files[-1])
         with replacing(files[2]) as path, path.open("w", newline="", encoding="utf-8") as table:
             csv.writer(table).writerows(picture.rows())
     except OSError as error:
-        raise ValueError(f"Cannot write figures into {folder}: {error.strerror}.") from error
+        raise _refusal(folder, error) from error
     return files
+
+
+def _save(figure: Figure, file: Path, metadata: dict[str, None]) -> None:
+    with replacing(file) as path:
+        figure.savefig(
+            path, format=file.suffix[1:], dpi=150, bbox_inches="tight", metadata=metadata
+        )
+
+
+def _animate(picture: Moving, file: Path) -> None:
+    figure, frames = new_figure(*picture.size), []
+    for n in range(picture.num_frames):
+        figure.clear()
+        picture.draw_frame(figure, n)
+        png = BytesIO()
+        figure.savefig(png, format="png", dpi=100, transparent=False, facecolor="white")
+        frames.append(Image.open(png).convert("RGB").quantize(64))
+    durations = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
+    with replacing(file) as path:
+        frames[0].save(
+            path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
+        )
+
+
+def _refusal(folder: Path, error: OSError) -> ValueError:
+    return ValueError(f"Cannot write figures into {folder}: {error.strerror}.")

@@ -1,23 +1,31 @@
 """One look for all figures: inks of middle lightness on no background read on white and on black.
 
-The colours stay apart for colour-blind eyes. matplotlib's own settings are never changed.
+The colours stay apart for colour-blind eyes, and no figure tells curves apart by colour alone.
+matplotlib's own settings are never changed.
 """
 
 from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#808080"
-COLOURS = ("#3b8fd0", "#d98324", "#1fa187", "#c964a0")
+# Contrast of 2.9 or more on white and on #0d1117 alike.
+COLOURS = ("#3b8fd0", "#d27d1c", "#1fa187", "#c964a0", "#7a6be0", "#d8504a", "#2099b8")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlecolor": INK,
+    "axes.titlesize": 9.0,
     "font.size": 9.0,
+    "grid.alpha": 0.3,
+    "grid.color": INK,
+    "grid.linewidth": 0.5,
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "savefig.transparent": True,
@@ -26,6 +34,7 @@ SETTINGS: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+SNR_LABEL = "SNR γ (dimensionless)"
 
 
 def styled() -> AbstractContextManager[None]:
@@ -48,3 +57,15 @@ def new_figure(width: float, height: float) -> Figure:
         A figure that finds room for its own labels.
     """
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def snr_axis(axes: Axes) -> None:
+    """Make the horizontal axis one of γ, in powers of ten written as plain numbers.
+
+    Args:
+        axes: Where curves over γ are drawn.
+    """
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(SNR_LABEL)
+    axes.grid(True)
