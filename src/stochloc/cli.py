@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from stochloc.viz.walk import WalkPicture
+    from stochloc.tasks.cyclic import CyclicExperiment
+    from stochloc.viz.figures import Subject
 
 PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
 TransitionName = Literal["ancestral", "euler"]
 TokenizerName = Literal["characters", "bytes", "text8"]
+FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -487,6 +489,8 @@ class Cyclic:
     """SNR of the soft mask in the recovery experiment."""
     seed: int = 0
     """Seed of all randomness."""
+    figures: Path | None = None
+    """Folder for figures of one generation and one recovery, still and moving."""
     json: bool = False
     """Print one JSON object instead of tables."""
 
@@ -494,7 +498,10 @@ class Cyclic:
         """Run and report."""
         from stochloc.tasks.cyclic import CyclicExperiment, describe
 
-        results = CyclicExperiment(self.size, self.sequences, self.snr, self.seed).run()
+        experiment = CyclicExperiment(self.size, self.sequences, self.snr, self.seed)
+        if self.figures is not None:
+            _draw_cyclic(experiment, self.figures)
+        results = experiment.run()
         if self.json:
             _print_json(results)
         else:
@@ -505,22 +512,38 @@ class Cyclic:
 class Plot:
     """Draw a figure as PNG and SVG, with its data as CSV beside it."""
 
-    figure: Annotated[Literal["paths", "walk"], tyro.conf.Positional]
-    """paths: four paths of two tokens; walk: the SNR of every token while a text is drawn."""
+    figure: Annotated[FigureName, tyro.conf.Positional]
+    """paths: four paths of two tokens; cyclic: generation and recovery of cyclic data; training:
+    the γ of training and of the bound; error: the error over γ and its integral; steps: bounds over
+    numbers of steps; calibration: of the posterior; walk: the SNR of every token of a text."""
     out: Path
     """Folder for the files."""
     run_folder: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
-    """Folder of the run, or a model's name on the Hugging Face hub; paths needs none."""
+    """Folder of the run, or a model's name on the Hugging Face hub; paths and cyclic need none."""
+    data: str | None = None
+    """Held-out text: a file or a corpus by name; the test part of the run's own when absent."""
+    sequences: int = 64
+    """Windows of held-out text, evenly spaced."""
+    paths: tuple[PathName, ...] = (
+        "masked", "diffusion", "autoregressive", "block", "rolling", "hybrid",
+    )  # fmt: skip
+    """The paths of the figure of steps."""
+    counts: tuple[int, ...] = (8, 16, 32, 64)
+    """The numbers of steps of the figure of steps."""
     length: int = 64
     """Tokens of the walk's text."""
     steps: int = 64
     """Steps of the walk."""
-    path: PathName = "masked"
-    """The path to follow; tuned: see stochloc tune."""
+    path: PathName = "hybrid"
+    """The path of the walk; tuned: see stochloc tune."""
     policy: str = "path"
-    """Who hands out SNR, as in sample."""
+    """Who hands out SNR on the walk, as in sample."""
     transition: TransitionName = "ancestral"
     """How the walk takes its steps."""
+    size: int = 7
+    """Symbols of the cyclic data."""
+    snr: float = 0.5
+    """SNR of the soft mask in the recovery of cyclic data."""
     seed: int = 0
     """The same seed gives the same data."""
     accelerator: Accelerator = "auto"
@@ -528,39 +551,41 @@ class Plot:
 
     def run(self) -> None:
         """Measure, draw and name the files."""
-        try:
-            from stochloc.viz import files, paths
-        except ModuleNotFoundError as error:
-            if error.name != "matplotlib":
-                raise
-            raise ValueError("Figures need matplotlib: pip install 'stochloc[plot]'.") from None
+        _need_matplotlib()
+        from stochloc.viz.figures import FIGURES, WITHOUT_RUN
+        from stochloc.viz.files import check_folder, write
 
-        picture = paths.measure(self.seed) if self.figure == "paths" else self._walk()
-        for file in files.write(picture, self.out, self.figure):
-            print(file)
+        names = tuple(FIGURES) if self.figure == "all" else (self.figure,)
+        if self.run_folder is None and not set(names) <= set(WITHOUT_RUN):
+            raise ValueError(
+                f"The figure {self.figure} is about a model; name its folder: "
+                f"stochloc plot {self.figure} RUN --out DIR."
+            )
+        check_folder(self.out)
+        subject = self._subject()
+        for name in names:
+            print(f"drawing {name}", file=sys.stderr, flush=True)
+            for title, picture in FIGURES[name](subject).items():
+                for file in write(picture, self.out, title):
+                    print(file, flush=True)
 
-    def _walk(self) -> "WalkPicture":
-        import torch
-
-        from stochloc.tasks.policies import PolicyChoice
+    def _subject(self) -> "Subject":
+        from stochloc.tasks.cyclic import CyclicExperiment
         from stochloc.tasks.runs import open_run
-        from stochloc.tasks.tuned import path_for
-        from stochloc.tasks.walks import named_transition
-        from stochloc.viz import walk
+        from stochloc.viz.figures import Subject, WalkChoice
 
-        if self.run_folder is None:
-            raise ValueError("The figure of a walk needs a run: stochloc plot walk RUN --out DIR.")
-        if self.length < 1:
-            raise ValueError(f"A text needs at least one token, not {self.length}.")
-        run = open_run(self.run_folder, _device(self.accelerator))
-        path = path_for(run, self.path, self.transition, self.steps)
-        policy, denoiser = PolicyChoice(self.policy).apply(path, run.model)
-        read = [
-            run.tokenizer.decode(torch.tensor([v])) for v in range(run.tokenizer.vocabulary_size)
-        ]
-        generator = torch.Generator(run.device).manual_seed(self.seed)
-        transition = named_transition(self.transition)
-        return walk.measure(denoiser, self.length, policy, transition, self.steps, read, generator)
+        return Subject(
+            None
+            if self.run_folder is None
+            else open_run(self.run_folder, _device(self.accelerator)),
+            self.data,
+            self.sequences,
+            self.counts,
+            self.paths,
+            WalkChoice(self.path, self.policy, self.transition, self.steps, self.length),
+            CyclicExperiment(self.size, recovery_snr=self.snr, seed=self.seed),
+            self.seed,
+        )
 
 
 Command = (
@@ -617,6 +642,24 @@ def _sentence(error: ValueError | OSError) -> str:
         place = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{place}; free some space or choose another folder, then try again."
     return " ".join(str(error).split())
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise ValueError("Figures need matplotlib: pip install 'stochloc[plot]'.") from None
+
+
+def _draw_cyclic(experiment: "CyclicExperiment", folder: Path) -> None:
+    _need_matplotlib()
+    from stochloc.viz import cyclic
+    from stochloc.viz.files import check_folder, write
+
+    check_folder(folder)
+    for name, picture in cyclic.measure(experiment).items():
+        for file in write(picture, folder, f"cyclic-{name}"):
+            print(file, file=sys.stderr)
 
 
 def _device(accelerator: str) -> str:

@@ -73,11 +73,15 @@ class CyclicExperiment:
         if not 0 < self.recovery_snr < math.inf:
             raise ValueError(f"The soft mask's γ must be positive, not {self.recovery_snr}.")
 
+    @property
+    def denoiser(self) -> ExactDenoiser:
+        """The exact denoiser of the cyclic shifts, their tokens on the circle."""
+        return ExactDenoiser(CircleCodebook(self.size), *Cyclic(self.size).enumerate(self.size))
+
     def run(self) -> dict[str, Any]:
         """Return all results as JSON values."""
         generator = torch.Generator().manual_seed(self.seed)
-        sequences, log_prior = Cyclic(self.size).enumerate(self.size)
-        denoiser = ExactDenoiser(CircleCodebook(self.size), sequences, log_prior)
+        denoiser = self.denoiser
         return {
             "size": self.size,
             "log_K": math.log(self.size),
@@ -137,7 +141,7 @@ class CyclicExperiment:
 
     def _recovery(self, denoiser: ExactDenoiser, generator: torch.Generator) -> dict[str, Any]:
         original = denoiser.sample(self.num_sequences, generator)
-        state = self._damage(denoiser, original, generator)
+        state = self.damage(denoiser, original, generator)
         log_posterior = denoiser.sequence_log_posterior(state)
         is_original = (original[:, None] == denoiser.sequences).all(-1)
         exact = log_posterior.exp()[is_original].mean()
@@ -152,9 +156,7 @@ class CyclicExperiment:
             for label, transition in TRANSITIONS.items()
         }
         remembering = Linearised(denoiser)
-        curvature = Curvature(
-            JacobianProduct(remembering), ADAPTIVE_DELTA, snr_max=ADAPTIVE_SNR_MAX
-        )
+        curvature = adaptive_policy(remembering)
         adaptive = {
             label: self._recovered(
                 remembering, original, state, curvature, transition, ADAPTIVE_STEPS, generator
@@ -190,13 +192,22 @@ class CyclicExperiment:
             "equal": _fraction((tokens == original).all(-1)),
         }
 
-    def _damage(
+    def damage(
         self,
         denoiser: ExactDenoiser,
         original: Int[Tensor, "batch length"],
         generator: torch.Generator,
     ) -> State:
-        """Mask some tokens, garble others at places the walk is not told, soft-mask the rest."""
+        """Mask some tokens, garble others at places the walk is not told, soft-mask the rest.
+
+        Args:
+            denoiser: Gives the codes.
+            original: The sequences to damage.
+            generator: Source of the places and of what is read there.
+
+        Returns:
+            The start of the recovery: `z = γ₀ e_s` of what is read, 0 where it is masked.
+        """
         masked, garbled = self._damaged_counts()
         rank = draw_uniform(tuple(original.shape), generator).argsort(-1).argsort(-1)
         shift = torch.randint(1, self.size, original.shape, generator=generator)
@@ -211,6 +222,18 @@ class CyclicExperiment:
         """Two of seven tokens masked and two garbled, and as many in proportion at other sizes."""
         count = max(1, round(2 * self.size / 7))
         return (count, count) if 2 * count < self.size else (0, 1)
+
+
+def adaptive_policy(denoiser: Linearised) -> Curvature:
+    """Return the policy of the recovery experiment's adaptive walk, of `ADAPTIVE_STEPS` steps.
+
+    Args:
+        denoiser: The denoiser of the walk.
+
+    Returns:
+        The paper's algorithm 3.
+    """
+    return Curvature(JacobianProduct(denoiser), ADAPTIVE_DELTA, snr_max=ADAPTIVE_SNR_MAX)
 
 
 def _fraction(hits: Bool[Tensor, " batch"]) -> dict[str, float]:

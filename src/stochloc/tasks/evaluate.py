@@ -125,21 +125,40 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
     generator = torch.Generator(run.device).manual_seed(evaluation.seed)
     parts = []
     for rows in windows.to(run.device).split(max(1, BATCH_TOKENS // run.length)):
-        known = _labels(run.tokenizer, rows)
+        known = labels_in(run.tokenizer, rows)
         if evaluation.continuous:
             part = line_integral(run.model, rows, path, evaluation.num_steps, generator, known)
         else:
             part = bound(denoiser, rows, policy, transition, evaluation.num_steps, generator, known)
         parts.append(part)
-    # A character of several bytes cut by a window's start is counted in the window it starts in.
-    characters = sum(len(run.tokenizer.decode(row).lstrip("\ufffd")) for row in windows)
-    return Evaluated(evaluation, Estimate.join(parts), characters)
+    return Evaluated(evaluation, Estimate.join(parts), count_characters(run.tokenizer, windows))
 
 
-def _labels(
+def count_characters(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> int:
+    """Return how many characters of text windows of tokens hold together.
+
+    Args:
+        tokenizer: How the tokens become text.
+        windows: Windows of a text.
+
+    Returns:
+        The number; a character cut by a window's start is counted in the window it starts in.
+    """
+    return sum(len(tokenizer.decode(row).lstrip("\ufffd")) for row in windows)
+
+
+def labels_in(
     tokenizer: Tokenizer, rows: Int[Tensor, "batch length"]
 ) -> Int[Tensor, "batch length"] | None:
-    """Labels are given, not scored: the result is `-log P(x|y)`."""
+    """Return the labels among the tokens: they are given, not scored, so a bound is of `P(x|y)`.
+
+    Args:
+        tokenizer: Knows which tokens are labels.
+        rows: Windows of a text.
+
+    Returns:
+        The label where there is one, `-1` elsewhere; None if the tokenizer knows no classes.
+    """
     if not isinstance(tokenizer, LabelledTokenizer):
         return None
     return rows.masked_fill(rows < tokenizer.inner.vocabulary_size, UNKNOWN)

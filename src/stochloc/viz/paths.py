@@ -56,7 +56,7 @@ class PathPicture:
         axes.axhline(EDGE, color=INK, linewidth=0.6, linestyle=":")
         axes.axvline(EDGE, color=INK, linewidth=0.6, linestyle=":")
         axes.set_xlabel("SNR γ of the first token (dimensionless)")
-        axes.set_ylabel("SNR γ of the second token")
+        axes.set_ylabel("SNR γ of the second token (dimensionless)")
         axes.set_aspect("equal")
         figure.legend(loc="outside right center")
 

@@ -18,10 +18,12 @@ class WalkPicture:
 
     Attributes:
         snr: γ in `[0, ∞]` after every step, one list of tokens per step; ∞ is a known token.
-        text: What every token reads.
+        likely: What every token most likely reads after every step.
+        text: What every token reads in the end.
     """
 
     snr: list[list[float]]
+    likely: list[list[str]]
     text: list[str]
 
     @property
@@ -30,10 +32,10 @@ class WalkPicture:
         return max(4.5, 0.13 * len(self.text) + 1.5), 4.0
 
     def rows(self) -> Rows:
-        """Return step, position, final token and SNR, which has no unit."""
-        header = ("step", "position (tokens)", "token", "snr (dimensionless)")
+        """Return step, position, tokens and SNR, which has no unit."""
+        header = ("step", "position (tokens)", "token", "likely_token", "snr (dimensionless)")
         return [header] + [
-            (n, i, self.text[i], value)
+            (n, i, self.text[i], self.likely[n - 1][i], value)
             for n, row in enumerate(self.snr, start=1)
             for i, value in enumerate(row)
         ]
@@ -96,10 +98,12 @@ def measure(
     Raises:
         ValueError: The policy cannot walk in so few steps.
     """
-    state, rows = start(denoiser.codebook, 1, length), []
+    state, rows, likely = start(denoiser.codebook, 1, length), [], []
     with torch.no_grad():
         for step in localize(denoiser, state, policy, transition, num_steps, generator):
             state = step.state
             snr = state.snr.masked_fill(state.is_known, torch.inf)
             rows.append([float(value) for value in snr[0].tolist()])
-    return WalkPicture(rows, [read[token] for token in state.known[0].tolist()])
+            modes = torch.where(state.is_known, state.known, step.posterior.mode)
+            likely.append([read[token] for token in modes[0].tolist()])
+    return WalkPicture(rows, likely, [read[token] for token in state.known[0].tolist()])

@@ -1,0 +1,220 @@
+"""Is the posterior calibrated? Two pictures of the same glances at held-out text.
+
+Reliability: among the tokens that the posterior is as sure of as c, a share c should be right.
+Uncertainty: if codes are drawn from the posterior, `E‖x - x̂‖² = 1 - ‖x̂‖²`; the right side needs
+no labels, so where both agree the model knows its own error.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from stochloc.core import Denoiser
+from stochloc.viz.error import mean_and_stderr
+from stochloc.viz.files import Rows
+from stochloc.viz.held_out import Glance, HeldOut, PerToken, glances
+from stochloc.viz.style import COLOURS, INK, MARKERS, snr_axis
+
+SNRS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 40.0)
+RELIABILITY_SNRS = (1.0, 3.0, 6.0, 12.0)
+NUM_BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence and correctness at one γ, in bins of equal width.
+
+    Attributes:
+        snr: γ of all tokens.
+        counts: Tokens in every bin.
+        confidence: Their mean confidence, NaN in an empty bin.
+        accuracy: The share of them whose most likely value was the true one.
+        stderr: Standard error of `accuracy` minus `confidence`, over windows of text.
+    """
+
+    snr: float
+    counts: Float[Tensor, " bins"]
+    confidence: Float[Tensor, " bins"]
+    accuracy: Float[Tensor, " bins"]
+    stderr: Float[Tensor, " bins"]
+
+
+@dataclass(frozen=True, eq=False)
+class ReliabilityPicture:
+    """Reliability at several γ.
+
+    Attributes:
+        curves: One for each γ.
+    """
+
+    curves: list[Reliability]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return 5.6, 5.4
+
+    def rows(self) -> Rows:
+        """Return a row per γ and bin."""
+        header = (
+            "snr (dimensionless)", "confidence_from", "confidence_to", "count (tokens)",
+            "mean_confidence (share)", "accuracy (share)", "accuracy_minus_confidence_stderr",
+        )  # fmt: skip
+        return [header] + [
+            (c.snr, k / NUM_BINS, (k + 1) / NUM_BINS, int(c.counts[k]),
+             float(c.confidence[k]), float(c.accuracy[k]), float(c.stderr[k]))
+            for c in self.curves
+            for k in range(NUM_BINS)
+        ]  # fmt: skip
+
+    def draw(self, figure: Figure) -> None:
+        """Draw accuracy over confidence, and below it how many tokens each bin holds."""
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+        for k, curve in enumerate(self.curves):
+            filled = curve.counts > 0
+            above.errorbar(
+                curve.confidence[filled].tolist(), curve.accuracy[filled].tolist(),
+                curve.stderr[filled].tolist(), color=COLOURS[k], marker=MARKERS[k], markersize=4,
+                capsize=2, linewidth=1.2, label=f"γ = {curve.snr:g}",
+            )  # fmt: skip
+            middles = (torch.arange(NUM_BINS) + 0.5)[filled] / NUM_BINS
+            below.plot(
+                middles.tolist(), curve.counts[filled].tolist(), color=COLOURS[k],
+                marker=MARKERS[k], markersize=4, linewidth=1.2,
+            )  # fmt: skip
+        above.set(xlim=(0, 1), ylim=(0, 1.02))
+        above.set_ylabel("share of tokens that are right")
+        below.set_yscale("log")
+        below.set_ylabel("count (tokens)")
+        below.set_xlabel("confidence: probability of the most likely token")
+        above.legend(loc="upper left")
+        for axes in (above, below):
+            axes.grid(True)
+
+
+@dataclass(frozen=True, eq=False)
+class UncertaintyPicture:
+    """Error and claimed error over γ.
+
+    Attributes:
+        snr: Values of γ.
+        errors: `‖x - x̂‖²`, the mean over the free tokens of each window.
+        claims: `1 - ‖x̂‖²`, likewise.
+    """
+
+    snr: list[float]
+    errors: Float[Tensor, "windows snrs"]
+    claims: Float[Tensor, "windows snrs"]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return 5.6, 5.0
+
+    def rows(self) -> Rows:
+        """Return a row per γ."""
+        header = (
+            "snr (dimensionless)", "error (dimensionless)", "error_stderr",
+            "claimed_error (dimensionless)", "claimed_error_stderr",
+            "error_minus_claim (dimensionless)", "error_minus_claim_stderr",
+        )  # fmt: skip
+        columns = [
+            column.tolist()
+            for values in (self.errors, self.claims, self.errors - self.claims)
+            for column in mean_and_stderr(values)
+        ]
+        return [header, *zip(self.snr, *columns, strict=True)]
+
+    def draw(self, figure: Figure) -> None:
+        """Draw both over γ, and below them their difference."""
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        curves = (("E‖x - x̂‖²", self.errors, "-"), ("1 - ‖x̂‖²", self.claims, "--"))
+        for k, (label, values, line) in enumerate(curves):
+            mean, stderr = (v.tolist() for v in mean_and_stderr(values))
+            above.errorbar(
+                self.snr, mean, stderr, color=COLOURS[k], marker=MARKERS[k], markersize=4,
+                capsize=2, linewidth=1.2, linestyle=line, label=label,
+            )  # fmt: skip
+        mean, stderr = (v.tolist() for v in mean_and_stderr(self.errors - self.claims))
+        below.axhline(0, color=INK, linewidth=0.8, linestyle=":")
+        below.errorbar(
+            self.snr, mean, stderr, color=COLOURS[2], marker=MARKERS[2], markersize=4, capsize=2,
+            linewidth=1.2,
+        )  # fmt: skip
+        above.set_ylim(bottom=0)
+        above.set_ylabel("per token (dimensionless)")
+        below.set_ylabel("difference\n(dimensionless)")
+        above.legend()
+        for axes in (above, below):
+            snr_axis(axes)
+        above.set_xlabel("")
+        above.set_title(f"{len(self.errors)} windows of text; bars are ± 1 standard error")
+
+
+def measure_reliability(
+    denoiser: Denoiser, text: HeldOut, generator: torch.Generator
+) -> ReliabilityPicture:
+    """Compare confidence with correctness at several γ.
+
+    Args:
+        denoiser: Gives the posterior.
+        text: Windows of text.
+        generator: Source of the noise.
+
+    Returns:
+        The data of the figure. Costs one denoiser call about each window for each γ.
+    """
+    return ReliabilityPicture(
+        [_reliability(snr, _all_at(denoiser, text, snr, generator)) for snr in RELIABILITY_SNRS]
+    )
+
+
+def measure_uncertainty(
+    denoiser: Denoiser, text: HeldOut, generator: torch.Generator
+) -> UncertaintyPicture:
+    """Compare the error with what the posterior takes it to be, over γ.
+
+    Args:
+        denoiser: Gives the posterior.
+        text: Windows of text.
+        generator: Source of the noise.
+
+    Returns:
+        The data of the figure. Costs one denoiser call about each window for each γ.
+    """
+    errors, claims = [], []
+    for snr in SNRS:
+        seen = _all_at(denoiser, text, snr, generator)
+        errors.append(torch.cat([g.errors.sum(-1) for g in seen]) / text.num_free)
+        claims.append(torch.cat([g.claimed_errors.sum(-1) for g in seen]) / text.num_free)
+    return UncertaintyPicture(list(SNRS), torch.stack(errors, -1), torch.stack(claims, -1))
+
+
+def _all_at(
+    denoiser: Denoiser, text: HeldOut, snr: float, generator: torch.Generator
+) -> list[Glance]:
+    return list(glances(denoiser, text, torch.full((len(text.tokens),), snr), generator))
+
+
+def _reliability(snr: float, seen: list[Glance]) -> Reliability:
+    """Sum over windows within bins; windows are independent, the tokens of one are not."""
+    counts = torch.cat([_binned(g, g.is_free) for g in seen])
+    sure = torch.cat([_binned(g, g.confidence) for g in seen])
+    right = torch.cat([_binned(g, g.is_right) for g in seen])
+    total = counts.sum(0)
+    gap = (right - sure).sum(0) / total
+    # An empty bin has a gap of 0/0 but adds nothing; it stays NaN through `total`.
+    residuals = right - sure - gap.nan_to_num() * counts
+    stderr = residuals.square().sum(0).sqrt() / total
+    return Reliability(snr, total, sure.sum(0) / total, right.sum(0) / total, stderr)
+
+
+def _binned(glance: Glance, values: PerToken) -> Float64[Tensor, "windows bins"]:
+    """Return the sum of values in every bin of confidence, window by window."""
+    bins = (glance.confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
+    sums = torch.zeros(len(values), NUM_BINS, dtype=torch.float64)
+    return sums.scatter_add(-1, bins, values)

@@ -1,0 +1,197 @@
+"""The error field of a model on the diffusion path, and its integral.
+
+Where all tokens share γ, minimising `E(x, γ) = E‖x - x̂(z)‖²` is what a denoiser is for, and
+
+    -log P(x) = ½ ∫₀^γ_max Σ_i E_i(x, γ) dγ - E log P(x|z_γ_max)                     (paper eq. 13).
+
+γ is drawn within strata of a spacing, one for each window in each stratum, and weighed by the
+spacing's rate; so the running integral is unbiased at every edge, and the whole is the line
+integral along the diffusion that decodes at its end.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from stochloc.core import Denoiser, Geometric, Spacing
+from stochloc.core.numerics import draw_stratified
+from stochloc.tasks.walks import SNR_MAX
+from stochloc.viz.files import Rows
+from stochloc.viz.held_out import HeldOut, glances
+from stochloc.viz.style import COLOURS, INK, snr_axis
+
+NUM_STRATA = 48
+SPACING = Geometric(SNR_MAX)
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorField:
+    """Errors of windows of text at drawn γ.
+
+    Attributes:
+        edges: Edges of the strata in γ, from 0 to γ_max.
+        snr: The γ drawn.
+        errors: `E` there, the mean over the free tokens of the window; dimensionless.
+        nats: What each stratum adds to the integral.
+        remainder: `-log Q(x|z)` at γ_max, nats.
+        characters: Characters per window, on average.
+    """
+
+    edges: Float[Tensor, " edges"]
+    snr: Float[Tensor, "windows strata"]
+    errors: Float[Tensor, "windows strata"]
+    nats: Float[Tensor, "windows strata"]
+    remainder: Float[Tensor, " windows"]
+    characters: float
+
+    @property
+    def running_bits(self) -> Float[Tensor, "windows strata"]:
+        """The integral up to the upper edge of every stratum, in bits per character."""
+        return self.nats.cumsum(-1) / (self.characters * math.log(2))
+
+    @property
+    def remainder_bits(self) -> Float[Tensor, " windows"]:
+        """What decoding at γ_max costs, in bits per character."""
+        return self.remainder / (self.characters * math.log(2))
+
+    @property
+    def integrand(self) -> Float[Tensor, "windows strata"]:
+        """`γ E(x, γ) / 2`, the integrand per unit of ln γ, in nats per token."""
+        return 0.5 * self.snr * self.errors
+
+    @property
+    def centres(self) -> Float[Tensor, " strata"]:
+        """The mean γ drawn in every stratum."""
+        return self.snr.mean(0)
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorPicture:
+    """An error field to be drawn.
+
+    Attributes:
+        field: What was measured.
+    """
+
+    field: ErrorField
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return 5.6, 5.0
+
+    def rows(self) -> Rows:
+        """Return a row per stratum, and a last one for the decoding at γ_max."""
+        header = (
+            "snr_from (dimensionless)", "snr_to (dimensionless)",
+            "snr_mean (dimensionless)", "error_per_token (dimensionless)", "error_stderr",
+            "bits_per_character_up_to_snr_to", "bits_per_character_stderr",
+        )  # fmt: skip
+        field, edges = self.field, self.field.edges.tolist()
+        columns = zip(
+            edges[:-1], edges[1:], field.centres.tolist(),
+            *_listed(field.errors), *_listed(field.running_bits),
+            strict=True,
+        )  # fmt: skip
+        total, spread = _listed(field.running_bits[:, -1:] + field.remainder_bits[:, None])
+        return [header, *columns, (edges[-1], math.inf, math.inf, "", "", *total, *spread)]
+
+    def draw(self, figure: Figure) -> None:
+        """Draw E over γ, and below it the integral up to γ with what decoding adds."""
+        field = self.field
+        above, below = figure.subplots(2, 1, sharex=True)
+        error, spread = mean_and_stderr(field.errors)
+        above.plot(field.centres, error, color=COLOURS[0])
+        above.fill_between(
+            field.centres, error - spread, error + spread, color=COLOURS[0], alpha=0.35, lw=0
+        )
+        above.set_ylabel("error E(x, γ) per token\n(dimensionless)")
+        above.set_ylim(bottom=0)
+        bits, spread = mean_and_stderr(field.running_bits)
+        below.plot(field.edges[1:], bits, color=COLOURS[0], label="½ ∫ E dγ from 0 to γ")
+        below.fill_between(
+            field.edges[1:], bits - spread, bits + spread, color=COLOURS[0], alpha=0.35, lw=0
+        )
+        total, error_bar = mean_and_stderr(field.running_bits[:, -1] + field.remainder_bits)
+        left = float(field.remainder_bits.mean())
+        below.errorbar(
+            [float(field.edges[-1])], [float(total)], [float(error_bar)],
+            color=COLOURS[1], marker="o", capsize=3, linestyle="none",
+            label=f"decoding the rest: + {left:.3f}, in all {total:.3f} ± {error_bar:.3f}",
+        )  # fmt: skip
+        below.set_ylabel("bits per character up to γ")
+        below.set_ylim(bottom=0)
+        below.legend(loc="lower right")
+        for axes in (above, below):
+            snr_axis(axes)
+        above.set_xlabel("")
+        above.set_title(
+            f"{len(field.snr)} windows of text; bands are ± 1 standard error", color=INK
+        )
+
+
+def measure(
+    denoiser: Denoiser,
+    text: HeldOut,
+    generator: torch.Generator,
+    num_strata: int = NUM_STRATA,
+    spacing: Spacing = SPACING,
+) -> ErrorField:
+    """Measure the errors of a denoiser over γ.
+
+    Args:
+        denoiser: Gives the posterior.
+        text: Windows of text.
+        generator: Source of γ and of the noise.
+        num_strata: Values of γ per window, at least 1.
+        spacing: Where γ is drawn; it must end at a finite γ_max.
+
+    Returns:
+        The field; its total is an unbiased estimate of the line integral along the diffusion of
+        that spacing, then decoded. Costs `num_strata + 1` denoiser calls about each window.
+    """
+    windows = len(text.tokens)
+    times = draw_stratified(windows, num_strata, generator).cpu()
+    snr, rate = spacing.quantile(times), spacing.rate(times)
+    squares = torch.stack(
+        [
+            torch.cat([g.errors.sum(-1) for g in glances(denoiser, text, column, generator)])
+            for column in snr.unbind(-1)
+        ],
+        -1,
+    )
+    end = torch.full((windows,), spacing.snr_max)
+    remainder = torch.cat([g.nats.sum(-1) for g in glances(denoiser, text, end, generator)])
+    return ErrorField(
+        spacing.quantile(torch.linspace(0, 1, num_strata + 1, dtype=torch.float64)),
+        snr,
+        squares / text.num_free[:, None],
+        0.5 * rate * squares / num_strata,
+        remainder,
+        text.characters / windows,
+    )
+
+
+def mean_and_stderr(
+    values: Float[Tensor, "windows *columns"],
+) -> tuple[Float[Tensor, "*columns"], Float[Tensor, "*columns"]]:
+    """Return the mean over windows and its standard error.
+
+    Args:
+        values: One row per window.
+
+    Returns:
+        Both, column by column; the error of a single window is NaN.
+    """
+    if len(values) == 1:
+        return values[0], torch.full_like(values[0], math.nan)
+    return values.mean(0), values.std(0) / math.sqrt(len(values))
+
+
+def _listed(values: Float[Tensor, "windows columns"]) -> tuple[list[float], list[float]]:
+    mean, stderr = mean_and_stderr(values)
+    return mean.tolist(), stderr.tolist()

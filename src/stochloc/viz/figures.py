@@ -1,0 +1,150 @@
+"""All figures by name, and what each needs to be measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from stochloc.tasks.cyclic import CyclicExperiment
+from stochloc.tasks.evaluate import choose_text
+from stochloc.tasks.policies import PolicyChoice
+from stochloc.tasks.runs import Run
+from stochloc.tasks.tuned import path_for
+from stochloc.tasks.walks import named_transition
+from stochloc.viz import calibration, cyclic, error, paths, steps, training, walk
+from stochloc.viz.files import Picture
+from stochloc.viz.held_out import HeldOut, windows_of
+
+
+@dataclass(frozen=True)
+class WalkChoice:
+    """The walk of the figure `walk`.
+
+    Attributes:
+        path: Name of the path.
+        policy: Name of the policy, with its setting.
+        transition: Name of the transition.
+        num_steps: Steps wanted.
+        length: Tokens of the text, at least 1.
+    """
+
+    path: str = "hybrid"
+    policy: str = "path"
+    transition: str = "ancestral"
+    num_steps: int = 64
+    length: int = 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What figures are about. The same subject gives the same data.
+
+    Attributes:
+        run: The model; None for figures that need none.
+        data: Held-out text: a file or the name of a corpus; None for the test part of the run's.
+        num_sequences: Windows of held-out text, at least 2.
+        counts: Numbers of steps of the figure `steps`.
+        paths: Names of its paths.
+        walk: The walk of the figure `walk`.
+        experiment: The cyclic data.
+        seed: Seed of each figure.
+    """
+
+    run: Run | None = None
+    data: str | None = None
+    num_sequences: int = 64
+    counts: tuple[int, ...] = (8, 16, 32, 64)
+    paths: tuple[str, ...] = ("masked", "diffusion")
+    walk: WalkChoice = WalkChoice()
+    experiment: CyclicExperiment = field(default_factory=CyclicExperiment)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_sequences < 2:
+            raise ValueError(f"Errors need at least two windows of text, not {self.num_sequences}.")
+        if self.walk.length < 1:
+            raise ValueError(f"A text needs at least one token, not {self.walk.length}.")
+
+    @property
+    def needed_run(self) -> Run:
+        """The run of a figure that is about a model."""
+        if self.run is None:
+            raise ValueError("This figure is about a model; name the folder of a run.")
+        return self.run
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A new source of randomness on the run's device, the same every time."""
+        device = "cpu" if self.run is None else self.run.device
+        return torch.Generator(device).manual_seed(self.seed)
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """The held-out text."""
+        return choose_text(self.needed_run, self.data, None)[0]
+
+    @cached_property
+    def text(self) -> HeldOut:
+        """Windows of the held-out text."""
+        return windows_of(self.needed_run, self.tokens, self.num_sequences)
+
+    @cached_property
+    def error_field(self) -> error.ErrorField:
+        """The error field, which two figures show."""
+        return error.measure(self.needed_run.model, self.text, self.generator)
+
+
+def _cyclic(subject: Subject) -> dict[str, Picture]:
+    pictures = cyclic.measure(subject.experiment)
+    return {f"cyclic-{name}": picture for name, picture in pictures.items()}
+
+
+def _training(subject: Subject) -> dict[str, Picture]:
+    law = subject.needed_run.recipe.training.law
+    # Laws draw on the CPU in training too.
+    generator = torch.Generator().manual_seed(subject.seed)
+    return {"training": training.measure(law, subject.error_field, generator)}
+
+
+def _steps(subject: Subject) -> dict[str, Picture]:
+    return {
+        "steps": steps.measure(
+            subject.needed_run, subject.tokens, subject.paths, subject.counts,
+            subject.num_sequences, subject.seed,
+        )
+    }  # fmt: skip
+
+
+def _calibration(subject: Subject) -> dict[str, Picture]:
+    model, text = subject.needed_run.model, subject.text
+    return {
+        "calibration-reliability": calibration.measure_reliability(model, text, subject.generator),
+        "calibration-uncertainty": calibration.measure_uncertainty(model, text, subject.generator),
+    }
+
+
+def _walk(subject: Subject) -> dict[str, Picture]:
+    run, choice = subject.needed_run, subject.walk
+    path = path_for(run, choice.path, choice.transition, choice.num_steps)
+    policy, denoiser = PolicyChoice(choice.policy).apply(path, run.model)
+    read = [run.tokenizer.decode(torch.tensor([v])) for v in range(run.tokenizer.vocabulary_size)]
+    transition = named_transition(choice.transition)
+    picture = walk.measure(
+        denoiser, choice.length, policy, transition, choice.num_steps, read, subject.generator
+    )
+    return {"walk": picture}
+
+
+FIGURES: dict[str, Callable[[Subject], dict[str, Picture]]] = {
+    "paths": lambda subject: {"paths": paths.measure(subject.seed)},
+    "cyclic": _cyclic,
+    "training": _training,
+    "error": lambda subject: {"error": error.ErrorPicture(subject.error_field)},
+    "steps": _steps,
+    "calibration": _calibration,
+    "walk": _walk,
+}
+# These are of no model.
+WITHOUT_RUN = ("paths", "cyclic")

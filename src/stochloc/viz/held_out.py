@@ -1,0 +1,135 @@
+"""Held-out text as figures look at it: windows of tokens, seen through the channel."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor
+
+from stochloc.core import UNKNOWN, Denoiser, Posterior, observe
+from stochloc.data import held_out_windows
+from stochloc.tasks.evaluate import BATCH_TOKENS, count_characters, labels_in
+from stochloc.tasks.runs import Run
+
+PerToken = Float64[Tensor, "windows length"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Windows of text.
+
+    Attributes:
+        tokens: The windows.
+        known: Tokens given rather than scored (labels), `-1` elsewhere.
+        characters: Characters of all windows together.
+    """
+
+    tokens: Int[Tensor, "windows length"]
+    known: Int[Tensor, "windows length"]
+    characters: int
+
+    @property
+    def num_free(self) -> Int[Tensor, " windows"]:
+        """Number of tokens of every window that are scored."""
+        return (self.known == UNKNOWN).sum(-1).cpu()
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """What a denoiser makes of some windows at one γ each; figures on the CPU, in float64.
+
+    Attributes:
+        tokens: The true tokens.
+        free: Which of them were noisy; all values below are 0 elsewhere.
+        posterior: The denoiser's answer.
+    """
+
+    tokens: Int[Tensor, "windows length"]
+    free: Bool[Tensor, "windows length"]
+    posterior: Posterior
+
+    @property
+    def errors(self) -> PerToken:
+        """`‖x - x̂‖²`, dimensionless."""
+        codes = self.posterior.codebook.encode(self.tokens)
+        return self._of_free((codes - self.posterior.mean).square().sum(-1))
+
+    @property
+    def claimed_errors(self) -> PerToken:
+        """`1 - ‖x̂‖²`, what the posterior expects the error to be; dimensionless."""
+        return self._of_free(self.posterior.uncertainty)
+
+    @property
+    def nats(self) -> PerToken:
+        """`-log Q(x|z)`, the price of deciding now."""
+        return self._of_free(-self.posterior.log_prob(self.tokens))
+
+    @property
+    def confidence(self) -> PerToken:
+        """Probability of the most likely token."""
+        return self._of_free(self.posterior.confidence)
+
+    @property
+    def is_right(self) -> PerToken:
+        """1 where the most likely token is the true one."""
+        return self._of_free(self.posterior.mode == self.tokens)
+
+    @property
+    def is_free(self) -> PerToken:
+        """1 where the token was noisy."""
+        return self._of_free(self.free)
+
+    def _of_free(self, values: Tensor) -> PerToken:
+        return values.cpu().double().masked_fill(~self.free.cpu(), 0.0)
+
+
+def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
+    """Return windows of a text, evenly spaced, as long as the run's.
+
+    Args:
+        run: The model that will read them.
+        tokens: The text, 1-D.
+        num_windows: How many at most; at least 1.
+
+    Returns:
+        The windows, on the model's device.
+
+    Raises:
+        ValueError: The text is shorter than a window, or no window is wanted.
+    """
+    windows = held_out_windows(tokens, run.length, num_windows)
+    known = labels_in(run.tokenizer, windows)
+    known = torch.full_like(windows, UNKNOWN) if known is None else known
+    characters = count_characters(run.tokenizer, windows)
+    return HeldOut(windows.to(run.device), known.to(run.device), characters)
+
+
+def glances(
+    denoiser: Denoiser,
+    text: HeldOut,
+    snr: Float[Tensor, " windows"],
+    generator: torch.Generator,
+) -> Iterator[Glance]:
+    """Show the windows to a denoiser, each at one γ for all its tokens.
+
+    Args:
+        denoiser: Gives the posterior.
+        text: The windows.
+        snr: γ of every window, in `[0, ∞)`.
+        generator: Source of the noise.
+
+    Yields:
+        Batches of windows in order; one denoiser call about each window.
+    """
+    size = max(1, BATCH_TOKENS // text.tokens.shape[1])
+    for tokens, known, gamma in zip(
+        text.tokens.split(size), text.known.split(size), snr.split(size), strict=True
+    ):
+        free = known == UNKNOWN
+        shared = gamma[:, None].to(denoiser.codebook.vectors).expand(tokens.shape)
+        shared = shared.masked_fill(~free, torch.inf)
+        with torch.no_grad():
+            posterior = denoiser(observe(denoiser.codebook, tokens, shared, generator))
+        yield Glance(tokens, free, posterior)

@@ -1,0 +1,135 @@
+"""The price of few steps: finite-step bounds of every path, with each transition."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from stochloc.tasks.evaluate import Evaluation, evaluate
+from stochloc.tasks.runs import Run
+from stochloc.viz.files import Rows
+from stochloc.viz.style import COLOURS, MARKERS
+
+TRANSITIONS = ("ancestral", "euler")
+
+
+@dataclass(frozen=True)
+class Price:
+    """One bound.
+
+    Attributes:
+        path: Name of the path.
+        transition: Name of the transition.
+        steps: Steps asked for.
+        denoiser_calls: Calls taken.
+        bits: Bits per character.
+        stderr: Standard error of `bits`, over windows of text.
+    """
+
+    path: str
+    transition: str
+    steps: int
+    denoiser_calls: int
+    bits: float
+    stderr: float
+
+
+@dataclass(frozen=True)
+class StepsPicture:
+    """Bounds over numbers of steps.
+
+    Attributes:
+        prices: What was measured.
+        sequences: Windows of text behind every bound.
+    """
+
+    prices: list[Price]
+    sequences: int
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return 7.6, 3.8
+
+    def rows(self) -> Rows:
+        """Return a row per bound."""
+        header = (
+            "path", "transition", "steps", "denoiser_calls", "bits_per_character",
+            "bits_per_character_stderr",
+        )  # fmt: skip
+        return [header, *(tuple(vars(price).values()) for price in self.prices)]
+
+    def draw(self, figure: Figure) -> None:
+        """Draw a panel for each transition, a curve for each path."""
+        panels = figure.subplots(1, len(TRANSITIONS), sharey=True)
+        paths = list(dict.fromkeys(price.path for price in self.prices))
+        counts = sorted({price.steps for price in self.prices})
+        for axes, transition in zip(panels, TRANSITIONS, strict=True):
+            for k, path in enumerate(paths):
+                curve = [p for p in self.prices if (p.path, p.transition) == (path, transition)]
+                axes.errorbar(
+                    [p.steps for p in curve], [p.bits for p in curve], [p.stderr for p in curve],
+                    color=COLOURS[k], marker=MARKERS[k], markersize=4, capsize=2, linewidth=1.2,
+                    label=path,
+                )  # fmt: skip
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(counts, [str(count) for count in counts], minor=False)
+            axes.set_xlabel("number of steps")
+            axes.set_title(f"{transition} steps")
+            axes.grid(True)
+        panels[0].set_ylabel("bits per character\n(finite-step bound)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center")
+
+
+def measure(
+    run: Run,
+    tokens: np.ndarray,
+    paths: Sequence[str],
+    counts: Sequence[int],
+    num_sequences: int,
+    seed: int,
+) -> StepsPicture:
+    """Bound a text by walks of several lengths.
+
+    Args:
+        run: The model.
+        tokens: The text, 1-D.
+        paths: Names of the paths.
+        counts: Numbers of steps, each at least 1.
+        num_sequences: Windows of text.
+        seed: Seed of every bound.
+
+    Returns:
+        The data of the figure, without the points at which a path takes more steps. Costs the sum
+        of `counts` denoiser calls about each window, for each path and transition.
+
+    Raises:
+        ValueError: A setting is out of range, or no path can be walked in so few steps.
+    """
+    if not counts or min(counts) < 1:
+        raise ValueError("Steps are counted from 1: give numbers of at least one step.")
+    prices, refusal = [], None
+    for path in paths:
+        for transition in TRANSITIONS:
+            for steps in sorted(set(counts)):
+                evaluation = Evaluation(path, transition, steps, False, num_sequences, seed)
+                try:
+                    result = evaluate(run, tokens, evaluation).to_dict()
+                except ValueError as error:
+                    refusal = error
+                    print(f"stochloc: {path} in {steps} steps left out: {error}", file=sys.stderr)
+                    continue
+                spread = result["bits_per_character_stderr"]
+                prices.append(
+                    Price(
+                        path, transition, steps, result["denoiser_calls"],
+                        result["bits_per_character"], float("nan") if spread is None else spread,
+                    )
+                )  # fmt: skip
+                print(f"{path:16s}{transition:12s}{steps:5d} steps", file=sys.stderr)
+    if not prices and refusal is not None:
+        raise refusal
+    return StepsPicture(prices, num_sequences)
