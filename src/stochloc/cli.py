@@ -353,7 +353,9 @@ class Correct:
     threshold: float | None = None
     """A change is made if its probability exceeds this; chosen with the SNR when absent."""
     one_pass: bool = False
-    """Ask the model once instead of walking."""
+    """Ask the model once: the default, which keeps more of what was right."""
+    walk: bool = False
+    """Walk: decide the surest characters first and ask again."""
     steps: int = 32
     """Most steps of the walk."""
     policy: str = "threshold:0.9"
@@ -377,6 +379,8 @@ class Correct:
         from stochloc.tasks.runs import open_run
         from stochloc.tasks.tuned import path_for
 
+        if self.walk and self.one_pass:
+            raise ValueError("Give either --walk or --one-pass.")
         text = read_text(self.text, self.file)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = open_run(self.run_folder, _device(self.accelerator))
@@ -387,7 +391,7 @@ class Correct:
             threshold, path_for(run, self.path, "ancestral", self.steps), PolicyChoice(self.policy),
             self.steps, seed=self.seed,
         )  # fmt: skip
-        repair = OnePass(threshold) if self.one_pass else walk
+        repair = walk if self.walk else OnePass(threshold)
         result = correct(run, text, repair, self.snr, confidences)
         if not isinstance(run.tokenizer, SlottedTokenizer):
             print(

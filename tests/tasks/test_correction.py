@@ -320,7 +320,7 @@ def test_the_command_prints_the_text_and_its_changes(trained, slotted, call, cal
     assert printed.out.splitlines()[0] == result["text"]
     assert len(printed.out.splitlines()) == 1 + len(result["changes"])
     assert "keeps the length" in printed.err
-    walked = call("correct", slotted, TEXT, "--snr", 1, "--threshold", 0.1)
+    walked = call("correct", slotted, TEXT, "--snr", 1, "--threshold", 0.1, "--walk")
     assert "keeps the length" not in walked.err
 
 
@@ -345,7 +345,8 @@ def test_confidences_are_read_as_a_list_with_or_without_brackets():
     (("the", "--confidences", "1,1,2"), "from 0 to 1"),
     (("the", "--confidences", "1,1,NaN"), "from 0 to 1"),
     (("the", "--confidences", "1,x,1"), "not '1,x,1'"),
-    (("the", "--policy", "best"), "no policy 'best'"), (("the", "--steps", "0"), "step"),
+    (("the", "--walk", "--policy", "best"), "no policy 'best'"),
+    (("the", "--walk", "--steps", "0"), "step"), (("the", "--walk", "--one-pass"), "either"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_one_sentence(trained, refuse, arguments, reason):
     settings = [] if "--snr" in arguments else ["--snr", "1"]

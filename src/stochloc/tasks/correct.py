@@ -95,7 +95,7 @@ def correct(
     Args:
         run: The model and its tokenizer.
         text: The text as read.
-        repair: How to decide; the full walk with the model's own threshold when absent.
+        repair: How to decide; in one pass with the model's own threshold when absent.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
             symbol; ∞ changes nothing, 0 ignores the text. The model's own when absent.
         confidences: How probable it is that each character was read rightly, in `[0, 1]`, one for
@@ -112,7 +112,7 @@ def correct(
     started_s = time.monotonic()
     channel = channel_of(run.tokenizer)
     if repair is None:
-        repair = FullWalk(correction_defaults(run).threshold)
+        repair = OnePass(correction_defaults(run).threshold)
     if snr is None:
         snr = correction_defaults(run).snr
     if not snr >= 0:
