@@ -1,26 +1,84 @@
 """Pictures: what they measure, and that their files are whole."""
 
+import csv
 import math
+import sys
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import matplotlib
 import pytest
 import torch
-
-pytest.importorskip("matplotlib")
-
+from core.worlds import WORLDS, cyclic, generator
 from PIL import Image
 
-from stochloc.core import Ancestral, CircleCodebook, ExactDenoiser, Follow, Masked
-from stochloc.data import Cyclic
-from stochloc.viz import files, paths, walk
+from stochloc.cli import main
+from stochloc.core import (
+    UNKNOWN,
+    Ancestral,
+    Decode,
+    Diffusion,
+    Follow,
+    Geometric,
+    Masked,
+    Tempered,
+    line_integral,
+    observe,
+)
+from stochloc.tasks.cyclic import CyclicExperiment
+from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
+from stochloc.tasks.runs import open_run
+from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
+from stochloc.viz import calibration, error, files, paths, steps, style, training, walk
+from stochloc.viz import cyclic as localization
+from stochloc.viz.figures import FIGURES
+from stochloc.viz.held_out import HeldOut
+
+TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
+WORLD = WORLDS["markov chain"]
+# 5.3 standard errors are exceeded once in 10^7.
+SIGMAS = 5.3
+FAST = ("--sequences", "3", "--counts", "1", "2", "--length", "8", "--steps", "8", "--size", "3")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a tiny run in it."""
+    folder = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(folder / "cache"))
+        (folder / "text.txt").write_text(TEXT * 40, encoding="utf-8")
+        main([
+            "train", "--data", str(folder / "text.txt"), "--out", str(folder / "run"),
+            "--steps", "2", "--length", "16", "--width", "16", "--depth", "1", "--heads", "2",
+            "--batch-size", "4", "--accelerator", "cpu",
+        ])  # fmt: skip
+        yield folder
+
+
+@pytest.fixture
+def few_frames(monkeypatch):
+    monkeypatch.setattr(localization, "NUM_FRAMES", 3)
+    for name in ("stochloc.tasks.cyclic", "stochloc.viz.cyclic"):
+        monkeypatch.setattr(f"{name}.ADAPTIVE_STEPS", 8)
+
+
+def text_of(world, num_windows, seed=1):
+    tokens = world.denoiser.sample(num_windows, generator(seed))
+    return HeldOut(tokens, torch.full_like(tokens, UNKNOWN), tokens.numel())
 
 
 def walked(seed):
-    sequences, log_prior = Cyclic(5).enumerate(5)
-    denoiser = ExactDenoiser(CircleCodebook(5), sequences, log_prior)
-    generator = torch.Generator().manual_seed(seed)
-    return walk.measure(denoiser, 5, Follow(Masked()), Ancestral(), 5, list("abcde"), generator)
+    exact, five = cyclic(5).denoiser, list("abcde")
+    return walk.measure(exact, 5, Follow(Masked()), Ancestral(), 5, five, generator(seed))
+
+
+def refuse(capsys, *arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_every_path_climbs_from_zero_to_infinity_and_never_falls():
@@ -35,20 +93,216 @@ def test_unmasking_in_as_many_steps_as_tokens_decides_one_a_step_and_ends_in_a_c
     assert [row.count(math.inf) for row in picture.snr] == [1, 2, 3, 4, 5]
     first = "abcde".index(picture.text[0])
     assert "".join(picture.text) == "abcdeabcde"[first : first + 5]
+    assert picture.likely[-1] == picture.text
 
 
-@pytest.mark.parametrize("measure", [paths.measure, walked])
-def test_files_are_whole_and_the_same_seed_gives_the_same_table(measure, tmp_path):
-    png, svg, table = files.write(measure(3), tmp_path / "new", "figure")
-    with Image.open(png) as image:
-        assert image.mode == "RGBA" and len(image.getcolors(1 << 20) or []) > 2
+def test_the_integral_of_the_error_field_is_the_line_integral():
+    text = text_of(WORLD, 2000)
+    field = error.measure(WORLD.denoiser, text, generator(2), num_strata=8)
+    total = (field.nats.sum(-1) + field.remainder).double()
+    path = Diffusion(error.SPACING).then(Decode(), share=1 / 9)
+    other = line_integral(WORLD.denoiser, text.tokens, path, 9, generator(3))
+    difference = total - other.values
+    assert abs(difference.mean()) < SIGMAS * difference.std() / math.sqrt(len(difference))
+    bits = float(field.running_bits[:, -1].mean() + field.remainder_bits.mean())
+    assert bits == pytest.approx(float(total.mean()) / 4 / math.log(2))
+
+
+def test_the_running_integral_is_the_information_gained_up_to_every_edge():
+    text, exact = text_of(WORLD, 2000), WORLD.denoiser
+    field = error.measure(exact, text, generator(4), num_strata=6, spacing=Geometric(12.0))
+    assert field.edges[0] == 0 and field.edges[-1] == 12
+    surprise = -exact.log_prob(text.tokens)
+    true_row = (text.tokens[:, None] == exact.sequences).all(-1)
+    for k, edge in enumerate(field.edges[1:].tolist()):
+        snr = torch.full(text.tokens.shape, edge, dtype=torch.float64)
+        state = observe(WORLD.codebook, text.tokens, snr, generator(5 + k))
+        left = -exact.sequence_log_posterior(state)[true_row]
+        gap = field.nats.cumsum(-1)[:, k] - (surprise - left)
+        assert abs(gap.mean()) < SIGMAS * gap.std() / math.sqrt(len(gap))
+
+
+def test_an_exact_posterior_lies_on_the_diagonal_and_knows_its_error():
+    text = text_of(WORLD, 3000)
+    for curve in calibration.measure_reliability(WORLD.denoiser, text, generator(6)).curves:
+        assert curve.counts.sum() == text.tokens.numel()
+        # With fewer tokens an error estimated from themselves is no safe ground.
+        filled = (curve.counts >= 500) & (curve.confidence < 0.95)
+        gap = (curve.accuracy - curve.confidence)[filled].abs()
+        assert (gap < SIGMAS * curve.stderr[filled]).all()
+    picture = calibration.measure_uncertainty(WORLD.denoiser, text, generator(7))
+    mean, stderr = error.mean_and_stderr(picture.errors - picture.claims)
+    small = torch.tensor(picture.snr) <= 6
+    assert (mean.abs() < SIGMAS * stderr)[small].all()
+
+
+def test_a_posterior_made_too_sure_leaves_the_diagonal():
+    text, hasty = text_of(WORLD, 3000), Tempered(WORLD.denoiser, 0.5)
+    for curve in calibration.measure_reliability(hasty, text, generator(8)).curves[:2]:
+        fullest = curve.counts.argmax()
+        assert (curve.confidence - curve.accuracy)[fullest] > 5 * curve.stderr[fullest]
+    picture = calibration.measure_uncertainty(hasty, text, generator(9))
+    mean, stderr = error.mean_and_stderr(picture.errors - picture.claims)
+    assert (mean > 5 * stderr)[torch.tensor(picture.snr) <= 3].all()
+
+
+def test_the_histogram_of_training_is_the_law_that_was_drawn():
+    field = error.measure(WORLD.denoiser, text_of(WORLD, 4), generator(0), num_strata=4)
+    law = SentenceLogNormal()
+    picture = training.measure(law, field, generator(1))
+    assert (picture.at_zero, picture.at_infinity) == (0, 0)
+    normal = torch.distributions.Normal(law.mean, law.sigma)
+    log_edges = picture.edges.log()
+    mass = picture.density * log_edges.diff()
+    # One stratified γ per row: a bin of 4,096 rows is off by two rows per batch at most.
+    expected = normal.cdf(log_edges).diff()
+    assert (mass - expected).abs().max() < 2 / training.BATCH
+    mixed = training.measure(Endpoints(TokenLogNormal()), field, generator(2))
+    # E p (1 - q) = E p q = 1/4; the spread of p q over 4,096 rows is 0.0034.
+    assert abs(mixed.at_zero - 0.25) < 0.02 and abs(mixed.at_infinity - 0.25) < 0.02
+    assert float((mixed.density * mixed.edges.log().diff()).sum()) == pytest.approx(1, abs=0.01)
+    ends = training.measure(Masks(), field, generator(3))
+    assert ends.at_zero + ends.at_infinity == 1 and ends.density.sum() == 0
+
+
+def test_cyclic_walks_start_where_they_should_climb_and_end_in_a_cycle():
+    pictures = localization.measure(CyclicExperiment(7, recovery_snr=0.5, seed=3))
+    generation, recovery = pictures["generation"], pictures["recovery"]
+    assert generation.read == ["_"] * 7 and not generation.z[0].any()
+    assert recovery.read.count("_") == 2
+    assert sum(r not in ("_", o) for r, o in zip(recovery.read, recovery.original)) == 2  # noqa: B905
+    shown = torch.tensor([r != "_" for r in recovery.read])
+    assert torch.allclose(recovery.z[0].norm(dim=-1), 0.5 * shown.double())
+    for picture in pictures.values():
+        assert "".join(picture.result) in "ABCDEFGABCDEFG"
+        assert (picture.snr.diff(dim=0) >= 0).all() and picture.snr.isfinite().all()
+        # The code of the symbol that was decided is where z went.
+        ends = picture.z[-1] @ cyclic(7).codebook.vectors.T
+        decided = torch.tensor(["ABCDEFG".index(symbol) for symbol in picture.result])
+        assert (ends.gather(-1, decided[:, None]) > 0).all()
+
+
+def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, capsys):
+    run = open_run(place / "run")
+    tokens = choose_text(run, None, None)[0]
+    # Eight blocks of two tokens cannot be walked in four steps.
+    monkeypatch.setattr("stochloc.tasks.walks.BLOCK_TOKENS", 2)
+    picture = steps.measure(run, tokens, ("diffusion", "block"), (4, 8), 3, seed=7)
+    taken = [(p.path, p.transition, p.steps) for p in picture.prices]
+    assert taken == [
+        ("diffusion", "ancestral", 4), ("diffusion", "ancestral", 8), ("diffusion", "euler", 4),
+        ("diffusion", "euler", 8), ("block", "ancestral", 8), ("block", "euler", 8),
+    ]  # fmt: skip
+    assert "block in 4 steps left out" in capsys.readouterr().err
+    said = evaluate(run, tokens, Evaluation("diffusion", "euler", 4, False, 3, 7)).to_dict()
+    price = picture.prices[2]
+    assert price.bits == said["bits_per_character"] and price.denoiser_calls == 4
+    assert price.stderr == said["bits_per_character_stderr"]
+    with pytest.raises(ValueError, match="blocks"):
+        steps.measure(run, tokens, ("block",), (4,), 3, seed=7)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_one_command_writes_whole_files_and_the_same_seed_the_same_table(
+    name, place, tmp_path, capsys, few_frames
+):
+    settings = dict(matplotlib.rcParams)
+    for folder in ("first", "again"):
+        main(["plot", name, str(place / "run"), "--out", str(tmp_path / folder), *FAST])
+    assert dict(matplotlib.rcParams) == settings
+    made = sorted((tmp_path / "first").iterdir())
+    assert {str(path) for path in made} <= set(capsys.readouterr().out.splitlines())
+    assert {".png", ".svg", ".csv"} <= {path.suffix for path in made}
+    for path in made:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.mode == "RGBA" and image.getextrema()[3] == (0, 255)
+        elif path.suffix == ".gif":
+            with Image.open(path) as image:
+                assert image.n_frames == 3
+        elif path.suffix == ".svg":
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+        else:
+            header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+            assert rows and all(len(row) == len(header) for row in rows)
+            assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_cyclic_draws_its_figures_beside_its_results(tmp_path, capsys, monkeypatch, few_frames):
+    monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1,))
+    main(["cyclic", "--size", "3", "--sequences", "5", "--figures", str(tmp_path), "--json"])
+    assert capsys.readouterr().out.startswith("{")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"cyclic-{part}.{kind}"
+        for part in ("generation", "recovery")
+        for kind in ("png", "svg", "csv", "gif")
+    }
+
+
+def test_all_colours_can_be_seen_on_white_and_on_black():
+    def luminance(colour):
+        channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for colour in (*style.COLOURS, style.INK):
+        for ground in ("#ffffff", "#0d1117"):
+            dark, light = sorted((luminance(colour), luminance(ground)))
+            assert (light + 0.05) / (dark + 0.05) > 2.9
+
+
+def test_unprintable_tokens_do_not_spoil_a_picture(tmp_path):
+    picture = walk.WalkPicture([[1.0, 0.0, math.inf, 2.0]], [["$"] * 4], ["\x00", "\n", "$a$", " "])
+    _, svg, _ = files.write(picture, tmp_path, "odd")
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
-    again = files.write(measure(3), tmp_path, "again")[2]
-    assert table.read_bytes() == again.read_bytes()
-    assert len(table.read_text().splitlines()) == len(measure(3).rows())
 
 
-def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path):
+@pytest.mark.parametrize("name", ["training", "error", "steps", "calibration", "walk", "all"])
+def test_a_figure_of_a_model_without_a_run_is_refused(name, tmp_path, capsys):
+    assert "about a model" in refuse(capsys, "plot", name, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--sequences", 1), "at least two windows"),
+        (("--length", 0), "at least one token"),
+        (("--size", 1), "at least two symbols"),
+        (("--size", 53), "letters"),
+        (("--counts", 0), "at least one step"),
+        (("--steps", 0), "at least one step"),
+        (("--data", "absent.txt"), "absent.txt"),
+    ],
+)
+def test_settings_out_of_range_are_refused_in_a_sentence(
+    arguments, reason, place, tmp_path, capsys, monkeypatch
+):
+    quick = {"paths": FIGURES["paths"]}
+    wanted = {"--size": "cyclic", "--counts": "steps", "--steps": "walk", "--data": "error"}
+    quick |= {name: FIGURES[name] for name in [wanted.get(arguments[0], "paths")]}
+    monkeypatch.setattr("stochloc.viz.figures.FIGURES", quick)
+    assert reason in refuse(capsys, "plot", "all", place / "run", "--out", tmp_path, *arguments)
+
+
+def test_an_unknown_figure_is_answered_by_the_parser(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plot", "portrait", "--out", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "portrait" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["paths", "cyclic", "error"])
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(
+    name, place, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(FIGURES, name, lambda subject: pytest.fail("measured"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="Cannot write figures into"):
-        files.write(paths.measure(0), tmp_path / "file", "figure")
+    sentence = refuse(capsys, "plot", name, place / "run", "--out", tmp_path / "file")
+    assert "Cannot write figures into" in sentence
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "stochloc[plot]" in refuse(capsys, "plot", "paths", "--out", tmp_path)
+    assert "stochloc[plot]" in refuse(capsys, "cyclic", "--figures", tmp_path)

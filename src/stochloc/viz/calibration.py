@@ -21,6 +21,8 @@ from stochloc.viz.style import COLOURS, INK, MARKERS, snr_axis
 SNRS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 40.0)
 RELIABILITY_SNRS = (1.0, 3.0, 6.0, 12.0)
 NUM_BINS = 10
+# Fewer tokens say nothing: they are counted, not drawn.
+LEAST_DRAWN = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +77,10 @@ class ReliabilityPicture:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
         for k, curve in enumerate(self.curves):
-            filled = curve.counts > 0
+            filled, drawn = curve.counts > 0, curve.counts >= LEAST_DRAWN
             above.errorbar(
-                curve.confidence[filled].tolist(), curve.accuracy[filled].tolist(),
-                curve.stderr[filled].tolist(), color=COLOURS[k], marker=MARKERS[k], markersize=4,
+                curve.confidence[drawn].tolist(), curve.accuracy[drawn].tolist(),
+                curve.stderr[drawn].tolist(), color=COLOURS[k], marker=MARKERS[k], markersize=4,
                 capsize=2, linewidth=1.2, label=f"γ = {curve.snr:g}",
             )  # fmt: skip
             middles = (torch.arange(NUM_BINS) + 0.5)[filled] / NUM_BINS
@@ -86,7 +88,7 @@ class ReliabilityPicture:
                 middles.tolist(), curve.counts[filled].tolist(), color=COLOURS[k],
                 marker=MARKERS[k], markersize=4, linewidth=1.2,
             )  # fmt: skip
-        above.set(xlim=(0, 1), ylim=(0, 1.02))
+        above.set(xlim=(0, 1.02), ylim=(0, 1.02))
         above.set_ylabel("share of tokens that are right")
         below.set_yscale("log")
         below.set_ylabel("count (tokens)")

@@ -97,20 +97,23 @@ class LocalizationPicture:
         left, right = figure.subplots(1, 2)
         early = min(EARLY_STEPS, len(self.z) - 1)
         self._draw_plane(left, early, min(last, early))
-        left.set_title(f"start (squares) and first {early} steps")
+        left.set_title(f"start ({self._legend}) and first {early} steps")
         self._draw_plane(right, len(self.z) - 1, last)
         right.set_title(f"after {last} of {len(self.z) - 1} steps")
         is_over = last == len(self.z) - 1
-        result = "".join(self.result) if is_over else "…" + " " * (len(self.result) - 1)
-        figure.suptitle(f"{''.join(self.read)} → {result}{self._verdict(is_over)}", color=INK)
+        # A result not yet known takes the room of a known one, so that frames keep still.
+        result = self.result if is_over else ["…"] * len(self.result)
+        was = f"   (originally {' '.join(self.original)})" if self.original else ""
+        figure.suptitle(f"{' '.join(self.read)}  →  {' '.join(result)}{was}", color=INK)
 
-    def _verdict(self, is_over: bool) -> str:
-        if not self.original:
-            return ""
-        original = "".join(self.original)
-        if not is_over:
-            return f"   (was {original})"
-        return "   (the original)" if self.result == self.original else f"   (was {original})"
+    @property
+    def _garbled(self) -> list[bool]:
+        original = self.original or self.read
+        return [r not in (MASK, o) for r, o in zip(self.read, original, strict=True)]
+
+    @property
+    def _legend(self) -> str:
+        return "squares; crosses where misread" if any(self._garbled) else "squares"
 
     def _draw_plane(self, axes: Axes, reach: int, last: int) -> None:
         limit = 1.25 * float(self.z[: reach + 1].norm(dim=-1).max())
@@ -127,7 +130,8 @@ class LocalizationPicture:
             colour = COLOURS[i % len(COLOURS)]
             x, y = self.z[: last + 1, i].unbind(-1)
             axes.plot(x.tolist(), y.tolist(), color=colour, linewidth=0.9)
-            axes.plot(x[:1].tolist(), y[:1].tolist(), "s", color=colour, markersize=3.5)
+            marker = "X" if self._garbled[i] else "s"
+            axes.plot(x[:1].tolist(), y[:1].tolist(), marker, color=colour, markersize=5)
             axes.plot(x[-1:].tolist(), y[-1:].tolist(), "o", color=colour, markersize=9)
             axes.text(
                 float(x[-1]), float(y[-1]), str(i + 1), color="white", fontsize=7,

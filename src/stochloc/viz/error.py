@@ -121,11 +121,11 @@ class ErrorPicture:
         below.errorbar(
             [float(field.edges[-1])], [float(total)], [float(error_bar)],
             color=COLOURS[1], marker="o", capsize=3, linestyle="none",
-            label=f"decoding the rest: + {left:.3f}, in all {total:.3f} ± {error_bar:.3f}",
+            label=f"decoding the rest: + {left:.1g}, in all {total:.3f} ± {error_bar:.3f}",
         )  # fmt: skip
         below.set_ylabel("bits per character up to γ")
         below.set_ylim(bottom=0)
-        below.legend(loc="lower right")
+        below.legend(loc="upper left")
         for axes in (above, below):
             snr_axis(axes)
         above.set_xlabel("")

@@ -7,10 +7,10 @@ are on white.
 import csv
 import tempfile
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -111,12 +111,13 @@ def _save(figure: Figure, file: Path, metadata: dict[str, None]) -> None:
 
 def _animate(picture: Moving, file: Path) -> None:
     figure, frames = new_figure(*picture.size), []
+    canvas = FigureCanvasAgg(figure)
     for n in range(picture.num_frames):
         figure.clear()
         picture.draw_frame(figure, n)
-        png = BytesIO()
-        figure.savefig(png, format="png", dpi=100, transparent=False, facecolor="white")
-        frames.append(Image.open(png).convert("RGB").quantize(64))
+        canvas.draw()
+        frame = Image.frombytes("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba()))
+        frames.append(frame.convert("RGB").quantize(64))
     durations = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
     with replacing(file) as path:
         frames[0].save(

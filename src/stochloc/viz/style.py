@@ -17,11 +17,13 @@ COLOURS = ("#3b8fd0", "#d27d1c", "#1fa187", "#c964a0", "#7a6be0", "#d8504a", "#2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
+    "axes.facecolor": "white",
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlecolor": INK,
     "axes.titlesize": 9.0,
+    "figure.facecolor": "white",
     "font.size": 9.0,
     "grid.alpha": 0.3,
     "grid.color": INK,

@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from stochloc.core import Denoiser, Policy, Transition, localize, start
 from stochloc.viz.files import Rows
-from stochloc.viz.style import INK
+from stochloc.viz.style import INK, SNR_LABEL
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class WalkPicture:
         """Draw log γ as colour, tokens along x, steps along y; known tokens in a colour apart."""
         snr = torch.tensor(self.snr, dtype=torch.float64)
         axes = figure.add_subplot()
-        log_snr = snr.log10().masked_fill(~snr.isfinite() | (snr == 0), math.nan)
+        uncertain = snr.masked_fill(snr.isinf() | (snr == 0), math.nan)
         extent = (-0.5, len(self.text) - 0.5, len(self.snr) + 0.5, 0.5)
         known = torch.where(snr.isinf(), 1.0, math.nan)
         axes.imshow(
@@ -56,14 +58,19 @@ class WalkPicture:
             vmax=2,
             interpolation="none",
         )
-        if not bool(log_snr.isnan().all()):
+        if not bool(uncertain.isnan().all()):
             image = axes.imshow(
-                log_snr.numpy(), aspect="auto", extent=extent, cmap="viridis", interpolation="none"
-            )
-            figure.colorbar(image, ax=axes, label="log₁₀ SNR γ (dimensionless)")
-        axes.set_xticks(range(len(self.text)), [t.replace(" ", "·") for t in self.text])
+                uncertain.numpy(), aspect="auto", extent=extent, cmap="viridis",
+                interpolation="none", norm=LogNorm(),
+            )  # fmt: skip
+            bar = figure.colorbar(image, ax=axes, label=SNR_LABEL, format="{x:g}")
+            bar.minorformatter = NullFormatter()
+        labels = ["".join(map(_visible, token)) for token in self.text]
+        axes.set_xticks(range(len(labels)), labels, parse_math=False)
+        if max(map(len, labels)) > 1:
+            axes.tick_params("x", labelrotation=90)
         axes.tick_params("x", length=0, labelsize=7, labelfontfamily="monospace")
-        axes.set_xlabel("token, in order of position; · is a space")
+        axes.set_xlabel("token, in order of position (· is a space)")
         axes.set_ylabel("step of the walk")
         handles = [
             Patch(facecolor="#959595", label="known (γ = ∞)"),
@@ -107,3 +114,10 @@ def measure(
             modes = torch.where(state.is_known, state.known, step.posterior.mode)
             likely.append([read[token] for token in modes[0].tolist()])
     return WalkPicture(rows, likely, [read[token] for token in state.known[0].tolist()])
+
+
+def _visible(character: str) -> str:
+    """What is not printable has no glyph, and no place in an SVG file."""
+    if character.isprintable() and not character.isspace():
+        return character
+    return {" ": "·", "\n": "↵"}.get(character, "¤")
