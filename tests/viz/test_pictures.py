@@ -123,7 +123,7 @@ def test_the_running_integral_is_the_information_gained_up_to_every_edge():
 
 
 def test_an_exact_posterior_lies_on_the_diagonal_and_knows_its_error():
-    text = text_of(WORLD, 3000)
+    text = text_of(WORLD, 12_000)
     for curve in calibration.measure_reliability(WORLD.denoiser, text, generator(6)).curves:
         assert curve.counts.sum() == text.tokens.numel()
         # With fewer tokens an error estimated from themselves is no safe ground.

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from stochloc.core import (
@@ -64,7 +65,7 @@ class LocalizationPicture:
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return 8.0, 4.0
+        return 9.2, 4.0
 
     @property
     def num_frames(self) -> int:
@@ -97,9 +98,11 @@ class LocalizationPicture:
         left, right = figure.subplots(1, 2)
         early = min(EARLY_STEPS, len(self.z) - 1)
         self._draw_plane(left, early, min(last, early))
-        left.set_title(f"start ({self._legend}) and first {early} steps")
+        left.set_title(f"first {early} steps")
         self._draw_plane(right, len(self.z) - 1, last)
         right.set_title(f"after {last} of {len(self.z) - 1} steps")
+        starts = [self._start_of(i) for i in range(len(self.read))]
+        figure.legend(handles=starts, title="start of token", loc="outside right center")
         is_over = last == len(self.z) - 1
         # A result not yet known takes the room of a known one, so that frames keep still.
         result = self.result if is_over else ["…"] * len(self.result)
@@ -111,9 +114,14 @@ class LocalizationPicture:
         original = self.original or self.read
         return [r not in (MASK, o) for r, o in zip(self.read, original, strict=True)]
 
-    @property
-    def _legend(self) -> str:
-        return "squares; crosses where misread" if any(self._garbled) else "squares"
+    def _start_of(self, i: int) -> Line2D:
+        """Return the mark of a token's start, named for the legend: starts may hide each other."""
+        colour, read = COLOURS[i % len(COLOURS)], self.read[i]
+        starts_as = "masked" if read == MASK else f"read {read}"
+        return Line2D(
+            [], [], color=colour, marker="X" if self._garbled[i] else "s", markersize=5,
+            label=f"{i + 1}: {starts_as}{', wrongly' if self._garbled[i] else ''}",
+        )  # fmt: skip
 
     def _draw_plane(self, axes: Axes, reach: int, last: int) -> None:
         limit = 1.25 * float(self.z[: reach + 1].norm(dim=-1).max())
@@ -131,7 +139,7 @@ class LocalizationPicture:
             x, y = self.z[: last + 1, i].unbind(-1)
             axes.plot(x.tolist(), y.tolist(), color=colour, linewidth=0.9)
             marker = "X" if self._garbled[i] else "s"
-            axes.plot(x[:1].tolist(), y[:1].tolist(), marker, color=colour, markersize=5)
+            axes.plot(x[:1].tolist(), y[:1].tolist(), marker, color=colour, markersize=5, zorder=5)
             axes.plot(x[-1:].tolist(), y[-1:].tolist(), "o", color=colour, markersize=9)
             axes.text(
                 float(x[-1]), float(y[-1]), str(i + 1), color="white", fontsize=7,

@@ -125,7 +125,7 @@ class ErrorPicture:
         )  # fmt: skip
         below.set_ylabel("bits per character up to γ")
         below.set_ylim(bottom=0)
-        below.legend(loc="upper left")
+        below.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         for axes in (above, below):
             snr_axis(axes)
         above.set_xlabel("")
