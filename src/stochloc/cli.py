@@ -160,7 +160,11 @@ class Eval:
     curvature-difference, tolerance, remdm-cap, remdm-rescale, remdm-conf or remdm-loop; a setting
     may follow, as in tolerance:0.1."""
     corrector_rounds: int = 0
-    """Rounds after every step that take the least certain tokens back and up again."""
+    """Rounds after every step that take tokens back and up again."""
+    corrector_share: float = 0.1
+    """Share of the tokens a round takes back, the least certain first."""
+    corrector_snr: float = 0.0
+    """SNR to which a round takes them back; 0 masks them."""
     transition: TransitionName = "ancestral"
     """How the walk takes its steps."""
     steps: int = 64
@@ -186,7 +190,9 @@ class Eval:
         tokens, source = choose_text(run, self.data, self.split)
         evaluation = Evaluation(
             self.path, self.transition, self.steps, self.continuous, self.sequences, self.seed,
-            PolicyChoice(self.policy, self.corrector_rounds),
+            PolicyChoice(
+                self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
+            ),
         )  # fmt: skip
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
         if self.json:

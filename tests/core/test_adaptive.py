@@ -13,7 +13,6 @@ from core.worlds import ADAPTIVE, CLIMBING, TRANSITIONS, WORLDS, full_support, g
 from stochloc.core import (
     Ancestral,
     AtRandom,
-    Autoregressive,
     Capped,
     Choice,
     Corrected,
@@ -25,6 +24,7 @@ from stochloc.core import (
     Follow,
     Interleaved,
     JacobianProduct,
+    LeastConfident,
     Linearised,
     Lomax,
     Looped,
@@ -137,13 +137,11 @@ def test_the_bound_of_an_adaptive_walk_tightens_towards_minus_log_p(name):
 
 
 def test_reveal_decides_equal_numbers_the_most_certain_first_and_ties_from_the_left():
-    state = start(EXACT.codebook, 3, 4)
-    posterior = EXACT(noisy(3, seed=5))
-    posterior_of_unknown = EXACT(State(posterior.mean, state.known, state.snr))
-    pace = Reveal().start(state, 2, generator(0))
-    chosen = pace.dsnr(0, state, posterior_of_unknown).isinf()
+    tokens = EXACT.sample(3, generator(5))
+    state = observe(EXACT.codebook, tokens, torch.full((3, 4), 1.5).double(), generator(6))
+    chosen = Reveal().start(state, 2, generator(0)).dsnr(0, state, EXACT(state)).isinf()
     assert (chosen.sum(-1) == 2).all()
-    confidence = posterior_of_unknown.confidence
+    confidence = EXACT(state).confidence
     for row in range(3):
         assert confidence[row][chosen[row]].min() >= confidence[row][~chosen[row]].max()
     cyclic = WORLDS["cyclic 5"].denoiser
@@ -288,6 +286,15 @@ def test_random_corrections_leave_the_exact_law_unchanged():
     assert chi_square(softly, 2) < 50
 
 
+@pytest.mark.parametrize("choice", [AtRandom(), LeastConfident()])
+def test_a_choice_keeps_to_its_generator_and_only_chance_ignores_belief(choice):
+    assert isinstance(choice, Choice)
+    belief = torch.rand(5, 4, generator=generator(0), dtype=torch.float64)
+    keys = choice.order(belief, generator(1))
+    assert torch.equal(keys, choice.order(belief, generator(1)))
+    assert torch.equal(keys, belief) == isinstance(choice, LeastConfident)
+
+
 def test_a_corrector_round_brings_the_least_confident_back_to_where_they_were():
     state = start(EXACT.codebook, 40, 4)
     policy = Corrected(Follow(Diffusion(Uniform(8.0))), rounds=1, share=0.25, snr=0.5)
@@ -332,12 +339,10 @@ def test_remasking_keeps_the_scheduled_share_of_tokens_known(rate):
 
 
 def test_the_schedules_of_remasking_are_those_published():
-    for eta, expected in ((0.3, [0.3, 0.3, 1 / 3 * 0.9, 0.0]), (1.0, [1.0, 1.0, 1 / 3, 0.0])):
-        capped = Capped(eta).plan(4).remask
-        most = [1.0, min(1.0, 0.5 / 0.25), 0.25 / 0.5, 0.0]
-        assert capped == pytest.approx([min(eta, m) for m in most])
-        assert Rescaled(eta).plan(4).remask == pytest.approx([eta * m for m in most])
-        assert expected[0] == capped[0]
+    # α = 0, ¼, ½, ¾, 1, so σ_max = min(1, (1 - α_s)/α_t) is 1, 1, ½, 0.
+    for eta, capped in ((0.3, [0.3, 0.3, 0.3, 0.0]), (0.8, [0.8, 0.8, 0.5, 0.0])):
+        assert Capped(eta).plan(4).remask == pytest.approx(capped)
+        assert Rescaled(eta).plan(4).remask == pytest.approx([eta, eta, eta / 2, 0.0])
     loop = Looped(0.02).plan(100)
     assert loop.known[45] == loop.known[95] == pytest.approx(0.9)
     assert loop.remask[44] == 0 == loop.remask[95]
@@ -455,5 +460,3 @@ def test_settings_out_of_range_are_refused():
     twice = Corrected(Remasking())
     with pytest.raises(ValueError, match="corrected again"):
         twice.start(state, 3, generator(0))
-    assert isinstance(AtRandom(), Choice)
-    assert Autoregressive().snr_end == math.inf

@@ -16,7 +16,6 @@ from stochloc.core import (
     Interleaved,
     Masked,
     Policy,
-    StepCosts,
     Tempered,
     bound,
     sample,
@@ -104,7 +103,6 @@ def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
     assert evaluated["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-6)
     assert call_json("sample", folder, "--path", "tuned", "--steps", 4)["denoiser_calls"] <= 4
     assert "bits per token" in call("tune", folder, "--sequences", 2).out
-    assert StepCosts.__name__ == "StepCosts"
 
 
 def test_a_damaged_file_of_costs_is_refused(trained, tmp_path, refuse):

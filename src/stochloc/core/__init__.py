@@ -23,7 +23,7 @@ from stochloc.core.linearised import Linearised
 from stochloc.core.orders import Autoregressive, Block, Masked, Rolling
 from stochloc.core.paths import Custom, Decode, Diffusion, Grid, Path, Point, Then
 from stochloc.core.policies import Follow, Pace, Policy
-from stochloc.core.sampling import Sample, Step, localize, sample
+from stochloc.core.sampling import Sample, Step, finish, localize, sample
 from stochloc.core.spacings import Geometric, Lomax, Spacing, Uniform
 from stochloc.core.tolerance import Tolerance
 from stochloc.core.transitions import Ancestral, Euler, Transition
@@ -101,6 +101,7 @@ __all__ = [
     "Uniform",
     "advance",
     "bound",
+    "finish",
     "line_integral",
     "localize",
     "measure_step_costs",

@@ -28,6 +28,7 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.denoiser import Posterior
 from stochloc.core.numerics import draw_uniform
+from stochloc.core.orders import rank_free
 from stochloc.core.paths import check_steps
 from stochloc.core.policies import Pace, Policy
 
@@ -156,9 +157,8 @@ class Corrected:
         return Pace(inner.num_steps * period, dsnr, lower, inner.calls_per_step)
 
     def _choose(self, belief: Values, risen: Chosen, generator: torch.Generator) -> Chosen:
-        keys = self.choice.order(belief, generator).masked_fill(~risen, torch.inf)
         count = torch.ceil(self.share * risen.sum(-1, keepdim=True))
-        return risen & (keys.argsort(dim=-1, stable=True).argsort(-1) < count)
+        return risen & (rank_free(self.choice.order(belief, generator), risen) < count)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from stochloc.core.channel import advance, observe
 from stochloc.core.denoiser import Denoiser
-from stochloc.core.numerics import draw_uniform
 from stochloc.core.orders import random_ranks
 from stochloc.core.paths import Free, Grid, Path, Point, check_steps, real_type
 from stochloc.core.transitions import Transition
@@ -214,8 +213,8 @@ def measure_step_costs(
     rise = torch.full((len(known), len(snr), len(snr)), torch.inf, dtype=torch.float64)
     for s, share in enumerate(known.tolist()):
         for a, level in enumerate(snr.tolist()):
-            order = draw_uniform((batch, length), generator).argsort(-1).argsort(-1)
-            unknown = (order >= round(share * length)).to(tokens.device)
+            order = random_ranks(torch.ones_like(tokens, dtype=torch.bool), generator)
+            unknown = order >= round(share * length)
             levels = torch.full((batch, length), level, device=tokens.device)
             before = observe(codebook, tokens, levels.masked_fill(~unknown, torch.inf), generator)
             posterior = denoiser(before)

@@ -87,7 +87,7 @@ class Autoregressive(Path):
         order = torch.tensor(self.order if self.order is not None else range(length))
         if len(order) != length:
             raise ValueError(f"The order has {len(order)} positions, the sequences have {length}.")
-        return _ranks(order.argsort().to(free.device).expand(free.shape), free)
+        return rank_free(order.argsort().to(free.device).expand(free.shape), free)
 
 
 @dataclass(frozen=True)
@@ -223,18 +223,26 @@ class Rolling(Path):
         return Point(snr, torch.zeros_like(snr), (jumps & free) * float(length))
 
 
-def _ranks(
+def rank_free(
     keys: Float[Tensor, "batch length"] | Int[Tensor, "batch length"], free: Free
 ) -> Int[Tensor, "batch length"]:
-    """Rank the free tokens of each row by key; tokens that are not free rank after all others."""
-    by_key = keys.argsort(-1)
+    """Rank the free tokens of each row by key, the smallest first.
+
+    Args:
+        keys: What to rank by; of equal keys the token further left comes first.
+        free: Which tokens to rank.
+
+    Returns:
+        Ranks from 0; tokens that are not free rank after all others.
+    """
+    by_key = keys.argsort(dim=-1, stable=True)
     free_first = (~free).gather(-1, by_key).int().argsort(dim=-1, stable=True)
     return by_key.gather(-1, free_first).argsort(-1)
 
 
 def random_ranks(free: Free, generator: torch.Generator) -> Int[Tensor, "batch length"]:
     """Return a random order of the free tokens of each row; the others rank after them."""
-    return _ranks(draw_uniform(tuple(free.shape), generator).to(free.device), free)
+    return rank_free(draw_uniform(tuple(free.shape), generator).to(free.device), free)
 
 
 def _reveal_in_groups(num_steps: int, ranks: Int[Tensor, "batch length"], free: Free) -> Grid:

@@ -5,7 +5,7 @@ and a transition take the step, until every token is known. With small steps the
 the denoiser's distribution on any path; `bound` prices the very same finite walk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,11 @@ class Step:
     dsnr: Float[Tensor, "batch length"]
     state: State
     denoiser_calls: int = 1
+
+    @property
+    def snr_received(self) -> Float[Tensor, "batch length"]:
+        """The finite SNR handed out; 0 where the step decided the token."""
+        return self.dsnr.masked_fill(self.dsnr.isinf(), 0.0).to(self.state.snr)
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,24 @@ def sample(
     Raises:
         ValueError: The policy cannot walk in so few steps.
     """
+    return finish(state, localize(denoiser, state, policy, transition, num_steps, generator))
+
+
+def finish(state: State, steps: Iterable[Step]) -> Sample:
+    """Take all steps of a walk and return what it came to.
+
+    Args:
+        state: Where the walk starts.
+        steps: What `localize` yields, perhaps watched on the way.
+
+    Returns:
+        The tokens, the denoiser calls and the SNR each token received.
+    """
     calls, received = 0, torch.zeros_like(state.snr)
-    for step in localize(denoiser, state, policy, transition, num_steps, generator):
-        state, calls = step.state, calls + step.denoiser_calls
-        received += step.dsnr.to(received).masked_fill(step.dsnr.isinf(), 0.0)
+    for step in steps:
+        state, calls, received = (
+            step.state,
+            calls + step.denoiser_calls,
+            received + step.snr_received,
+        )
     return Sample(state.known, calls, received)

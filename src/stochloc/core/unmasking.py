@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from stochloc.core.channel import State
 from stochloc.core.denoiser import Posterior
+from stochloc.core.orders import rank_free
 from stochloc.core.paths import check_steps, real_type
 from stochloc.core.policies import Pace
 from stochloc.core.spacings import Lomax, Spacing
@@ -83,7 +84,9 @@ class Reveal:
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
             to_remain = num_free - num_free * (n + 1) // num_steps
             num_due = (~state.is_known).sum(-1, keepdim=True) - to_remain
-            return _to_infinity(state, _rank(self.certainty(posterior), state) < num_due)
+            return _to_infinity(
+                state, rank_free(-self.certainty(posterior), ~state.is_known) < num_due
+            )
 
         return Pace(num_steps, dsnr)
 
@@ -122,7 +125,7 @@ class RevealAbove:
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
             certainty = self.certainty(posterior)
-            chosen = (certainty >= self.threshold) | (_rank(certainty, state) < 1)
+            chosen = (certainty >= self.threshold) | (rank_free(-certainty, ~state.is_known) < 1)
             return _to_infinity(state, chosen | (n + 1 == num_steps))
 
         return Pace(num_steps, dsnr)
@@ -177,12 +180,6 @@ class Share:
             return budgets[n] * num_free * weights / total
 
         return Pace(num_steps, dsnr)
-
-
-def _rank(certainty: Float[Tensor, "batch length"], state: State) -> Int[Tensor, "batch length"]:
-    """Rank the unknown tokens of each row, the most certain first; known ones come last."""
-    keys = certainty.masked_fill(state.is_known, -torch.inf)
-    return keys.argsort(dim=-1, descending=True, stable=True).argsort(-1)
 
 
 def _to_infinity(state: State, chosen: Tensor) -> Float[Tensor, "batch length"]:

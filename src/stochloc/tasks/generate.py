@@ -1,7 +1,7 @@
 """Drawing text from a model: a free walk from a prompt to text."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from stochloc.core import (
     Step,
     Tempered,
     Transition,
+    finish,
     localize,
     start,
 )
@@ -170,18 +171,14 @@ def generate(
     policy, denoiser = walk.policy.apply(walk.path, denoiser)
     state = start(run.model.codebook, num, known.shape[1], known)
     generator = torch.Generator(run.device).manual_seed(seed)
-    calls, received, started_s = 0, torch.zeros_like(state.snr), time.monotonic()
+    started_s = time.monotonic()
     with torch.no_grad():
-        for step in localize(denoiser, state, policy, walk.transition, walk.num_steps, generator):
-            state, calls = step.state, calls + step.denoiser_calls
-            received += step.dsnr.to(received).masked_fill(step.dsnr.isinf(), 0.0)
-            if trace is not None:
-                trace(_describe(step, run.tokenizer))
-    texts = [run.tokenizer.decode(row) for row in state.known.cpu()]
+        steps = localize(denoiser, state, policy, walk.transition, walk.num_steps, generator)
+        drawn = finish(state, steps if trace is None else _traced(steps, run.tokenizer, trace))
+    texts = [run.tokenizer.decode(row) for row in drawn.tokens.cpu()]
     seconds = time.monotonic() - started_s
-    return Generation(
-        texts, calls, seconds, [[round(v, 4) for v in row] for row in received.tolist()]
-    )
+    received = [[round(snr, 4) for snr in row] for row in drawn.snr_received.tolist()]
+    return Generation(texts, drawn.denoiser_calls, seconds, received)
 
 
 def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -> str:
@@ -200,6 +197,14 @@ def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -
     generator = torch.Generator(state.z.device).manual_seed(seed)
     steps = list(localize(model, state, Follow(Masked()), Ancestral(), min(length, 64), generator))
     return " ".join(tokenizer.decode(steps[-1].state.known[0].cpu()).split())
+
+
+def _traced(
+    steps: Iterable[Step], tokenizer: Tokenizer, trace: Callable[[dict[str, Any]], None]
+) -> Iterator[Step]:
+    for step in steps:
+        trace(_describe(step, tokenizer))
+        yield step
 
 
 def _describe(step: Step, tokenizer: Tokenizer) -> dict[str, Any]:

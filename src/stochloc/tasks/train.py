@@ -139,8 +139,6 @@ def start_run(
         )
     corpus = load_choice(choice, tokenizer, slots)
     recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
-    if isinstance(corpus.tokenizer, LabelledTokenizer):
-        recipe = recipe.with_changes(first_label=corpus.tokenizer.inner.vocabulary_size)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
     check_sharing(recipe.training, fabric.world_size)
@@ -214,7 +212,8 @@ _TEXTS = ("data", "valid", "test")
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:
-    return tokenizer.inner if isinstance(tokenizer, SlottedTokenizer) else tokenizer
+    is_wrapped = isinstance(tokenizer, SlottedTokenizer | LabelledTokenizer)
+    return tokenizer.inner if is_wrapped else tokenizer
 
 
 def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
@@ -236,4 +235,5 @@ def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
         corpus.valid,
         lambda model: sample_line(model, tokenizer, preview, recipe.training.seed),
         tokenizer.draw_windows if slotted else draw_windows,
+        tokenizer.inner.vocabulary_size if isinstance(tokenizer, LabelledTokenizer) else 0,
     )

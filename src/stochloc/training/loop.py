@@ -53,12 +53,14 @@ class Texts:
         valid: Tokens of the held-out text, 1-D.
         say_sample: Draws a text from the model, to be shown with every held-out bound.
         draw_windows: Draws so many training windows of such a length from a text.
+        first_label: The first token that is a label of a class; 0 when there are no classes.
     """
 
     train: np.ndarray
     valid: np.ndarray
     say_sample: SaySample
     draw_windows: DrawWindows = draw_windows
+    first_label: int = 0
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -150,7 +152,7 @@ class Trainer:
             tokens.to(self.fabric.device),
             config.law,
             noise,
-            config.first_label,
+            self.texts.first_label,
         )
         self.fabric.backward(loss)
         self.fabric.clip_gradients(

@@ -37,7 +37,6 @@ class TrainingConfig:
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the average of the weights; the average is what is saved and used.
         law: Which γ to train on.
-        first_label: The first token that is a label of a class; 0 when there are no classes.
         seed: Seed of everything random in the run.
         eval_every: Updates between two held-out bounds.
         eval_sequences: Held-out windows per bound.
@@ -55,7 +54,6 @@ class TrainingConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     law: SnrLaw = field(default_factory=lambda: Endpoints(TokenLogNormal()))
-    first_label: int = 0
     seed: int = 0
     eval_every: int = 250
     eval_sequences: int = 64
@@ -67,7 +65,7 @@ class TrainingConfig:
                      "checkpoint_every", "log_every"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"Training needs a positive {name}, not {getattr(self, name)}.")
-        for name in ("weight_decay", "warmup_steps", "seed", "first_label"):
+        for name in ("weight_decay", "warmup_steps", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
                     f"Training needs a {name} of at least 0, not {getattr(self, name)}."
