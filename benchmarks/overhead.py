@@ -84,7 +84,11 @@ def contestants(size: Size) -> dict[str, dict[str, Callable[[], object]]]:
     """Return what is timed, by group; the entry named "plain" is the one the others divide by."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, VOCABULARY, (size.batch, size.length), generator=generator)
-    model = LocalizationModel(ModelConfig(VOCABULARY, size.width, size.depth, size.heads, beta=1.0))
+    model = LocalizationModel(
+        ModelConfig(
+            VOCABULARY, size.width, size.depth, size.heads, beta=1.0, neighbour_logit=12.0
+        )
+    )
     plain = {name: PlainEncoder(size, name) for name in ("gelu", "relu")}
 
     def plain_loss(encoder: PlainEncoder) -> Tensor:
