@@ -85,9 +85,7 @@ def contestants(size: Size) -> dict[str, dict[str, Callable[[], object]]]:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, VOCABULARY, (size.batch, size.length), generator=generator)
     model = LocalizationModel(
-        ModelConfig(
-            VOCABULARY, size.width, size.depth, size.heads, beta=1.0, neighbour_logit=12.0
-        )
+        ModelConfig(VOCABULARY, size.width, size.depth, size.heads, beta=1.0, neighbour_logit=12.0)
     )
     plain = {name: PlainEncoder(size, name) for name in ("gelu", "relu")}
 
