@@ -36,7 +36,7 @@ from stochloc.rivals.md4 import Md4
 from stochloc.rivals.mdlm import Mdlm
 from stochloc.rivals.multinomial import MultinomialDiffusion
 from stochloc.rivals.schedules import Cosine, Linear, SquaredCosine
-from stochloc.rivals.sedd import EulerJump, Sedd, SeddAbsorbing
+from stochloc.rivals.sedd import FLOOR, EulerJump, Sedd, SeddAbsorbing
 
 FINE = 4000
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
@@ -49,18 +49,18 @@ def weighted() -> GeneralizedMd4:
 
 
 def score(oracle: torch.nn.Module, **options) -> Sedd:
-    return Sedd(oracle, VOCABULARY, uniform(VOCABULARY), **options)
+    return Sedd(oracle, VOCABULARY, uniform(VOCABULARY), Linear(FLOOR), **options)
 
 
-UNIFORM_SCORE = RatioOracle(uniform(VOCABULARY), Linear(1e-3))
+UNIFORM_SCORE = RatioOracle(uniform(VOCABULARY), Linear(FLOOR))
 UNIFORM_LAW = CavityOracle(uniform(VOCABULARY), SquaredCosine())
 # A method whose network knows the truth, and the steps its sampler needs to be exact. The same of
 # localization is proven with the exact denoiser in tests/core.
 EXACT: dict[str, tuple[Callable[[], Rival], int]] = {
     "ar": (lambda: Autoregressive(NextTokenOracle(), VOCABULARY), 1),
-    "ardm": (lambda: AnyOrder(MaskOracle(), VOCABULARY, Linear()), LENGTH),
-    "mac": (lambda: Mac(MaskOracle(), VOCABULARY, Linear()), 1),
-    "mdlm": (lambda: Mdlm(MaskOracle(), VOCABULARY, Linear()), 100),
+    "ardm": (lambda: AnyOrder(MaskOracle(), VOCABULARY), LENGTH),
+    "mac": (lambda: Mac(MaskOracle(), VOCABULARY), 1),
+    "mdlm": (lambda: Mdlm(MaskOracle(), VOCABULARY), 100),
     "md4-cosine": (lambda: Md4(MaskOracle(), VOCABULARY, Cosine()), 100),
     "genmd4": (weighted, 100),
     "d3pm-absorbing": (

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import torch
+from scipy.stats import chi2
 from torch import Tensor
 
 from stochloc.nn import Backbone
@@ -52,8 +53,4 @@ def assert_law(tokens: Tensor, log_probs: Tensor) -> None:
     counts = torch.bincount(code_of(tokens), minlength=len(log_probs)).double()
     expected = log_probs.exp() * len(tokens)
     statistic = float(((counts - expected).square() / expected).sum())
-    freedom = len(log_probs) - 1
-    # Wilson and Hilferty: the cube root of chi-squared over its freedom is nearly normal.
-    cube = (statistic / freedom) ** (1 / 3)
-    z = (cube - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
-    assert z < ALARM, f"chi-squared {statistic:.0f} at {freedom} degrees of freedom"
+    assert chi2.sf(statistic, len(log_probs) - 1) > 1e-6, f"chi-squared {statistic:.0f}"

@@ -17,25 +17,12 @@ from torch import Tensor
 
 from stochloc.core.numerics import draw_categorical
 from stochloc.core.orders import random_ranks
-from stochloc.rivals.masked import MaskedDiffusion, masked_network
-from stochloc.rivals.rival import Drawn, Frame
-from stochloc.rivals.schedules import Linear
+from stochloc.rivals.masked import MaskFilling
+from stochloc.rivals.rival import Drawn
 
 
-class AnyOrder(MaskedDiffusion):
+class AnyOrder(MaskFilling):
     """Autoregression whose order is drawn anew for every sequence."""
-
-    @classmethod
-    def from_frame(cls, frame: Frame) -> "AnyOrder":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(masked_network(frame), frame.vocabulary_size, Linear())
 
     def token_nats(
         self,

@@ -24,10 +24,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stochloc.core import Estimate
-from stochloc.core.numerics import draw_categorical, draw_normal_like, in_double
+from stochloc.core.numerics import draw_categorical, draw_normal_like
 from stochloc.nn import Network
-from stochloc.rivals.rival import Drawn, Frame, Rival
+from stochloc.rivals.rival import Drawn, Frame
+from stochloc.rivals.variational import Variational
 
 NUM_COMPONENTS = 64
 # Where q and the components begin: so far from 0 a softplus is the identity, and a Gaussian q is
@@ -89,7 +89,7 @@ class MixtureDensity(nn.Module):
         return weights[..., 0].log_softmax(-1), means + self.centres, log_scales
 
 
-class ArgmaxFlow(Rival):
+class ArgmaxFlow(Variational):
     """A continuous autoregressive law rounded to tokens by signs.
 
     Args:
@@ -125,21 +125,12 @@ class ArgmaxFlow(Rival):
         network = Network(embedding, num_outputs, frame.backbone, causal=True)
         return cls(MixtureDensity(network, num_digits), frame.vocabulary_size)
 
-    def loss(
+    def token_nats(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        """Return the bound at one draw of v, nats per token; one call."""
-        return self._token_nats(tokens, generator).mean()
-
-    @torch.no_grad()
-    def bound(
-        self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
-    ) -> Estimate:
-        """Return the bound averaged over draws of v; `num_samples` calls."""
-        if num_samples < 1:
-            raise ValueError(f"A bound needs at least one draw, not {num_samples}.")
-        draws = [in_double(self._token_nats(tokens, generator)) for _ in range(num_samples)]
-        return Estimate(torch.stack(draws).mean(0), num_samples)
+    ) -> Float[Tensor, "batch length"]:
+        """Return `log q(v|x) - log p(v)` at one draw of v; one call."""
+        v, log_q = self.draw(tokens, generator)
+        return log_q - self.density.log_prob(v)
 
     @torch.no_grad()
     def sample(
@@ -198,12 +189,6 @@ class ArgmaxFlow(Rival):
         log_normal = -0.5 * noise.square() - log_scale - 0.5 * math.log(2 * math.pi)
         # dv/du = σ(u): a softplus is steep where u is large.
         return self.digits_of(tokens) * F.softplus(u), (log_normal - F.logsigmoid(u)).sum(-1)
-
-    def _token_nats(
-        self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
-    ) -> Float[Tensor, "batch length"]:
-        v, log_q = self.draw(tokens, generator)
-        return log_q - self.density.log_prob(v)
 
     def _spells_none(self, v: Float[Tensor, "batch digits"]) -> Bool[Tensor, " batch"]:
         return self.tokens_of(v) >= self.vocabulary_size

@@ -23,7 +23,7 @@ from stochloc.core.numerics import draw_categorical, draw_stratified, in_double
 from stochloc.nn import token_network
 from stochloc.rivals.kernels import Kernel, absorbing, divergence, uniform
 from stochloc.rivals.rival import Drawn, Frame
-from stochloc.rivals.schedules import Linear, Schedule, SquaredCosine
+from stochloc.rivals.schedules import Linear, Schedule, SquaredCosine, final_alpha
 from stochloc.rivals.time_integral import TimeIntegral
 
 NUM_STEPS = 1000
@@ -104,9 +104,7 @@ class D3pm(TimeIntegral):
 
     def fixed_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
         """Return the divergence of the last noisy tokens from π."""
-        last = self.schedule.alpha(torch.ones(1, 1, 1, dtype=torch.float64, device=tokens.device))
-        law = self.kernel.forward_law(self.kernel.one_hot(tokens), last)
-        return divergence(law, self.kernel.stationary.to(law).expand_as(law))
+        return self.kernel.prior_nats(tokens, final_alpha(self.schedule))
 
     def step_nats(
         self,

@@ -112,6 +112,22 @@ class Kernel:
         joint = likelihood * self.forward_law(law, alpha_s)
         return joint / joint.sum(-1, keepdim=True)
 
+    def prior_nats(
+        self, tokens: Int[Tensor, "batch length"], last_alpha: float
+    ) -> Float[Tensor, "batch length"]:
+        """Return the divergence of the last noisy tokens from π.
+
+        Args:
+            tokens: The true tokens.
+            last_alpha: α at the end, the probability that a token is still itself.
+
+        Returns:
+            Nats of every token, exact.
+        """
+        law = self.one_hot(tokens)
+        noisy = self.forward_law(law, law.new_full((1, 1, 1), last_alpha))
+        return divergence(noisy, self.stationary.to(law).expand_as(law))
+
 
 def absorbing(vocabulary_size: int) -> Kernel:
     """Return the kernel that masks: the state V is the mask.

@@ -9,6 +9,8 @@ in training, is bounded along the same path but sampled along the diffusion it i
 paths are a matter of `stochloc eval`.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -28,9 +30,7 @@ from stochloc.core import (
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.rivals.rival import Drawn, Frame, Rival
 from stochloc.training.objective import cross_entropy
-from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, SnrLaw, TokenLogNormal
-
-PAPER_DIMENSION = 16
+from stochloc.training.snr import Endpoints, SentenceLogNormal, SnrLaw, TokenLogNormal
 
 
 class Localization(Rival):
@@ -45,103 +45,6 @@ class Localization(Rival):
     def __init__(self, model: LocalizationModel, law: SnrLaw, path: Path) -> None:
         super().__init__()
         self.model, self.law, self.path = model, law, path
-
-    @classmethod
-    def ours(cls, frame: Frame) -> "Localization":
-        """Return our recipe, untrained: simplex codes, evidence, prior, a γ for each token.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method.
-        """
-        return cls(make_model(frame), Endpoints(TokenLogNormal()), Masked())
-
-    @classmethod
-    def paper(cls, frame: Frame) -> "Localization":
-        """Return the paper's recipe, untrained: learned codes and one γ for each sentence.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method.
-        """
-        model = make_model(frame, PAPER_DIMENSION, evidence=False, unigram=False)
-        return cls(model, SentenceLogNormal(), Diffusion(Lomax()))
-
-    @classmethod
-    def with_learned_codes(cls, frame: Frame) -> "Localization":
-        """Return our recipe with the paper's learned codes.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(make_model(frame, PAPER_DIMENSION), Endpoints(TokenLogNormal()), Masked())
-
-    @classmethod
-    def without_evidence(cls, frame: Frame) -> "Localization":
-        """Return our recipe without the evidence in the logits.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(make_model(frame, evidence=False), Endpoints(TokenLogNormal()), Masked())
-
-    @classmethod
-    def without_prior(cls, frame: Frame) -> "Localization":
-        """Return our recipe without token frequencies as a prior.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(make_model(frame, unigram=False), Endpoints(TokenLogNormal()), Masked())
-
-    @classmethod
-    def with_shared_snr(cls, frame: Frame) -> "Localization":
-        """Return our recipe with one γ for each sentence, endpoints mixed in.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(make_model(frame), Endpoints(SentenceLogNormal()), Masked())
-
-    @classmethod
-    def without_endpoints(cls, frame: Frame) -> "Localization":
-        """Return our recipe without tokens at γ = 0 and γ = ∞.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(make_model(frame), TokenLogNormal(), Masked())
-
-    @classmethod
-    def with_masks_only(cls, frame: Frame) -> "Localization":
-        """Return our recipe with every token masked or known, weighted as ours.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(make_model(frame), Masks(), Masked())
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
@@ -166,34 +69,53 @@ class Localization(Rival):
         return Drawn(drawn.tokens, drawn.denoiser_calls)
 
 
-def make_model(
-    frame: Frame, code_dimension: int = 0, evidence: bool = True, unigram: bool = True
-) -> LocalizationModel:
-    """Return a model between the paper's and ours, untrained.
+@dataclass(frozen=True)
+class Choices:
+    """What a recipe of DSL decides; ablations take one choice back.
 
-    Args:
-        frame: What all methods share.
+    Attributes:
+        law: Which γ to show in training.
+        path: The path of the sampler.
         code_dimension: Dimension of learned codes; 0 for the simplex.
         evidence: Whether the evidence is added to the logits.
         unigram: Whether token frequencies enter as a prior.
-
-    Returns:
-        The model.
     """
-    backbone = frame.backbone
-    config = ModelConfig(
-        frame.vocabulary_size,
-        backbone.width,
-        backbone.depth,
-        backbone.heads,
-        code_dimension,
-        evidence,
-        unigram,
-        # β starts where the converter is exact for independent tokens, if it knows the prior.
-        beta=1.0 if unigram else 0.0,
-        rotary_base=backbone.rotary_base,
-        neighbour_logit=backbone.neighbour_logit,
-    )
-    model = LocalizationModel(config)
-    model.set_unigram(frame.counts)
-    return model
+
+    law: SnrLaw
+    path: Path
+    code_dimension: int = 0
+    evidence: bool = True
+    unigram: bool = True
+
+    def from_frame(self, frame: Frame) -> Localization:
+        """Return the method at its start.
+
+        Args:
+            frame: What all methods share.
+
+        Returns:
+            The method, untrained.
+        """
+        backbone = frame.backbone
+        config = ModelConfig(
+            frame.vocabulary_size,
+            backbone.width,
+            backbone.depth,
+            backbone.heads,
+            self.code_dimension,
+            self.evidence,
+            self.unigram,
+            # β starts where the converter is exact for independent tokens, if it knows the prior.
+            beta=1.0 if self.unigram else 0.0,
+            rotary_base=backbone.rotary_base,
+            neighbour_logit=backbone.neighbour_logit,
+        )
+        model = LocalizationModel(config)
+        model.set_unigram(frame.counts)
+        return Localization(model, self.law, self.path)
+
+
+OURS = Choices(Endpoints(TokenLogNormal()), Masked())
+PAPER = Choices(
+    SentenceLogNormal(), Diffusion(Lomax()), code_dimension=16, evidence=False, unigram=False
+)

@@ -22,25 +22,12 @@ from torch import Tensor
 
 from stochloc.core.numerics import draw_categorical
 from stochloc.core.orders import random_ranks
-from stochloc.rivals.masked import MaskedDiffusion, masked_network
-from stochloc.rivals.rival import Drawn, Frame
-from stochloc.rivals.schedules import Linear
+from stochloc.rivals.masked import MaskFilling
+from stochloc.rivals.rival import Drawn
 
 
-class Mac(MaskedDiffusion):
+class Mac(MaskFilling):
     """Autoregression given any set of earlier tokens."""
-
-    @classmethod
-    def from_frame(cls, frame: Frame) -> "Mac":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(masked_network(frame), frame.vocabulary_size, Linear())
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator

@@ -1,4 +1,4 @@
-"""Masked diffusion in continuous time: what MDLM, MD4 and SEDD absorbing have in common.
+"""Networks that fill in masks, and masked diffusion in continuous time (MDLM, MD4).
 
 A token is itself at time t with probability α(t) and masked otherwise. With `Q_θ(x_i|x_t)` the
 network's law of a masked token,
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from stochloc.core.numerics import draw_categorical, draw_uniform
 from stochloc.nn import token_network
 from stochloc.rivals.rival import Drawn, Frame
-from stochloc.rivals.schedules import Schedule, revealing_rate
+from stochloc.rivals.schedules import Linear, Schedule, revealing_rate
 from stochloc.rivals.time_integral import TimeIntegral
 
 MaskedNetwork = Callable[[Int[Tensor, "batch length"]], Float[Tensor, "batch length vocabulary"]]
@@ -43,31 +43,29 @@ def masked_network(frame: Frame) -> MaskedNetwork:
     return token_network(frame.vocabulary_size + 1, frame.vocabulary_size, frame.backbone)
 
 
-class MaskedDiffusion(TimeIntegral):
-    """Masked diffusion along a schedule.
+class MaskFilling(TimeIntegral):
+    """A method whose network returns the law of hidden tokens, given the others.
 
     Args:
         network: Returns logits of V tokens for sequences in which the token V stands for a mask.
         vocabulary_size: Number of tokens, V.
-        schedule: Gives α(t), 1 at time 0 and 0 at time 1.
     """
 
-    def __init__(self, network: MaskedNetwork, vocabulary_size: int, schedule: Schedule) -> None:
+    def __init__(self, network: MaskedNetwork, vocabulary_size: int) -> None:
         super().__init__()
-        self.network, self.schedule = network, schedule
-        self.mask = vocabulary_size
+        self.network, self.mask = network, vocabulary_size
 
-    def token_nats(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        time: Float[Tensor, " batch"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "batch length"]:
-        """Return the cross-entropy of masked tokens times the rate at which they come back."""
-        alpha = self.schedule.alpha(time)[:, None]
-        is_masked = draw_uniform(tuple(tokens.shape), generator).to(alpha) >= alpha
-        nats = self.masked_nats(tokens, is_masked)
-        return nats * revealing_rate(self.schedule, time)[:, None].to(nats)
+    @classmethod
+    def from_frame(cls, frame: Frame) -> "MaskFilling":
+        """Return the method at its start.
+
+        Args:
+            frame: What all methods share.
+
+        Returns:
+            The method, untrained.
+        """
+        return cls(masked_network(frame), frame.vocabulary_size)
 
     def masked_nats(
         self, tokens: Int[Tensor, "batch length"], is_masked: Bool[Tensor, "batch length"]
@@ -84,6 +82,51 @@ class MaskedDiffusion(TimeIntegral):
         logits = self.network(tokens.masked_fill(is_masked, self.mask))
         targets = tokens.masked_fill(~is_masked, -100)
         return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+
+
+class MaskedDiffusion(MaskFilling):
+    """Masked diffusion along a schedule.
+
+    Args:
+        network: Returns logits of V tokens for sequences in which the token V stands for a mask.
+        vocabulary_size: Number of tokens, V.
+        schedule: Gives α(t), 1 at time 0 and 0 at time 1; linear unless one is given.
+    """
+
+    def __init__(
+        self, network: MaskedNetwork, vocabulary_size: int, schedule: Schedule | None = None
+    ) -> None:
+        super().__init__(network, vocabulary_size)
+        self.schedule = Linear() if schedule is None else schedule
+
+    def token_nats(
+        self,
+        tokens: Int[Tensor, "batch length"],
+        time: Float[Tensor, " batch"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch length"]:
+        """Return the cross-entropy of masked tokens times the rate at which they come back."""
+        nats = self.masked_nats(tokens, self.draw_masks(tokens, time, generator))
+        return nats * revealing_rate(self.schedule, time)[:, None].to(nats)
+
+    def draw_masks(
+        self,
+        tokens: Int[Tensor, "batch length"],
+        time: Float[Tensor, " batch"],
+        generator: torch.Generator,
+    ) -> Bool[Tensor, "batch length"]:
+        """Draw which tokens are masked.
+
+        Args:
+            tokens: The true tokens.
+            time: A time of every sequence, in `[0, 1)`.
+            generator: Source of the noise.
+
+        Returns:
+            Each with probability `1 - α(t)`.
+        """
+        alpha = self.schedule.alpha(time)[:, None]
+        return draw_uniform(tuple(tokens.shape), generator).to(alpha) >= alpha
 
     @torch.no_grad()
     def sample(

@@ -9,23 +9,11 @@ of a masked token does not depend on it. `generalized_md4` has the schedule that
 
 from stochloc.rivals.masked import MaskedDiffusion, masked_network
 from stochloc.rivals.rival import Frame
-from stochloc.rivals.schedules import Cosine, Linear
+from stochloc.rivals.schedules import Cosine
 
 
 class Md4(MaskedDiffusion):
     """Masked diffusion along a schedule of one's choice."""
-
-    @classmethod
-    def linear(cls, frame: Frame) -> "Md4":
-        """Return the method with the linear schedule, untrained.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method.
-        """
-        return cls(masked_network(frame), frame.vocabulary_size, Linear())
 
     @classmethod
     def cosine(cls, frame: Frame) -> "Md4":

@@ -10,26 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core.numerics import draw_stratified, draw_uniform
-from stochloc.rivals.masked import MaskedDiffusion, masked_network
-from stochloc.rivals.rival import Frame
-from stochloc.rivals.schedules import Linear
+from stochloc.core.numerics import draw_stratified
+from stochloc.rivals.masked import MaskedDiffusion
 
 
 class Mdlm(MaskedDiffusion):
     """Masked diffusion with the log-linear schedule and the cached sampler."""
-
-    @classmethod
-    def from_frame(cls, frame: Frame) -> "Mdlm":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        return cls(masked_network(frame), frame.vocabulary_size, Linear())
 
 
 class UnweightedMdlm(Mdlm):
@@ -40,6 +26,5 @@ class UnweightedMdlm(Mdlm):
     ) -> Float[Tensor, ""]:
         """Return the cross-entropy of masked tokens, nats for each of them; one call."""
         time = draw_stratified(1, len(tokens), generator)[0].to(tokens.device)
-        u = draw_uniform(tuple(tokens.shape), generator).to(tokens.device)
-        is_masked = u < time[:, None]
+        is_masked = self.draw_masks(tokens, time, generator)
         return self.masked_nats(tokens, is_masked).sum() / is_masked.sum().clamp(min=1)

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,6 +38,18 @@ def revealing_rate(schedule: Schedule, time: Float[Tensor, "*shape"]) -> Float[T
     """
     hidden = (1 - schedule.alpha(time)).clamp(min=1e-12)
     return -schedule.slope(time) / hidden
+
+
+def final_alpha(schedule: Schedule) -> float:
+    """Return the probability that a token is still itself at time 1.
+
+    Args:
+        schedule: Gives α.
+
+    Returns:
+        α(1), exact.
+    """
+    return float(schedule.alpha(torch.ones((), dtype=torch.float64)))
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from stochloc.core.numerics import draw_categorical, in_double
 from stochloc.nn import token_network
-from stochloc.rivals.kernels import Kernel, absorbing, divergence, uniform
+from stochloc.rivals.kernels import Kernel, absorbing, uniform
 from stochloc.rivals.rival import Drawn, Frame
-from stochloc.rivals.schedules import Linear
+from stochloc.rivals.schedules import Linear, Schedule, final_alpha
 from stochloc.rivals.time_integral import TimeIntegral
 
 # The authors' ε: the time stops where a token is still itself once in a thousand.
@@ -46,7 +46,7 @@ class Jump(Protocol):
         ratios: Float[Tensor, "batch length states"],
         noisy: Int[Tensor, "batch length"],
         kernel: Kernel,
-        schedule: Linear,
+        schedule: Schedule,
         times: tuple[float, float],
     ) -> Float[Tensor, "batch length states"]:
         """Return weights of the states at the earlier of two times.
@@ -69,7 +69,7 @@ class Tweedie:
         ratios: Float[Tensor, "batch length states"],
         noisy: Int[Tensor, "batch length"],
         kernel: Kernel,
-        schedule: Linear,
+        schedule: Schedule,
         times: tuple[float, float],
     ) -> Float[Tensor, "batch length states"]:
         """Return weights of the states at the earlier time."""
@@ -90,7 +90,7 @@ class EulerJump:
         ratios: Float[Tensor, "batch length states"],
         noisy: Int[Tensor, "batch length"],
         kernel: Kernel,
-        schedule: Linear,
+        schedule: Schedule,
         times: tuple[float, float],
     ) -> Float[Tensor, "batch length states"]:
         """Return weights of the states at the earlier time."""
@@ -108,15 +108,22 @@ class Sedd(TimeIntegral):
         network: Returns `log s`, `(B, L, V)`, given states and time.
         vocabulary_size: Number of tokens, V.
         kernel: How tokens are lost.
-        jump: How the sampler steps.
+        schedule: Gives α.
+        jump: How the sampler steps, by Tweedie's formula unless told otherwise.
     """
 
     def __init__(
-        self, network: nn.Module, vocabulary_size: int, kernel: Kernel, jump: Jump | None = None
+        self,
+        network: nn.Module,
+        vocabulary_size: int,
+        kernel: Kernel,
+        schedule: Schedule,
+        jump: Jump | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.vocabulary_size, self.kernel = network, vocabulary_size, kernel
-        self.schedule, self.jump = Linear(FLOOR), Tweedie() if jump is None else jump
+        self.network, self.vocabulary_size = network, vocabulary_size
+        self.kernel, self.schedule = kernel, schedule
+        self.jump = Tweedie() if jump is None else jump
 
     @classmethod
     def uniform(cls, frame: Frame) -> "Sedd":
@@ -129,7 +136,8 @@ class Sedd(TimeIntegral):
             The method.
         """
         size = frame.vocabulary_size
-        return cls(token_network(size, size, frame.backbone, timed=True), size, uniform(size))
+        network = token_network(size, size, frame.backbone, timed=True)
+        return cls(network, size, uniform(size), Linear(FLOOR))
 
     def log_ratios(
         self, noisy: Int[Tensor, "batch length"], time: Float[Tensor, " batch"]
@@ -165,9 +173,7 @@ class Sedd(TimeIntegral):
 
     def fixed_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
         """Return the divergence of the last noisy tokens from π."""
-        last = torch.full((1, 1, 1), self.schedule.floor, dtype=torch.float64)
-        law = self.kernel.forward_law(self.kernel.one_hot(tokens), last.to(tokens.device))
-        return divergence(law, self.kernel.stationary.to(law).expand_as(law))
+        return self.kernel.prior_nats(tokens, final_alpha(self.schedule))
 
     @torch.no_grad()
     def sample(
@@ -206,9 +212,8 @@ class SeddAbsorbing(Sedd):
     """
 
     def __init__(self, network: nn.Module, vocabulary_size: int, jump: Jump | None = None) -> None:
-        super().__init__(network, vocabulary_size, absorbing(vocabulary_size), jump)
         # Masks need no floor: all that diverges at α = 0 cancels.
-        self.schedule = Linear()
+        super().__init__(network, vocabulary_size, absorbing(vocabulary_size), Linear(), jump)
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "SeddAbsorbing":
