@@ -44,13 +44,13 @@ from stochloc.core import (
     sample,
     start,
 )
-from stochloc.data import NgramModel, held_out_windows
+from stochloc.data import BitsPerToken, held_out_windows
+from stochloc.tasks.judge import ORDER, Judge
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.train import load_choice
 from stochloc.tasks.tune import KNOWN_SHARES, SNR_LEVELS
 from stochloc.tasks.tuned import PATH_SHARES
 
-JUDGE_ORDER = 4
 BATCH = 64
 # For the controller the tolerance takes the place of the number of steps.
 TOLERANCES = {8: 0.2, 16: 0.1, 32: 0.05, 64: 0.025}
@@ -132,15 +132,9 @@ def price(walk: Walk, windows: torch.Tensor, seed: int) -> Estimate:
     )
 
 
-def entropy_bits(tokens: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
-    """Return the entropy of the characters of each text."""
-    counts = torch.nn.functional.one_hot(tokens, vocabulary_size).sum(1).double()
-    return torch.special.entr(counts / counts.sum(-1, keepdim=True)).sum(-1) / math.log(2)
-
-
-def show(mean: float, stderr: float) -> str:
+def show(figure: BitsPerToken) -> str:
     """Return a figure with its standard error."""
-    return f"{mean:.3f} ± {stderr:.3f}"
+    return f"{figure.mean:.3f} ± {figure.stderr:.3f}"
 
 
 def main(options: Options) -> None:
@@ -148,9 +142,9 @@ def main(options: Options) -> None:
     run = open_run(options.run)
     corpus = load_choice(run.data, run.tokenizer)
     held_out = corpus.test if len(corpus.test) else corpus.valid
-    size, bits = run.tokenizer.vocabulary_size, 1 / (run.length * math.log(2))
+    per_token = 1 / (run.length * math.log(2))
     windows = held_out_windows(held_out, run.length, options.windows)
-    judge = NgramModel.fit(held_out, JUDGE_ORDER, size)
+    judge = Judge.of(held_out, run.tokenizer.vocabulary_size)
     known = torch.arange(KNOWN_SHARES).double() / KNOWN_SHARES
     tuning = held_out_windows(corpus.train, run.length, options.tuning)
     generator = torch.Generator().manual_seed(options.seed)
@@ -158,21 +152,22 @@ def main(options: Options) -> None:
     costs = measure_step_costs(
         run.model, tuning, Ancestral(), known, torch.tensor(SNR_LEVELS).double(), generator
     ).refined(PATH_SHARES)
-    own_text = show(*judge.bits_per_token(windows.numpy()))
-    entropy = entropy_bits(windows, size)
-    own_entropy = show(float(entropy.mean()), float(entropy.std() / math.sqrt(len(entropy))))
-    print(f"Judge: {JUDGE_ORDER}-gram counted on the held-out text; it gives its own text "
-          f"{own_text} bits, whose entropy within windows is {own_entropy}.\n")  # fmt: skip
+    own = judge.verdict(windows)
+    print(f"Judge: {ORDER}-gram counted on the held-out text; it gives its own text "
+          f"{show(own.judged)} bits, whose entropy within windows is "
+          f"{show(own.entropy)}.\n")  # fmt: skip
     print("| walk | N | calls | bound | judge | entropy | time |\n|---|---|---|---|---|---|---|")
     results = []
     for num_steps in options.steps:
         plain_s = math.nan
         for walk in walks(run.model, costs, num_steps):
             estimate = price(walk, windows, options.seed)
+            bits = BitsPerToken(estimate.mean * per_token, estimate.stderr * per_token)
             row = {
                 "walk": walk.name, "steps": num_steps, "calls": estimate.denoiser_calls,
-                "bound": estimate.mean * bits, "bound_stderr": estimate.stderr * bits,
+                "bound": bits.mean, "bound_stderr": bits.stderr,
             }  # fmt: skip
+            cells = [walk.name, str(num_steps), str(row["calls"]), show(bits)]
             if options.samples:
                 generator = torch.Generator().manual_seed(options.seed)
                 state = start(run.model.codebook, options.samples, run.length)
@@ -181,22 +176,14 @@ def main(options: Options) -> None:
                     walk.denoiser, state, walk.policy, walk.transition, walk.num_steps, generator
                 )
                 row["seconds"] = time.process_time() - begun_s
-                judged, judged_stderr = judge.bits_per_token(drawn.tokens.numpy())
-                entropy = entropy_bits(drawn.tokens, size)
-                row |= {"judge": judged, "judge_stderr": judged_stderr}
-                row |= {
-                    "entropy": float(entropy.mean()),
-                    "entropy_stderr": float(entropy.std() / math.sqrt(len(entropy))),
-                }
+                verdict = judge.verdict(drawn.tokens)
+                judged, entropy = verdict.judged, verdict.entropy
+                row |= {"judge": judged.mean, "judge_stderr": judged.stderr}
+                row |= {"entropy": entropy.mean, "entropy_stderr": entropy.stderr}
                 plain_s = row["seconds"] if math.isnan(plain_s) else plain_s
                 row["time"] = row["seconds"] / plain_s
+                cells += [show(judged), show(entropy), f"{row['time']:.2f}"]
             results.append(row)
-            cells = [walk.name, str(num_steps), str(row["calls"])]
-            cells.append(show(row["bound"], row["bound_stderr"]))
-            if options.samples:
-                cells.append(show(row["judge"], row["judge_stderr"]))
-                cells.append(show(row["entropy"], row["entropy_stderr"]))
-                cells.append(f"{row['time']:.2f}")
             print("| " + " | ".join(cells) + " |", flush=True)
     if options.out:
         options.out.write_text(json.dumps(results, indent=2), encoding="utf-8")

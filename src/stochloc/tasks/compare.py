@@ -25,8 +25,8 @@ from stochloc.rivals import METHODS, TABLE_1
 from stochloc.tasks.comparison import Comparison, Result, Text, make_row
 from stochloc.tasks.judge import Judge
 from stochloc.tasks.runs import DataChoice
-from stochloc.tasks.train import load_choice
-from stochloc.tasks.trial import RESULT, Budget, Scoring, Trial, check_texts, run_trial
+from stochloc.tasks.train import check_windows, load_choice
+from stochloc.tasks.trial import RESULT, Budget, Scoring, Trial, run_trial
 from stochloc.training.checkpoint import replacing
 from stochloc.training.exclusive import exclusive
 from stochloc.training.interruption import Interruption, Stopped
@@ -162,7 +162,8 @@ def compare(
     corpus = load_choice(contest.choice, contest.tokenizer)
     if contest.choice.test is None and contest.choice.fractions[2] == 0:
         raise ValueError("A comparison needs a test part: give --test, or --fractions with three.")
-    check_texts(corpus, contest.training.length)
+    length = contest.training.length
+    check_windows(corpus, train=length, valid=length, test=length)
     agenda, trials = Agenda(contest), folder / "trials"
     trials.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
@@ -205,10 +206,18 @@ class Agenda:
         self.grid = {method: contest.grid_trials(method) for method in contest.methods}
         self.full: dict[str, list[Trial]] = {}
         self.ready = [trial for trials in self.grid.values() for trial in trials]
-        self.num_trials = len(self.ready) + len(contest.methods) * contest.num_seeds
         for method, trials in self.grid.items():
             if not trials:
                 self._enter(method, contest.grid[0])
+
+    @property
+    def num_trials(self) -> int:
+        """Number of trials in all; where no learning rate is chosen yet, all seeds are counted."""
+        settled = [t for trials in (*self.grid.values(), *self.full.values()) for t in trials]
+        undecided = sum(not self._is_tried(method) for method in self.contest.methods)
+        grid_has_first_seed = self.contest.short_share == 1
+        to_come = undecided * (self.contest.num_seeds - grid_has_first_seed)
+        return len({trial.name for trial in settled}) + to_come
 
     @property
     def num_done(self) -> int:
@@ -251,13 +260,11 @@ class Agenda:
             result: Its result.
         """
         self.results[trial.name] = result
-        tried = [self.results.get(other.name) for other in self.grid[trial.method]]
-        if tried and all(tried) and trial.method not in self.full:
-            rate = choose_rate([result for result in tried if result])
-            if rate is None:
-                self.num_trials -= self.contest.num_seeds
-            else:
-                self._enter(trial.method, rate)
+        method = trial.method
+        if method not in self.full and self._is_tried(method):
+            rate = choose_rate([self.results[other.name] for other in self.grid[method]])
+            if rate is not None:
+                self._enter(method, rate)
 
     def full_results(self) -> list[Result]:
         """Return the results of full trials there are, lower seeds first."""
@@ -266,11 +273,12 @@ class Agenda:
         )
         return [self.results[trial.name] for trial in trials if trial.name in self.results]
 
+    def _is_tried(self, method: str) -> bool:
+        return all(trial.name in self.results for trial in self.grid[method])
+
     def _enter(self, method: str, rate: float) -> None:
         self.full[method] = self.contest.full_trials(method, rate)
-        done = [trial for trial in self.full[method] if trial.name in self.results]
-        self.num_trials -= len(done)
-        self.ready += [trial for trial in self.full[method] if trial not in done]
+        self.ready += [trial for trial in self.full[method] if trial.name not in self.results]
 
 
 def choose_rate(results: Sequence[Result]) -> float | None:

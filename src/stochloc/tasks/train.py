@@ -221,6 +221,30 @@ def resumed_description(
     return recipe, tokenizer, choice
 
 
+def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None:
+    """Refuse a corpus with a part shorter than a window.
+
+    Args:
+        corpus: The texts.
+        train: Tokens that a window of training text needs.
+        valid: The same of validation text.
+        test: The same of test text.
+
+    Raises:
+        ValueError: A part is too short.
+    """
+    for name, part, needed in (
+        ("training", corpus.train, train),
+        ("validation", corpus.valid, valid),
+        ("test", corpus.test, test),
+    ):
+        if len(part) < needed:
+            raise ValueError(
+                f"The {name} text has {len(part)} tokens, but a window needs {needed}: give a "
+                "longer text, other --fractions or a smaller --length."
+            )
+
+
 _TEXTS = ("data", "valid", "test")
 
 
@@ -232,16 +256,7 @@ def _plain(tokenizer: Tokenizer) -> Tokenizer:
 def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
     length, tokenizer = recipe.training.length, corpus.tokenizer
     slotted = isinstance(tokenizer, SlottedTokenizer)
-    reach = 2 * length if slotted else length
-    for name, part, needed in (
-        ("training", corpus.train, reach),
-        ("validation", corpus.valid, length),
-    ):
-        if len(part) < needed:
-            raise ValueError(
-                f"The {name} text has {len(part)} tokens, but a window needs {needed}: give a "
-                "longer text, other --fractions or a smaller --length."
-            )
+    check_windows(corpus, train=2 * length if slotted else length, valid=length)
     preview = min(length, PREVIEW_TOKENS)
     return Texts(
         corpus.train,

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from stochloc.rivals import METHODS, Frame, Rival
 from stochloc.tasks.evaluate import count_characters
 from stochloc.tasks.judge import Judge
 from stochloc.training.average import AveragedWeights
-from stochloc.training.checkpoint import FILE_NAME, Checkpoint, replacing
+from stochloc.training.checkpoint import FILE_NAME, Checkpoint, flatten, replacing
 from stochloc.training.interruption import Interruption
 from stochloc.training.loop import learning_rate, make_optimizer, seeded_generator
 from stochloc.training.recipes import TrainingConfig
@@ -292,16 +291,11 @@ class Contestant:
         parts: dict[str, dict[str, Tensor]] = {
             "method": self.method.state_dict(),
             "average": {str(i): value for i, value in enumerate(self.average.averages)},
-            "optimizer": {f"{i}.{name}": v for i, s in state.items() for name, v in s.items()},
-        }
-        tensors = {
-            f"{part}.{name}": value.contiguous().clone()
-            for part, values in parts.items()
-            for name, value in values.items()
+            "optimizer": flatten(state),
         }
         progress = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "curve": self.curve}
         description = {"trial": self.trial.to_dict(), **progress}
-        Checkpoint(self.step, description, tensors).write(self.folder)
+        Checkpoint(self.step, description, flatten(parts)).write(self.folder)
 
     def load(self) -> None:
         """Continue from the folder's checkpoint, if there is one.
@@ -316,17 +310,12 @@ class Contestant:
             raise ValueError(
                 f"{self.folder} is of a comparison with other settings: choose another --out."
             )
-        parts: dict[str, dict[str, Tensor]] = {"method": {}, "average": {}, "optimizer": {}}
-        for name, tensor in checkpoint.tensors.items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = tensor
-        self.method.load_state_dict(parts["method"])
-        averages = [parts["average"][str(i)] for i in range(len(self.average.averages))]
-        self.average.averages = [value.to(self.device) for value in averages]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, moment = name.split(".", 1)
-            moments.setdefault(int(index), {})[moment] = tensor
+        self.method.load_state_dict(checkpoint.part("method"))
+        averages = checkpoint.part("average")
+        self.average.averages = [
+            averages[str(i)].to(self.device) for i in range(len(self.average.averages))
+        ]
+        moments = {int(index): moments for index, moments in checkpoint.moments().items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.step = checkpoint.step
@@ -417,24 +406,3 @@ def _measure(contestant: Contestant, judge: Judge, has_diverged: bool) -> dict[s
         if not trial.is_short:
             result |= contestant.score(judge)
     return result
-
-
-def check_texts(corpus: Corpus, length: int) -> None:
-    """Refuse a corpus with a part shorter than a window.
-
-    Args:
-        corpus: The texts.
-        length: Tokens per window.
-
-    Raises:
-        ValueError: A part is too short.
-    """
-    parts: dict[str, np.ndarray] = {
-        "training": corpus.train, "validation": corpus.valid, "test": corpus.test,
-    }  # fmt: skip
-    for name, part in parts.items():
-        if len(part) < length:
-            raise ValueError(
-                f"The {name} text has {len(part)} tokens, but a window needs {length}: give a "
-                "longer text, other --fractions or a smaller --length."
-            )

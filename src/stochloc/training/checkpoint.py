@@ -9,7 +9,7 @@ the step.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,30 @@ class Checkpoint:
     step: int
     description: dict[str, Any]
     tensors: dict[str, Tensor]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Return one part of the tensors, under their names within it.
+
+        Args:
+            name: What stands before the first dot, `model` for instance.
+
+        Returns:
+            The tensors; empty if there is no such part.
+        """
+        prefix = f"{name}."
+        return {
+            flat.removeprefix(prefix): tensor
+            for flat, tensor in self.tensors.items()
+            if flat.startswith(prefix)
+        }
+
+    def moments(self) -> dict[str, dict[str, Tensor]]:
+        """Return what the optimiser remembers of every parameter: the part `optimizer`."""
+        grouped: dict[str, dict[str, Tensor]] = {}
+        for flat, tensor in self.part("optimizer").items():
+            parameter, name = flat.rsplit(".", 1)
+            grouped.setdefault(parameter, {})[name] = tensor
+        return grouped
 
     def write(self, folder: Path) -> None:
         """Write the checkpoint into a run's folder, replacing the one that is there.
@@ -77,6 +101,22 @@ class Checkpoint:
             raise ValueError(
                 f"The checkpoint {path} is damaged ({error}); delete it to train from the start."
             ) from error
+
+
+def flatten(nested: Mapping[Any, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors under flat names, each with memory of its own as a file wants them.
+
+    Args:
+        nested: Tensors by two names.
+
+    Returns:
+        The tensors by both names, joined by a dot.
+    """
+    return {
+        f"{outer}.{inner}": tensor.contiguous().clone()
+        for outer, tensors in nested.items()
+        for inner, tensor in tensors.items()
+    }
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from stochloc.core import Estimate, Masked, line_integral
 from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.average import AveragedWeights
-from stochloc.training.checkpoint import Checkpoint, replacing
+from stochloc.training.checkpoint import Checkpoint, flatten, replacing
 from stochloc.training.interruption import Interruption, Stopped
 from stochloc.training.objective import cross_entropy
 from stochloc.training.progress import ProgressDisplay
@@ -179,8 +179,7 @@ class Trainer:
         weights = get_model_state_dict(self.model_module, options=WHOLE)
         path = self.folder / FAILURE
         if self.fabric.is_global_zero:
-            tensors = {f"model.{name}": cast(Tensor, value) for name, value in weights.items()}
-            tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
+            tensors = flatten({"model": cast(dict[str, Tensor], weights)})
             note = {"step": self.step, "recipe": self.recipe.to_dict()}
             with replacing(path) as temporary:
                 header = {"failure": json.dumps(note)}
@@ -221,17 +220,14 @@ class Trainer:
         averaged = self._averaged_state()
         optimizer = self._optimizer_state(WHOLE)
         if self.fabric.is_global_zero:  # the others were given empty dictionaries
-            moments = {
-                f"{parameter}.{name}": value
-                for parameter, values in optimizer["state"].items()
-                for name, value in values.items()
-            }
-            parts = {"model": weights, "average": averaged, "optimizer": moments}
-            tensors = {
-                f"{part}.{name}": value.contiguous().clone()
-                for part, values in parts.items()
-                for name, value in values.items()
-            }
+            moments = flatten(cast(dict[str, dict[str, Tensor]], optimizer["state"]))
+            tensors = flatten(
+                {
+                    "model": cast(dict[str, Tensor], weights),
+                    "average": averaged,
+                    "optimizer": moments,
+                }
+            )
             # The checkpoint comes last: a run cut off in between does these updates again.
             export(self.recipe, averaged, self.folder)
             Checkpoint(self.step, self.recipe.to_dict(), tensors).write(self.folder)
@@ -249,21 +245,14 @@ class Trainer:
         if {name: t.shape for name, t in checkpoint.tensors.items()} != _shapes(self.recipe):
             raise ValueError(f"The checkpoint in {self.folder} is of another model or version.")
         groups = self._optimizer_state(StateDictOptions(full_state_dict=True))["param_groups"]
-        parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "optimizer": {}}
-        for name, tensor in checkpoint.tensors.items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = tensor
-        moments: dict[str, Any] = {}
-        for name, tensor in parts["optimizer"].items():
-            parameter, moment = name.rsplit(".", 1)
-            moments.setdefault(parameter, {})[moment] = tensor
-        set_model_state_dict(self.model_module, parts["average"], options=WHOLE)
+        averaged, weights = (dict[str, Any](checkpoint.part(name)) for name in ("average", "model"))
+        set_model_state_dict(self.model_module, averaged, options=WHOLE)
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
-        set_model_state_dict(self.model_module, parts["model"], options=WHOLE)
+        set_model_state_dict(self.model_module, weights, options=WHOLE)
         set_optimizer_state_dict(
             self.model_module,
             self.optimizer.optimizer,
-            {"state": moments, "param_groups": groups},
+            {"state": dict[str, Any](checkpoint.moments()), "param_groups": groups},
             options=WHOLE,
         )
         self.step = checkpoint.step
