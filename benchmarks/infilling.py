@@ -30,6 +30,7 @@ from stochloc.core import (
     Masked,
     Policy,
     Posterior,
+    Randomness,
     Reveal,
     State,
     Tempered,
@@ -119,7 +120,7 @@ class MostLikely(Ancestral):
     """
 
     def step(
-        self, state: State, posterior: Posterior, dsnr: Tensor, generator: torch.Generator
+        self, state: State, posterior: Posterior, dsnr: Tensor, generator: Randomness
     ) -> State:
         """Reveal the mode where `dγ = ∞`; the walks of this file take no other steps with it."""
         return state.reveal(posterior.mode, dsnr.isinf() & ~state.is_known)

@@ -5,12 +5,14 @@ new denoiser or policy by a line in the lists below.
 """
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from core.worlds import COARSE_PATHS, PATHS, TRANSITIONS, WORLDS, generator
+from core.worlds import ADAPTIVE, COARSE_PATHS, PATHS, TRANSITIONS, WORLDS, generator
 
 from stochloc.core import (
+    UNKNOWN,
     Ancestral,
     Autoregressive,
     Block,
@@ -30,6 +32,7 @@ from stochloc.core import (
     Rolling,
     SimplexCodebook,
     State,
+    Streams,
     Surrounded,
     Tempered,
     Transition,
@@ -99,6 +102,45 @@ def test_a_seed_fixes_the_result_and_neither_globals_nor_inputs_change(name, est
 @pytest.mark.parametrize("name", PATHS)
 def test_a_batch_of_no_sequences_gives_no_results_and_no_error(name, estimator):
     assert estimate_by(name, estimator, torch.zeros(0, 4, dtype=torch.long), 1).shape == (0, 4)
+
+
+def alone_and_together(
+    estimate: Callable[[torch.Tensor, torch.Tensor, Streams], torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What six sequences, one token of each known, are worth one by one, and in one batch."""
+    tokens = EXACT.sample(6, generator(0))
+    given = torch.randint(4, (6, 1), generator=generator(1)) == torch.arange(4)
+    known = torch.where(given, tokens, UNKNOWN)
+
+    def part(rows: range) -> torch.Tensor:
+        streams = Streams.seeded(torch.device("cpu"), 7, [(row,) for row in rows])
+        return estimate(tokens[list(rows)], known[list(rows)], streams)
+
+    return torch.cat([part(range(row, row + 1)) for row in range(6)]), part(range(6))
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("policy", [*POLICIES, *ADAPTIVE])
+def test_with_streams_of_their_own_sequences_walk_as_if_alone(policy, transition):
+    rule, step = {**POLICIES, **ADAPTIVE}[policy], TRANSITIONS[transition]
+
+    def walk(tokens: torch.Tensor, known: torch.Tensor, streams: Streams) -> torch.Tensor:
+        state = start(EXACT.codebook, *tokens.shape, known=known)
+        return sample(EXACT, state, rule, step, 6, streams).tokens
+
+    def price(tokens: torch.Tensor, known: torch.Tensor, streams: Streams) -> torch.Tensor:
+        return bound(EXACT, tokens, rule, step, 6, streams, known).token_nats
+
+    assert torch.equal(*alone_and_together(walk))
+    torch.testing.assert_close(*alone_and_together(price), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_with_streams_of_their_own_sequences_are_integrated_as_if_alone(name):
+    def price(tokens: torch.Tensor, known: torch.Tensor, streams: Streams) -> torch.Tensor:
+        return line_integral(EXACT, tokens, PATHS[name], 4, streams, known).token_nats
+
+    torch.testing.assert_close(*alone_and_together(price), rtol=1e-9, atol=1e-9)
 
 
 def test_the_channel_and_the_draws_use_their_generator_alone():

@@ -3,14 +3,21 @@
 import json
 
 import pytest
+import torch
 
 from stochloc.cli import main
+from stochloc.core import Streams
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
 TRAIN = (
     "--steps", "4", "--length", "16", "--width", "16", "--depth", "1", "--heads", "2",
     "--batch-size", "4", "--eval-every", "2", "--checkpoint-every", "2", "--accelerator", "cpu",
 )  # fmt: skip
+
+
+def streams(seed, num):
+    """The random streams of `num` sequences in tasks: each is named by its number."""
+    return Streams.seeded(torch.device("cpu"), seed, ((n,) for n in range(num)))
 
 
 @pytest.fixture(scope="session")

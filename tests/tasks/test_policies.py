@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from tasks.conftest import TEXT, TRAIN
+from tasks.conftest import TEXT, TRAIN, streams
 
 from stochloc.cli import main
 from stochloc.core import (
@@ -28,18 +28,17 @@ from stochloc.tasks.runs import open_run
 from stochloc.tasks.tuned import tuned_path
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.mark.parametrize("name", POLICIES)
 def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_json, name):
     run = open_run(trained / "run")
     policy, denoiser = PolicyChoice(name).apply(Masked(), run.model)
     assert isinstance(policy, Policy)
+    # As the task has it: a hardly trained model is nearly as sure of one token as of another.
+    tempered = PolicyChoice(name).apply(Masked(), Tempered(run.model, 1.0))[1]
     drawn = call_json("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
                       "--temperature", 1.0)  # fmt: skip
-    expected = sample(denoiser, start(run.model.codebook, 2, 16), policy, Ancestral(), 5, seeded(0))
+    state = start(run.model.codebook, 2, 16)
+    expected = sample(tempered, state, policy, Ancestral(), 5, streams(0, 2))
     assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
     assert drawn["denoiser_calls"] == expected.denoiser_calls
     received = torch.tensor(drawn["snr_received"])
@@ -48,7 +47,7 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_js
     result = call_json("eval", trained / "run", "--data", trained / "text.txt", "--split", "all",
                        "--policy", name, "--steps", 5, "--sequences", 4)  # fmt: skip
     windows = held_out_windows(run.tokenizer.encode(TEXT * 40), 16, 4)
-    priced = bound(denoiser, windows, policy, Ancestral(), 5, seeded(0))
+    priced = bound(denoiser, windows, policy, Ancestral(), 5, streams(0, 4))
     assert result["nats_per_sequence"] == pytest.approx(priced.mean, rel=1e-6)
     assert result["policy"] == name
 
@@ -99,7 +98,7 @@ def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
     evaluated = call_json("eval", folder, "--path", "tuned", "--steps", 4, "--split", "all",
                           "--data", trained / "text.txt", "--sequences", 4)  # fmt: skip
     windows = held_out_windows(run.tokenizer.encode(TEXT * 40), 16, 4)
-    expected = bound(run.model, windows, Follow(path), Ancestral(), 4, seeded(0))
+    expected = bound(run.model, windows, Follow(path), Ancestral(), 4, streams(0, 4))
     assert evaluated["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-6)
     assert call_json("sample", folder, "--path", "tuned", "--steps", 4)["denoiser_calls"] <= 4
     assert "bits per token" in call("tune", folder, "--sequences", 2).out
@@ -150,7 +149,7 @@ def test_guidance_and_labels_are_those_of_the_core(classes, call_json):
     model = Tempered(run.model, 1.0)
     guided = Guided(model, Forgetful(model, known >= 0), 1.7)
     state = start(run.model.codebook, 2, 72, known)
-    expected = sample(guided, state, Follow(Masked()), Ancestral(), 6, seeded(4))
+    expected = sample(guided, state, Follow(Masked()), Ancestral(), 6, streams(4, 2))
     drawn = call_json("sample", classes, "--label", "letters", "--prompt", "ab", "--n", 2, "--seed",
                       4, "--length", 70, "--guidance", 1.7, "--steps", 6)  # fmt: skip
     assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
@@ -165,7 +164,7 @@ def test_eval_gives_the_labels_and_does_not_score_them(classes, call_json):
     num_labels = int((labels >= 0).sum())
     assert num_labels >= 1
     assert result["denoiser_calls"] == 64 - num_labels
-    given = bound(run.model, window, Follow(Masked()), Ancestral(), 64, seeded(0), labels)
+    given = bound(run.model, window, Follow(Masked()), Ancestral(), 64, streams(0, 1), labels)
     assert result["nats_per_sequence"] == pytest.approx(given.mean, rel=1e-6)
     assert result["bits_per_character"] == pytest.approx(
         result["bits_per_token"] * 64 / (64 - num_labels), rel=1e-6

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tasks.conftest import TEXT
+from tasks.conftest import TEXT, streams
 
 from stochloc.core import Ancestral, Euler, Follow, bound, line_integral, sample, start
 from stochloc.data import corpora, held_out_windows
@@ -25,10 +25,6 @@ def opened(trained):
     return open_run(trained / "run")
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
 def test_eval_prints_the_bound_of_the_core_for_the_same_windows_and_seed(
@@ -40,7 +36,7 @@ def test_eval_prints_the_bound_of_the_core_for_the_same_windows_and_seed(
     tokens = opened.tokenizer.encode((trained / "text.txt").read_text())
     windows = held_out_windows(tokens, 16, 5)
     expected = bound(opened.model, windows, Follow(named_path(path)), TRANSITIONS[transition], 6,
-                     seeded(3))  # fmt: skip
+                     streams(3, 5))  # fmt: skip
     assert result["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-9)
     assert result["nats_per_sequence_stderr"] == pytest.approx(expected.stderr, rel=1e-9)
     assert result["denoiser_calls"] == expected.denoiser_calls
@@ -54,7 +50,7 @@ def test_eval_continuous_prints_the_line_integral_of_the_core(trained, opened, c
                        "--steps", 3, "--sequences", 4)  # fmt: skip
     tokens = opened.tokenizer.encode((trained / "text.txt").read_text())
     expected = line_integral(opened.model, held_out_windows(tokens, 16, 4), named_path(path, True),
-                             3, seeded(0))  # fmt: skip
+                             3, streams(0, 4))  # fmt: skip
     assert result["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-9)
     assert result["denoiser_calls"] == expected.denoiser_calls
     assert result["transition"] is None
@@ -133,10 +129,29 @@ def test_sample_prints_what_the_core_draws_with_the_same_seed(
                        "--transition", transition, "--seed", 9, "--prompt", "the ")  # fmt: skip
     known = prompt_tokens(opened.tokenizer, "the ", 2, 16)
     drawn = sample(opened.model, start(opened.model.codebook, 2, 16, known),
-                   Follow(named_path(path)), TRANSITIONS[transition], 5, seeded(9))  # fmt: skip
+                   Follow(named_path(path)), TRANSITIONS[transition], 5, streams(9, 2))  # fmt: skip
     assert result["samples"] == [opened.tokenizer.decode(row) for row in drawn.tokens]
     assert result["denoiser_calls"] == drawn.denoiser_calls
     assert set(result) == {"samples", "denoiser_calls", "seconds", "snr_received"}
+
+
+def test_a_text_is_the_same_however_many_are_drawn_beside_it(trained, call_json):
+    for policy in ("path", "threshold", "tolerance"):
+        one, five = (
+            call_json("sample", trained / "run", "--n", n, "--steps", 8, "--policy", policy)
+            for n in (1, 5)
+        )
+        assert five["samples"][:1] == one["samples"]
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_windows_are_priced_alike_in_batches_of_any_size(opened, trained, monkeypatch, continuous):
+    tokens, _ = choose_text(opened, None, "all")
+    evaluation = Evaluation(num_steps=4, num_sequences=7, continuous=continuous)
+    together = evaluate(opened, tokens, evaluation).estimate
+    monkeypatch.setattr("stochloc.tasks.evaluate.BATCH_TOKENS", 3 * opened.length)
+    apart = evaluate(opened, tokens, evaluation).estimate
+    torch.testing.assert_close(apart.token_nats, together.token_nats, rtol=1e-4, atol=1e-4)
 
 
 def test_a_prompt_that_fills_the_text_comes_back_without_asking_the_model(trained, call_json):

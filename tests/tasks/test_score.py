@@ -58,6 +58,18 @@ def test_lines_are_priced_alone_whatever_stands_beside_them(run):
     assert together[2].nats == pytest.approx(together[4].nats, abs=1e-5)
 
 
+def test_a_line_keeps_its_noise_whatever_lines_follow_and_however_many_make_a_batch(
+    run, monkeypatch
+):
+    scoring = Scoring("diffusion", num_steps=4)
+    together = [line.nats for line in score(run, LINES, scoring).lines]
+    first = [line.nats for line in score(run, LINES[:3], scoring).lines]
+    assert together[:3] == pytest.approx(first, rel=1e-5)
+    monkeypatch.setattr("stochloc.tasks.score.BATCH_TOKENS", run.length)
+    apart = [line.nats for line in score(run, LINES, scoring).lines]
+    assert apart == pytest.approx(together, rel=1e-5)
+
+
 def test_a_line_longer_than_the_window_costs_the_sum_of_its_windows(run):
     line = LINES[3]
     windows = [line[begin : begin + run.length] for begin in range(0, len(line), run.length)]

@@ -25,6 +25,7 @@ from stochloc.core.paths import Custom, Decode, Diffusion, Grid, Path, Point, Th
 from stochloc.core.policies import Follow, Pace, Policy
 from stochloc.core.sampling import Sample, Step, finish, localize, sample
 from stochloc.core.spacings import Geometric, Lomax, Spacing, Uniform
+from stochloc.core.streams import Randomness, Streams, among, seeded_generator
 from stochloc.core.tolerance import Tolerance
 from stochloc.core.transitions import Ancestral, Euler, Transition
 from stochloc.core.unmasking import (
@@ -80,6 +81,7 @@ __all__ = [
     "Point",
     "Policy",
     "Posterior",
+    "Randomness",
     "Remasking",
     "RemaskingRate",
     "Rescaled",
@@ -93,6 +95,7 @@ __all__ = [
     "State",
     "Step",
     "StepCosts",
+    "Streams",
     "Surrounded",
     "Tempered",
     "Then",
@@ -100,6 +103,7 @@ __all__ = [
     "Transition",
     "Uniform",
     "advance",
+    "among",
     "bound",
     "finish",
     "line_integral",
@@ -108,5 +112,6 @@ __all__ = [
     "observe",
     "rewind",
     "sample",
+    "seeded_generator",
     "start",
 ]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from stochloc.core.codebook import Codebook
 from stochloc.core.numerics import draw_normal_like
+from stochloc.core.streams import Randomness, among
 
 UNKNOWN = -1
 
@@ -98,7 +99,7 @@ def observe(
     codebook: Codebook,
     tokens: Int[Tensor, "batch length"],
     snr: Float[Tensor, "batch length"],
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> State:
     """Draw `z ~ N(γ x, γ I)` for every token (paper 2); exact.
 
@@ -120,7 +121,7 @@ def advance(
     state: State,
     tokens: Int[Tensor, "batch length"],
     dsnr: Float[Tensor, "batch length"],
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> State:
     """Move a state up the conditional dynamics (paper eq. 1) by `dsnr` per token; exact.
 
@@ -143,7 +144,7 @@ def walk_towards(
     state: State,
     drift: Float[Tensor, "batch length dim"],
     dsnr: Float[Tensor, "batch length"],
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> State:
     """Move `z` by `drift · dγ + √dγ ε` where `dγ` is finite; steps of ∞ are left to the caller.
 
@@ -159,7 +160,7 @@ def walk_towards(
     finite = torch.where(dsnr.isinf() | state.is_known, 0.0, dsnr).to(state.z)
     if not bool(finite.any()):
         return state
-    noise = draw_normal_like(state.z, generator)
+    noise = draw_normal_like(state.z, among(generator, finite.any(-1)))
     step = finite[..., None]
     return replace(state, z=state.z + step * drift + step.sqrt() * noise, snr=state.snr + finite)
 
@@ -168,7 +169,7 @@ def rewind(
     codebook: Codebook,
     state: State,
     snr: Float[Tensor, "batch length"],
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> State:
     """Move a state down to a lower signal-to-noise ratio; exact, and no model is asked.
 
@@ -190,7 +191,8 @@ def rewind(
         state.is_known[..., None], target[..., None] * codes, share[..., None] * state.z
     )
     spread = (target * (1 - share)).sqrt()
-    z = mean + spread[..., None] * draw_normal_like(state.z, generator)
+    noise = draw_normal_like(state.z, among(generator, lower.any(-1)))
+    z = mean + spread[..., None] * noise
     return State(
         z=torch.where(lower[..., None], z, state.z),
         known=torch.where(lower, UNKNOWN, state.known),

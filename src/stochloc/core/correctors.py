@@ -31,6 +31,7 @@ from stochloc.core.numerics import draw_uniform
 from stochloc.core.orders import rank_free
 from stochloc.core.paths import check_steps
 from stochloc.core.policies import Pace, Policy
+from stochloc.core.streams import Randomness, among
 
 Chosen = Bool[Tensor, "batch length"]
 Values = Float[Tensor, "batch length"]
@@ -40,7 +41,7 @@ Values = Float[Tensor, "batch length"]
 class Choice(Protocol):
     """Which tokens are taken back."""
 
-    def order(self, belief: Values, generator: torch.Generator) -> Values:
+    def order(self, belief: Values, generator: Randomness) -> Values:
         """Return a key for every token; those with the smallest keys are taken first.
 
         Args:
@@ -55,7 +56,7 @@ class Choice(Protocol):
 class AtRandom:
     """Take tokens back at random."""
 
-    def order(self, belief: Values, generator: torch.Generator) -> Values:
+    def order(self, belief: Values, generator: Randomness) -> Values:
         """Return uniform random keys."""
         return draw_uniform(tuple(belief.shape), generator).to(belief)
 
@@ -64,7 +65,7 @@ class AtRandom:
 class LeastConfident:
     """Take back what the denoiser believed least when it was last asked."""
 
-    def order(self, belief: Values, generator: torch.Generator) -> Values:
+    def order(self, belief: Values, generator: Randomness) -> Values:
         """Return the belief itself."""
         return belief
 
@@ -121,7 +122,7 @@ class Corrected:
         if not 0 <= self.snr < torch.inf:
             raise ValueError(f"Tokens are taken back to a finite γ of at least 0, not {self.snr}.")
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return the policy's pace with rounds after each step.
 
         Args:
@@ -156,7 +157,7 @@ class Corrected:
 
         return Pace(inner.num_steps * period, dsnr, lower, inner.calls_per_step)
 
-    def _choose(self, belief: Values, risen: Chosen, generator: torch.Generator) -> Chosen:
+    def _choose(self, belief: Values, risen: Chosen, generator: Randomness) -> Chosen:
         count = torch.ceil(self.share * risen.sum(-1, keepdim=True))
         return risen & (rank_free(self.choice.order(belief, generator), risen) < count)
 
@@ -278,7 +279,7 @@ class Remasking:
     rate: RemaskingRate = field(default_factory=Capped)
     by_belief: bool = False
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return the sampler as a pace.
 
         Args:
@@ -297,8 +298,8 @@ class Remasking:
         # Tokens decided in a step are not masked in it: only those known before it can be.
         known_before = given.new_zeros(given.shape)
 
-        def draw() -> Values:
-            return draw_uniform(tuple(given.shape), generator).to(given.device)
+        def draw(source: Randomness = generator) -> Values:
+            return draw_uniform(tuple(given.shape), source).to(given.device)
 
         def lower(n: int, state: State) -> Values:
             nonlocal known_before
@@ -313,7 +314,8 @@ class Remasking:
             # ReMDM-conf leaves masked tokens the chance they have without remasking.
             kept = plan.known[n] * (1 - (0.0 if self.by_belief else plan.remask[n]))
             chance = (plan.known[n + 1] - kept) / (1 - plan.known[n])
-            decided = ~state.is_known & (draw() < chance)
+            unfinished = among(generator, ~state.is_known.all(-1))
+            decided = ~state.is_known & (draw(unfinished) < chance)
             return torch.zeros_like(state.snr).masked_fill(decided, torch.inf)
 
         return Pace(num_steps, dsnr, lower)

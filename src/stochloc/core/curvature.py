@@ -26,6 +26,7 @@ from stochloc.core.denoiser import Posterior
 from stochloc.core.linearised import Linearised
 from stochloc.core.paths import check_steps
 from stochloc.core.policies import Pace
+from stochloc.core.streams import Randomness
 
 Kappa = Float[Tensor, "batch length"]
 
@@ -120,7 +121,7 @@ class Curvature:
         if not 0 <= self.snr_min < math.inf:
             raise ValueError(f"γ_min must be at least 0 and finite, not {self.snr_min}.")
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return the pace of N steps of at most `γ_max/N`.
 
         Args:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.numerics import draw_categorical
+from stochloc.core.streams import Randomness
 
 
 @runtime_checkable
@@ -73,7 +74,7 @@ class Posterior(Protocol):
         """Return `log Σ_v Q(v|z) exp(e_v · dz)`, the log moment-generating function of a code."""
         ...
 
-    def sample(self, generator: torch.Generator) -> Int[Tensor, "batch length"]:
+    def sample(self, generator: Randomness) -> Int[Tensor, "batch length"]:
         """Draw every token from its own `Q`."""
         ...
 
@@ -193,7 +194,7 @@ class DensePosterior:
         """
         return torch.logsumexp(self.log_probs + self.codebook.evidence(dz), -1)
 
-    def sample(self, generator: torch.Generator) -> Int[Tensor, "batch length"]:
+    def sample(self, generator: Randomness) -> Int[Tensor, "batch length"]:
         """Draw every token from its own `Q`, exact to float64.
 
         Args:
@@ -373,7 +374,7 @@ class ExactDenoiser:
         matches = (tokens[:, None] == self.sequences).all(-1)
         return self.log_prior.expand_as(matches).masked_fill(~matches, -torch.inf).logsumexp(-1)
 
-    def sample(self, num: int, generator: torch.Generator) -> Int[Tensor, "num length"]:
+    def sample(self, num: int, generator: Randomness) -> Int[Tensor, "num length"]:
         """Draw whole sequences from the exact distribution.
 
         Args:

@@ -21,6 +21,7 @@ from stochloc.core.channel import advance, observe
 from stochloc.core.denoiser import Denoiser
 from stochloc.core.orders import random_ranks
 from stochloc.core.paths import Free, Grid, Path, Point, check_steps, real_type
+from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
 
 
@@ -52,7 +53,7 @@ class Interleaved(Path):
         """All tokens end known."""
         return torch.inf
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return the path's own knots, whatever `num_steps` says, with a random order drawn."""
         check_steps(num_steps)
         ranks, counts = random_ranks(free, generator), self._counts(free)
@@ -62,7 +63,7 @@ class Interleaved(Path):
             lambda n: (flat + self.snr[n]).masked_fill(free & (ranks < counts[n]), torch.inf),
         )
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a point of a leg: in its first half γ rises, in its second tokens are revealed."""
         ranks, counts = random_ranks(free, generator), self._counts(free)
         num_legs, num_free = len(self.known) - 1, free.sum(-1, keepdim=True)
@@ -193,7 +194,7 @@ def measure_step_costs(
     transition: Transition,
     known: Float[Tensor, " shares"],
     snr: Float[Tensor, " levels"],
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> StepCosts:
     """Measure what steps between the knots of a lattice cost on a text.
 

@@ -28,6 +28,7 @@ from stochloc.core.denoiser import Denoiser
 from stochloc.core.numerics import draw_stratified, in_double
 from stochloc.core.paths import Path
 from stochloc.core.policies import Policy
+from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
 
 
@@ -80,7 +81,7 @@ def bound(
     policy: Policy,
     transition: Transition,
     num_steps: int,
-    generator: torch.Generator,
+    generator: Randomness,
     known: Int[Tensor, "batch length"] | None = None,
 ) -> Estimate:
     """Bound `-log P_θ(x)` for the sampler that walks with the same policy and transition.
@@ -123,7 +124,7 @@ def line_integral(
     tokens: Int[Tensor, "batch length"],
     path: Path,
     num_samples: int,
-    generator: torch.Generator,
+    generator: Randomness,
     known: Int[Tensor, "batch length"] | None = None,
 ) -> Estimate:
     """Estimate `-log P(x)` by the line integral along a path (paper eq. 3, 4, 5, 12, 13).
@@ -172,7 +173,7 @@ def _observe_free(
     tokens: Int[Tensor, "batch length"],
     snr: Float[Tensor, "batch length"],
     given: State,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> State:
     return observe(denoiser.codebook, tokens, snr.masked_fill(given.is_known, torch.inf), generator)
 

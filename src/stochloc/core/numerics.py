@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stochloc.core.streams import Randomness, Streams
+
 
 def in_double(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return `x` in float64, on the CPU where its device has no float64.
@@ -28,7 +30,7 @@ def in_double(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def draw_uniform(
-    shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float64
+    shape: tuple[int, ...], generator: Randomness, dtype: torch.dtype = torch.float64
 ) -> Float[Tensor, "..."]:
     """Return uniforms in `[0, 1)` on the generator's device.
 
@@ -42,12 +44,12 @@ def draw_uniform(
     """
     if generator.device.type == "mps":
         dtype = torch.float32
+    if isinstance(generator, Streams):
+        return generator.draw(lambda row, own: row.uniform_(generator=own), shape, dtype)
     return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
 
 
-def draw_normal_like(
-    x: Float[Tensor, "*shape"], generator: torch.Generator
-) -> Float[Tensor, "*shape"]:
+def draw_normal_like(x: Float[Tensor, "*shape"], generator: Randomness) -> Float[Tensor, "*shape"]:
     """Return standard normal noise with the shape, type and device of `x`.
 
     Args:
@@ -57,12 +59,15 @@ def draw_normal_like(
     Returns:
         Independent `N(0, 1)` values.
     """
-    noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
+    if isinstance(generator, Streams):
+        noise = generator.draw(lambda row, own: row.normal_(generator=own), tuple(x.shape), x.dtype)
+    else:
+        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
     return noise.to(x.device)
 
 
 def draw_categorical(
-    probs: Float[Tensor, "*batch vocabulary"], generator: torch.Generator
+    probs: Float[Tensor, "*batch vocabulary"], generator: Randomness
 ) -> Int[Tensor, "*batch"]:
     """Draw one index per row in proportion to `probs`; an index of weight 0 is never drawn.
 
@@ -82,7 +87,7 @@ def draw_categorical(
 
 
 def draw_stratified(
-    rows: int, strata: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    rows: int, strata: int, generator: Randomness, dtype: torch.dtype = torch.float64
 ) -> Float[Tensor, "rows strata"]:
     """Return uniforms of which each row has exactly one in each of `strata` equal intervals.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from stochloc.core.numerics import draw_uniform
 from stochloc.core.paths import Free, Grid, Path, Point, Snr, check_steps, real_type, uniform_times
 from stochloc.core.spacings import Lomax, Spacing
+from stochloc.core.streams import Randomness
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Masked(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return a grid that reveals equal groups of a random order, drawn per sequence."""
         return _reveal_in_groups(num_steps, random_ranks(free, generator), free)
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a random share `t` of tokens known; each other one is equally likely to be next.
 
         Averaging over which token is next, instead of drawing it, is what gives masked diffusion
@@ -70,11 +71,11 @@ class Autoregressive(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return a grid that reveals equal runs of the order."""
         return _reveal_in_groups(num_steps, self._ranks(free), free)
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a prefix of the order known; the next token jumps at the rate L."""
         ranks, num_free = self._ranks(free), free.sum(-1, keepdim=True)
         num_known = (time[:, None] * num_free).long()
@@ -113,7 +114,7 @@ class Block(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return the inner grids one after another, the steps shared equally among the blocks."""
         blocks = free.split(self.size, dim=-1)
         if num_steps < len(blocks):
@@ -129,7 +130,7 @@ class Block(Path):
         ]
         return _one_after_another(grids)
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return one block in motion, those before it known, those after it at 0."""
         length = free.shape[-1]
         num_blocks = -(-length // self.size)
@@ -175,14 +176,14 @@ class Rolling(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return knots at equal times of the sliding window."""
         check_steps(num_steps)
         times = uniform_times(num_steps, free)
         rows = free.shape[0]
         return Grid(num_steps, lambda n: self._snr(self._progress(times[n].expand(rows), free)))
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return the window in motion; a quarter of the time looks at a token about to jump."""
         jump_share = 0.25 if self.spacing.snr_max < math.inf else 0.0
         moving = self._moving(time / (1 - jump_share), free).slowed(1 - jump_share)
@@ -240,7 +241,7 @@ def rank_free(
     return by_key.gather(-1, free_first).argsort(-1)
 
 
-def random_ranks(free: Free, generator: torch.Generator) -> Int[Tensor, "batch length"]:
+def random_ranks(free: Free, generator: Randomness) -> Int[Tensor, "batch length"]:
     """Return a random order of the free tokens of each row; the others rank after them."""
     return rank_free(draw_uniform(tuple(free.shape), generator).to(free.device), free)
 

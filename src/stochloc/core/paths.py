@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from stochloc.core.spacings import Lomax, Spacing
+from stochloc.core.streams import Randomness
 
 Free = Bool[Tensor, "batch length"]
 Snr = Float[Tensor, "batch length"]
@@ -99,7 +100,7 @@ class Path(ABC):
         return torch.full(free.shape, self.snr_end, dtype=real_type(free), device=free.device)
 
     @abstractmethod
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return the knots of a walk of at most `num_steps` steps.
 
         Args:
@@ -115,7 +116,7 @@ class Path(ABC):
         """
 
     @abstractmethod
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return where the path is at a time, drawing what is random about it.
 
         Args:
@@ -155,14 +156,14 @@ class Diffusion(Path):
         """The largest γ of the spacing."""
         return self.spacing.snr_max
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return N knots at equal quantiles; the last step decodes when the spacing ends at ∞."""
         check_steps(num_steps)
         time = uniform_times(num_steps, free)
         knots = self.spacing.quantile(time)
         return Grid(num_steps, lambda n: knots[n].expand(free.shape))
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return `γ = F⁻¹(t)` and its speed `1/p(γ)`; no jumps."""
         snr = self.spacing.quantile(time)[:, None].expand(free.shape)
         speed = self.spacing.rate(time)[:, None] * free
@@ -178,13 +179,13 @@ class Decode(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return the single step from 0 to ∞, however many are offered."""
         check_steps(num_steps)
         zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
         return Grid(1, lambda n: zero if n == 0 else zero + torch.inf)
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return SNR 0 and a jump of every free token."""
         zero = torch.zeros(free.shape, dtype=time.dtype, device=free.device)
         return Point(zero, zero, free.to(zero))
@@ -216,13 +217,13 @@ class Custom(Path):
         """Return the last knot."""
         return self._rows(free)[-1].expand(free.shape)
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return the grid as it was given, whatever `num_steps` says."""
         check_steps(num_steps)
         rows = self._rows(free)
         return Grid(len(rows) - 1, lambda n: rows[n].expand(free.shape))
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a point of the polygon; legs that end at ∞ are jumps."""
         rows, num_legs = self._rows(free), len(self.knots) - 1
         leg = (time * num_legs).long().clamp(max=num_legs - 1)
@@ -269,7 +270,7 @@ class Then(Path):
         """Return the larger of both ends, token by token."""
         return torch.maximum(self.first.end(free), self.second.end(free))
 
-    def draw(self, num_steps: int, free: Free, generator: torch.Generator) -> Grid:
+    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
         """Return both grids in turn; with a single step, the second path alone."""
         check_steps(num_steps)
         share = max(1, min(num_steps - 1, round(self.share * num_steps)))
@@ -287,7 +288,7 @@ class Then(Path):
             ),
         )
 
-    def at(self, time: Float[Tensor, " batch"], free: Free, generator: torch.Generator) -> Point:
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a point of the first path or of the second, each slowed to its share."""
         is_first = (time < 1 - self.share)[:, None]
         early = (time / (1 - self.share)).clamp(max=1 - torch.finfo(time.dtype).eps)

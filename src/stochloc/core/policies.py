@@ -23,6 +23,7 @@ from stochloc.core.channel import State, rewind
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoiser import Posterior
 from stochloc.core.paths import Path
+from stochloc.core.streams import Randomness
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Pace:
     lower: Callable[[int, State], Float[Tensor, "batch length"]] | None = None
     calls_per_step: int = 1
 
-    def before(self, n: int, codebook: Codebook, state: State, generator: torch.Generator) -> State:
+    def before(self, n: int, codebook: Codebook, state: State, generator: Randomness) -> State:
         """Return the state at which step number n begins: some tokens may have been rewound.
 
         Args:
@@ -79,7 +80,7 @@ class Pace:
 class Policy(Protocol):
     """A rule that hands out SNR."""
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return the rule at work on one batch, which may remember what it has seen."""
         ...
 
@@ -94,7 +95,7 @@ class Follow:
 
     path: Path
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Draw the knots and return the steps between them.
 
         Args:

@@ -15,6 +15,7 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.denoiser import Denoiser, Posterior
 from stochloc.core.policies import Policy
+from stochloc.core.streams import Randomness, among
 from stochloc.core.transitions import Transition
 
 
@@ -64,7 +65,7 @@ def localize(
     policy: Policy,
     transition: Transition,
     num_steps: int,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> Iterator[Step]:
     """Walk freely and yield every step; the caller records, draws, streams or stops.
 
@@ -92,7 +93,7 @@ def localize(
             continue
         posterior = denoiser(state)
         dsnr = pace.step(n, state, posterior).masked_fill(state.is_known, 0.0)
-        state = transition.step(state, posterior, dsnr, generator)
+        state = transition.step(state, posterior, dsnr, among(generator, (dsnr > 0).any(-1)))
         yield Step(n, posterior, dsnr, state, pace.calls_per_step)
 
 
@@ -103,7 +104,7 @@ def sample(
     policy: Policy,
     transition: Transition,
     num_steps: int,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> Sample:
     """Walk freely to the end and return the tokens.
 

@@ -24,6 +24,7 @@ from stochloc.core.channel import State
 from stochloc.core.denoiser import Posterior
 from stochloc.core.paths import check_steps
 from stochloc.core.policies import Pace
+from stochloc.core.streams import Randomness
 
 Rows = Float[Tensor, "batch 1"]
 MEMORY = 0.3
@@ -47,7 +48,7 @@ class Tolerance:
         if not 0 < self.share < 1:
             raise ValueError(f"A tolerance must lie in (0, 1), not {self.share}.")
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return the controller at work.
 
         Args:

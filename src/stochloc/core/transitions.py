@@ -23,6 +23,7 @@ from torch import Tensor
 
 from stochloc.core.channel import State, walk_towards
 from stochloc.core.denoiser import Posterior
+from stochloc.core.streams import Randomness, among
 
 
 @runtime_checkable
@@ -34,7 +35,7 @@ class Transition(Protocol):
         state: State,
         posterior: Posterior,
         dsnr: Float[Tensor, "batch length"],
-        generator: torch.Generator,
+        generator: Randomness,
     ) -> State:
         """Draw the next state of a free walk."""
         ...
@@ -58,7 +59,7 @@ class Euler:
         state: State,
         posterior: Posterior,
         dsnr: Float[Tensor, "batch length"],
-        generator: torch.Generator,
+        generator: Randomness,
     ) -> State:
         """Draw `z' = z + x̂ dγ + √dγ ε`; tokens with `dγ = ∞` are drawn from `Q`.
 
@@ -73,7 +74,9 @@ class Euler:
         """
         moved = walk_towards(state, posterior.mean, dsnr, generator)
         deciding = dsnr.isinf() & ~state.is_known
-        return moved.reveal(posterior.sample(generator), deciding) if deciding.any() else moved
+        if not bool(deciding.any()):
+            return moved
+        return moved.reveal(posterior.sample(among(generator, deciding.any(-1))), deciding)
 
     def cost(
         self,
@@ -110,7 +113,7 @@ class Ancestral:
         state: State,
         posterior: Posterior,
         dsnr: Float[Tensor, "batch length"],
-        generator: torch.Generator,
+        generator: Randomness,
     ) -> State:
         """Draw `v ~ Q(·|z)`, then `z' = z + e_v dγ + √dγ ε`; at `dγ = ∞` the token is `v`.
 

@@ -24,6 +24,7 @@ from stochloc.core.orders import rank_free
 from stochloc.core.paths import check_steps, real_type
 from stochloc.core.policies import Pace
 from stochloc.core.spacings import Lomax, Spacing
+from stochloc.core.streams import Randomness
 
 
 @runtime_checkable
@@ -63,7 +64,7 @@ class Reveal:
 
     certainty: Certainty = field(default_factory=Confidence)
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return a pace that decides `L/N` tokens per step.
 
         Args:
@@ -107,7 +108,7 @@ class RevealAbove:
         if not 0 < self.threshold <= 1:
             raise ValueError(f"A threshold of certainty lies in (0, 1], not {self.threshold}.")
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return a pace that takes as many steps as it needs.
 
         Args:
@@ -153,7 +154,7 @@ class Share:
         if not 0 <= self.sharpness < torch.inf:
             raise ValueError(f"A sharpness must be at least 0 and finite, not {self.sharpness}.")
 
-    def start(self, state: State, num_steps: int, generator: torch.Generator) -> Pace:
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return a pace with the steps of the spacing as budgets.
 
         Args:

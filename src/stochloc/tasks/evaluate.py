@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from stochloc.core import UNKNOWN, Estimate, bound, line_integral
+from stochloc.core import UNKNOWN, Estimate, Streams, bound, line_integral
 from stochloc.data import (
     LabelledTokenizer,
     Tokenizer,
@@ -122,14 +121,16 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
     )
     transition = named_transition(evaluation.transition)
     policy, denoiser = evaluation.policy.apply(path, run.model)
-    generator = torch.Generator(run.device).manual_seed(evaluation.seed)
-    parts = []
-    for rows in windows.to(run.device).split(max(1, BATCH_TOKENS // run.length)):
+    parts, batch = [], max(1, BATCH_TOKENS // run.length)
+    for begin in range(0, len(windows), batch):
+        rows = windows[begin : begin + batch].to(run.device)
+        names = ((begin + row,) for row in range(len(rows)))
+        streams = Streams.seeded(run.device, evaluation.seed, names)
         known = labels_in(run.tokenizer, rows)
         if evaluation.continuous:
-            part = line_integral(run.model, rows, path, evaluation.num_steps, generator, known)
+            part = line_integral(run.model, rows, path, evaluation.num_steps, streams, known)
         else:
-            part = bound(denoiser, rows, policy, transition, evaluation.num_steps, generator, known)
+            part = bound(denoiser, rows, policy, transition, evaluation.num_steps, streams, known)
         parts.append(part)
     return Evaluated(evaluation, Estimate.join(parts), count_characters(run.tokenizer, windows))
 

@@ -20,6 +20,7 @@ from stochloc.core import (
     Masked,
     Path,
     Step,
+    Streams,
     Tempered,
     Transition,
     finish,
@@ -131,7 +132,7 @@ def generate(
     trace: Callable[[dict[str, Any]], None] | None = None,
     label: str | None = None,
 ) -> Generation:
-    """Draw texts from a model; the same seed gives the same texts.
+    """Draw texts from a model; the same seed gives the same texts, each whatever their number.
 
     Args:
         run: The model and its tokenizer.
@@ -170,10 +171,10 @@ def generate(
         denoiser = Guided(denoiser, Forgetful(denoiser, known != UNKNOWN), walk.guidance)
     policy, denoiser = walk.policy.apply(walk.path, denoiser)
     state = start(run.model.codebook, num, known.shape[1], known)
-    generator = torch.Generator(run.device).manual_seed(seed)
+    streams = Streams.seeded(run.device, seed, ((text,) for text in range(num)))
     started_s = time.monotonic()
     with torch.no_grad():
-        steps = localize(denoiser, state, policy, walk.transition, walk.num_steps, generator)
+        steps = localize(denoiser, state, policy, walk.transition, walk.num_steps, streams)
         drawn = finish(state, steps if trace is None else _traced(steps, run.tokenizer, trace))
     texts = [run.tokenizer.decode(row) for row in drawn.tokens.cpu()]
     seconds = time.monotonic() - started_s

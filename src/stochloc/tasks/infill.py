@@ -27,6 +27,7 @@ from stochloc.core import (
     Denoiser,
     Follow,
     Masked,
+    Streams,
     Surrounded,
     Tempered,
     bound,
@@ -159,7 +160,6 @@ class _Filler:
         self.window = _window(layout, run.length)
         self.known = layout.known[self.window].to(run.device)
         self.denoiser = surrounded(run, len(self.known))
-        self.generator = torch.Generator(run.device).manual_seed(infilling.seed)
         self.calls = 0
 
     def answers(self, allowed: Tensor | None) -> list[Answer]:
@@ -184,7 +184,8 @@ class _Filler:
         walk = self.infilling.walk
         policy, denoiser = walk.policy.apply(walk.path, Tempered(denoiser, walk.temperature))
         state = start(denoiser.codebook, *known.shape, known=known)
-        drawn = sample(denoiser, state, policy, walk.transition, walk.num_steps, self.generator)
+        streams = self._streams(len(known))
+        drawn = sample(denoiser, state, policy, walk.transition, walk.num_steps, streams)
         self.calls += drawn.denoiser_calls
         return drawn.tokens
 
@@ -210,10 +211,13 @@ class _Filler:
     ) -> Float[Tensor, "draws length"]:
         estimate = bound(
             self.denoiser, tokens, Follow(Autoregressive(order)), Ancestral(), len(order),
-            self.generator, known,
+            self._streams(len(tokens)), known,
         )  # fmt: skip
         self.calls += estimate.denoiser_calls
         return estimate.token_nats
+
+    def _streams(self, num: int) -> Streams:
+        return Streams.seeded(self.run.device, self.infilling.seed, ((n,) for n in range(num)))
 
     def _orders(self) -> list[Order]:
         """Return orders, given tokens first: to the right, to the left, then random ones."""

@@ -20,7 +20,9 @@ from stochloc.core import (
     Masked,
     Path,
     Posterior,
+    Randomness,
     State,
+    Streams,
     Tempered,
     localize,
 )
@@ -115,10 +117,11 @@ class FullWalk:
         Raises:
             ValueError: A setting of the walk is out of range.
         """
-        generator = torch.Generator(state.z.device).manual_seed(self.seed)
+        # Without names the sequences share one noise: what a text is repaired to is its own affair.
+        streams = Streams.seeded(state.z.device, self.seed, [()] * len(read))
         policy, walker = self.policy.apply(self.path, Tempered(denoiser, self.temperature))
         transition, end, calls = Cautious(read, self.threshold), state, 1
-        for step in localize(walker, state, policy, transition, self.num_steps, generator):
+        for step in localize(walker, state, policy, transition, self.num_steps, streams):
             end, calls = step.state, calls + step.denoiser_calls
         kept = end.known == read
         posterior = denoiser(state.reveal(read, kept))
@@ -144,7 +147,7 @@ class Cautious:
         state: State,
         posterior: Posterior,
         dsnr: Float[Tensor, "batch length"],
-        generator: torch.Generator,
+        generator: Randomness,
     ) -> State:
         """Draw finite steps as `Ancestral` does; decide where `dγ = ∞`. No denoiser call."""
         deciding = dsnr.isinf() & ~state.is_known

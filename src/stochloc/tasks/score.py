@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from stochloc.core import Estimate, Follow, bound, line_integral
+from stochloc.core import Estimate, Follow, Streams, bound, line_integral
 from stochloc.data.codepoints import decode_utf8
 from stochloc.data.texts import file_source
 from stochloc.tasks.infill import surrounded
@@ -182,13 +182,14 @@ def score(run: Run, lines: Sequence[str], scoring: Scoring | None = None) -> Sco
     for number, ids in enumerate(encoded):
         for begin in range(0, len(ids), run.length):
             places[min(run.length, len(ids) - begin)].append((number, begin))
-    generator, calls = torch.Generator(run.device).manual_seed(scoring.seed), 0
+    calls = 0
     batch = max(1, BATCH_TOKENS // run.length)
     for length, all_of_length in sorted(places.items()):
         for begin_batch in range(0, len(all_of_length), batch):
             chosen = all_of_length[begin_batch : begin_batch + batch]
             rows = np.stack([encoded[n][begin : begin + length] for n, begin in chosen])
-            estimate = _price(run, torch.from_numpy(rows).to(run.device), scoring, generator)
+            streams = Streams.seeded(run.device, scoring.seed, chosen)
+            estimate = _price(run, torch.from_numpy(rows).to(run.device), scoring, streams)
             calls += estimate.denoiser_calls
             for (n, begin), row in zip(chosen, estimate.token_nats.cpu().numpy(), strict=True):
                 nats[n][begin : begin + length] = row
@@ -248,14 +249,14 @@ def _encode(run: Run, line: str, number: int) -> np.ndarray:
 
 
 def _price(
-    run: Run, tokens: Int[Tensor, "batch length"], scoring: Scoring, generator: torch.Generator
+    run: Run, tokens: Int[Tensor, "batch length"], scoring: Scoring, streams: Streams
 ) -> Estimate:
     denoiser = surrounded(run, tokens.shape[-1])
     path = path_for(run, scoring.path, scoring.transition, scoring.num_steps, scoring.continuous)
     if scoring.continuous:
-        return line_integral(denoiser, tokens, path, scoring.num_steps, generator)
+        return line_integral(denoiser, tokens, path, scoring.num_steps, streams)
     transition = named_transition(scoring.transition)
-    return bound(denoiser, tokens, Follow(path), transition, scoring.num_steps, generator)
+    return bound(denoiser, tokens, Follow(path), transition, scoring.num_steps, streams)
 
 
 def _scored_line(run: Run, ids: np.ndarray, nats: np.ndarray) -> ScoredLine:

@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from stochloc.core import Estimate, Masked, line_integral
+from stochloc.core import Estimate, Masked, Streams, line_integral, seeded_generator
 from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.average import AveragedWeights
@@ -200,11 +200,12 @@ class Trainer:
         model = LocalizationModel(self.recipe.model).to(self.fabric.device)
         model.load_state_dict(averaged)
         windows = held_out_windows(self.texts.valid, config.length, config.eval_sequences)
-        generator = seeded_generator(self.fabric.device, config.seed, 0, 0, 2)
-        parts = [
-            line_integral(model, rows.to(self.fabric.device), Masked(), 8, generator)
-            for rows in windows.split(config.batch_size)
-        ]
+        device, parts = self.fabric.device, []
+        for begin in range(0, len(windows), config.batch_size):
+            rows = windows[begin : begin + config.batch_size].to(device)
+            names = ((0, 0, 2, begin + row) for row in range(len(rows)))
+            streams = Streams.seeded(device, config.seed, names)
+            parts.append(line_integral(model, rows, Masked(), 8, streams))
         estimate, per_token = Estimate.join(parts), 1 / (config.length * math.log(2))
         return {
             "step": self.step,
@@ -349,20 +350,6 @@ def export(recipe: Recipe, averaged: dict[str, Any], folder: Path) -> None:
     with replacing(folder / "model.safetensors") as path:
         tensors = {name: tensor.contiguous() for name, tensor in averaged.items()}
         path.write_bytes(save(tensors, metadata={"format": "pt"}))
-
-
-def seeded_generator(device: torch.device, *seeds: int) -> torch.Generator:
-    """Return a generator whose stream is determined by the numbers given, and by them alone.
-
-    Args:
-        device: Where it draws.
-        seeds: Any non-negative numbers; another one anywhere gives an independent stream.
-
-    Returns:
-        The generator.
-    """
-    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
 def _signal_to_any(fabric: Fabric, interruption: Interruption, step: int, every: int) -> int:
