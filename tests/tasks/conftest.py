@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stochloc.cli import main
-from stochloc.core import Streams
+from stochloc.training.seeds import seeded_streams
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
 TRAIN = (
@@ -17,7 +17,7 @@ TRAIN = (
 
 def streams(seed, num):
     """The random streams of `num` sequences in tasks: each is named by its number."""
-    return Streams.seeded(torch.device("cpu"), seed, ((n,) for n in range(num)))
+    return seeded_streams(torch.device("cpu"), seed, ((n,) for n in range(num)))
 
 
 @pytest.fixture(scope="session")

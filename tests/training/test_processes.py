@@ -12,13 +12,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from stochloc.core import seeded_generator
 from stochloc.data import draw_windows
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.runs import open_run, read_description
 from stochloc.tasks.train import load_choice
 from stochloc.training.loop import learning_rate, make_optimizer
 from stochloc.training.objective import cross_entropy
+from stochloc.training.seeds import seeded_generator
 
 pytestmark = pytest.mark.slow
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. " * 40

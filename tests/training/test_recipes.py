@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from stochloc.core import seeded_generator
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.average import AveragedWeights
 from stochloc.training.loop import check_sharing, learning_rate, make_optimizer
 from stochloc.training.recipes import PRESETS, Recipe, TrainingConfig, preset
+from stochloc.training.seeds import seeded_generator
 from stochloc.training.snr import (
     Endpoints,
     Masks,

@@ -25,7 +25,7 @@ from stochloc.core.paths import Custom, Decode, Diffusion, Grid, Path, Point, Th
 from stochloc.core.policies import Follow, Pace, Policy
 from stochloc.core.sampling import Sample, Step, finish, localize, sample
 from stochloc.core.spacings import Geometric, Lomax, Spacing, Uniform
-from stochloc.core.streams import Randomness, Streams, among, seeded_generator
+from stochloc.core.streams import Randomness, Streams, among
 from stochloc.core.tolerance import Tolerance
 from stochloc.core.transitions import Ancestral, Euler, Transition
 from stochloc.core.unmasking import (
@@ -112,6 +112,5 @@ __all__ = [
     "observe",
     "rewind",
     "sample",
-    "seeded_generator",
     "start",
 ]

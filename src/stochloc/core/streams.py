@@ -1,16 +1,15 @@
 """Random streams: one for a whole batch, or one for each of its sequences.
 
 With a `torch.Generator` a batch draws as one, so what a sequence gets depends on its neighbours.
-With `Streams` every sequence has a generator of its own, seeded by its own number, and moves it on
+With `Streams` every sequence has a generator of its own and moves it on
 only where it has something to draw itself: the same sequence meets the same noise in any batch of
 sequences with as many tokens to decide. (How many steps a path has may depend on the largest of
 these numbers.) What is left of a batch's size is the last bit of the arithmetic.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -29,20 +28,6 @@ class Streams:
 
     generators: Sequence[torch.Generator]
     is_drawing: Sequence[bool] | None = None
-
-    @classmethod
-    def seeded(cls, device: torch.device, seed: int, names: Iterable[tuple[int, ...]]) -> "Streams":
-        """Return the streams of sequences that have names.
-
-        Args:
-            device: Where they draw.
-            seed: Seed of them all, at least 0.
-            names: Numbers, at least 0, that tell each sequence from all others of the seed.
-
-        Returns:
-            Independent streams.
-        """
-        return cls([seeded_generator(device, seed, *name) for name in names])
 
     @property
     def device(self) -> torch.device:
@@ -87,17 +72,3 @@ def among(generator: Randomness, rows: Bool[Tensor, " batch"]) -> Randomness:
     own = generator.is_drawing or [True] * len(generator.generators)
     both = [draws and wanted for draws, wanted in zip(own, rows.tolist(), strict=True)]
     return replace(generator, is_drawing=both)
-
-
-def seeded_generator(device: torch.device, *seeds: int) -> torch.Generator:
-    """Return a generator whose stream is determined by the numbers given, and by them alone.
-
-    Args:
-        device: Where it draws.
-        seeds: Any non-negative numbers; another one anywhere gives an independent stream.
-
-    Returns:
-        The generator.
-    """
-    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))

@@ -9,20 +9,26 @@ so an untrained model, whose output weights are 0, already is the exact posterio
 tokens. Tokens that are known enter as themselves and come out certain.
 """
 
-import contextlib
-import io
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from jaxtyping import Float, Int
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from stochloc.core import Codebook, DensePosterior, LearnedCodebook, SimplexCodebook, State, observe
 from stochloc.nn import vocabulary
+from stochloc.nn.declared import check_types
 from stochloc.nn.transformer import Transformer
+from stochloc.nn.weights import check_finite, check_shapes, read_shapes
+
+# Beyond any model there is; what is larger comes from a damaged or a hostile file.
+LARGEST = {"vocabulary_size": 10**8, "width": 10**6, "depth": 10**5, "code_dimension": 10**6}
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,17 @@ class ModelConfig:
     neighbour_logit: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("vocabulary_size", "width", "depth", "heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"A model needs a positive {name}, not {getattr(self, name)}.")
+        for name, largest in LARGEST.items():
+            if getattr(self, name) > largest:
+                raise ValueError(f"A model has a {name} of at most {largest}.")
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"β starts at 0 or more, not at {self.beta}.")
+        if not 1 <= self.rotary_base < math.inf:
+            raise ValueError(f"Rotations need a base of at least 1, not {self.rotary_base}.")
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"The width {self.width} is no multiple of twice the {self.heads} heads."
@@ -175,7 +189,27 @@ class LocalizationModel(
         return vocabulary.cross_entropy(self.logits(state.z, state.known), state.known, tokens)
 
     @classmethod
-    def _from_pretrained(cls, **kwargs: Any) -> "LocalizationModel":  # noqa: ANN401
-        # The mixin would load what fits, stay silent about the rest, and print to stdout.
-        with contextlib.redirect_stdout(io.StringIO()):
-            return super()._from_pretrained(**{**kwargs, "strict": True})
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        config: ModelConfig,
+        map_location: str = "cpu",
+        strict: bool = True,
+        **hub: Any,  # noqa: ANN401
+    ) -> "LocalizationModel":
+        # The mixin's own way would unpickle a file where there is no safetensors file, make room
+        # for any configuration, load what fits and stay silent about the rest.
+        if not strict:
+            raise ValueError("Weights are loaded whole or not at all.")
+        local = Path(model_id)
+        path = Path(
+            local / SAFETENSORS_SINGLE_FILE
+            if local.is_dir()
+            else hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **hub)
+        )
+        check_shapes(read_shapes(path), lambda: cls(config), config.depth)
+        model = cls(config)
+        load_model(model, path, device=map_location)
+        check_finite(model)
+        return model.to(map_location)

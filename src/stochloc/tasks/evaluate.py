@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from stochloc.core import UNKNOWN, Estimate, Streams, bound, line_integral
+from stochloc.core import UNKNOWN, Estimate, bound, line_integral
 from stochloc.data import (
     LabelledTokenizer,
     Tokenizer,
@@ -21,6 +21,7 @@ from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import DataChoice, Run, is_same_text
 from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
+from stochloc.training.seeds import seeded_streams
 
 BATCH_TOKENS = 16_384
 
@@ -125,7 +126,7 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
     for begin in range(0, len(windows), batch):
         rows = windows[begin : begin + batch].to(run.device)
         names = ((begin + row,) for row in range(len(rows)))
-        streams = Streams.seeded(run.device, evaluation.seed, names)
+        streams = seeded_streams(run.device, evaluation.seed, names)
         known = labels_in(run.tokenizer, rows)
         if evaluation.continuous:
             part = line_integral(run.model, rows, path, evaluation.num_steps, streams, known)

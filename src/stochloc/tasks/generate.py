@@ -20,7 +20,6 @@ from stochloc.core import (
     Masked,
     Path,
     Step,
-    Streams,
     Tempered,
     Transition,
     finish,
@@ -31,6 +30,7 @@ from stochloc.data import LabelledTokenizer, Tokenizer
 from stochloc.data.labels import PERIOD
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
+from stochloc.training.seeds import seeded_streams
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def generate(
         denoiser = Guided(denoiser, Forgetful(denoiser, known != UNKNOWN), walk.guidance)
     policy, denoiser = walk.policy.apply(walk.path, denoiser)
     state = start(run.model.codebook, num, known.shape[1], known)
-    streams = Streams.seeded(run.device, seed, ((text,) for text in range(num)))
+    streams = seeded_streams(run.device, seed, ((text,) for text in range(num)))
     started_s = time.monotonic()
     with torch.no_grad():
         steps = localize(denoiser, state, policy, walk.transition, walk.num_steps, streams)

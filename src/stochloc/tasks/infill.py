@@ -37,6 +37,7 @@ from stochloc.core import (
 from stochloc.tasks.generate import Walk
 from stochloc.tasks.runs import Run
 from stochloc.tasks.templates import Layout, Template, allowed_tokens
+from stochloc.training.seeds import seeded_streams
 
 Order = tuple[int, ...]
 
@@ -217,7 +218,7 @@ class _Filler:
         return estimate.token_nats
 
     def _streams(self, num: int) -> Streams:
-        return Streams.seeded(self.run.device, self.infilling.seed, ((n,) for n in range(num)))
+        return seeded_streams(self.run.device, self.infilling.seed, ((n,) for n in range(num)))
 
     def _orders(self) -> list[Order]:
         """Return orders, given tokens first: to the right, to the left, then random ones."""

@@ -22,11 +22,11 @@ from stochloc.core import (
     Posterior,
     Randomness,
     State,
-    Streams,
     Tempered,
     localize,
 )
 from stochloc.tasks.policies import PolicyChoice
+from stochloc.training.seeds import seeded_streams
 
 SUREST_FIRST = PolicyChoice("threshold:0.9")
 
@@ -118,7 +118,7 @@ class FullWalk:
             ValueError: A setting of the walk is out of range.
         """
         # Without names the sequences share one noise: what a text is repaired to is its own affair.
-        streams = Streams.seeded(state.z.device, self.seed, [()] * len(read))
+        streams = seeded_streams(state.z.device, self.seed, [()] * len(read))
         policy, walker = self.policy.apply(self.path, Tempered(denoiser, self.temperature))
         transition, end, calls = Cautious(read, self.threshold), state, 1
         for step in localize(walker, state, policy, transition, self.num_steps, streams):

@@ -11,12 +11,14 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
-from stochloc.nn import LocalizationModel
+from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.checkpoint import replacing
 from stochloc.training.recipes import Recipe
 
 RECIPE = "recipe.json"
 TOKENIZER = "tokenizer.json"
+# An alphabet of all characters there are takes less.
+MOST_JSON_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
     if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
         raise ValueError(f"{run} has no model yet; continue it with: stochloc train --resume.")
     try:
+        # The mixin would read a file of any size and pass over names it does not know.
+        ModelConfig(**_read_json(folder / "config.json"))
         model = LocalizationModel.from_pretrained(folder)
     except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
         reason = textwrap.shorten(str(error), 300)
@@ -188,12 +192,14 @@ def _local_folder(run: str | Path) -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"{path} is larger than any description of a run.")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(
             f"{path.parent} is not the folder of a run: {path.name} is missing."
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} is damaged: it holds no JSON object.")

@@ -26,6 +26,7 @@ from stochloc.tasks.infill import surrounded
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
+from stochloc.training.seeds import seeded_streams
 
 BATCH_TOKENS = 16_384
 
@@ -188,7 +189,7 @@ def score(run: Run, lines: Sequence[str], scoring: Scoring | None = None) -> Sco
         for begin_batch in range(0, len(all_of_length), batch):
             chosen = all_of_length[begin_batch : begin_batch + batch]
             rows = np.stack([encoded[n][begin : begin + length] for n, begin in chosen])
-            streams = Streams.seeded(run.device, scoring.seed, chosen)
+            streams = seeded_streams(run.device, scoring.seed, chosen)
             estimate = _price(run, torch.from_numpy(rows).to(run.device), scoring, streams)
             calls += estimate.denoiser_calls
             for (n, begin), row in zip(chosen, estimate.token_nats.cpu().numpy(), strict=True):

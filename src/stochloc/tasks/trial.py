@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stochloc.core import Estimate, seeded_generator
+from stochloc.core import Estimate
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.nn import Backbone
 from stochloc.rivals import METHODS, Frame, Rival
@@ -27,6 +27,7 @@ from stochloc.training.checkpoint import FILE_NAME, Checkpoint, flatten, replaci
 from stochloc.training.interruption import Interruption
 from stochloc.training.loop import learning_rate, make_optimizer
 from stochloc.training.recipes import TrainingConfig
+from stochloc.training.seeds import seeded_generator
 
 RESULT = "result.json"
 SHOWN_TEXTS = 2

@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from stochloc.core import Estimate, Masked, Streams, line_integral, seeded_generator
+from stochloc.core import Estimate, Masked, line_integral
 from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.average import AveragedWeights
@@ -37,6 +37,7 @@ from stochloc.training.interruption import Interruption, Stopped
 from stochloc.training.objective import cross_entropy
 from stochloc.training.progress import ProgressDisplay
 from stochloc.training.recipes import Recipe, TrainingConfig
+from stochloc.training.seeds import seeded_generator, seeded_streams
 
 METRICS = "metrics.jsonl"
 FAILURE = "failure.safetensors"
@@ -130,7 +131,10 @@ class Trainer:
         self.config = recipe.training
         check_sharing(self.config, fabric.world_size)
         torch.manual_seed(self.config.seed)
-        self.model = LocalizationModel(recipe.model)
+        try:
+            self.model = LocalizationModel(recipe.model)
+        except RuntimeError as error:
+            raise ValueError(f"There is no room for such a model: {error}.") from error
         counts = count_tokens(texts.train, recipe.model.vocabulary_size)
         self.model.set_unigram(torch.from_numpy(counts))
         self.wrapped = fabric.setup_module(self.model)
@@ -204,7 +208,7 @@ class Trainer:
         for begin in range(0, len(windows), config.batch_size):
             rows = windows[begin : begin + config.batch_size].to(device)
             names = ((0, 0, 2, begin + row) for row in range(len(rows)))
-            streams = Streams.seeded(device, config.seed, names)
+            streams = seeded_streams(device, config.seed, names)
             parts.append(line_integral(model, rows, Masked(), 8, streams))
         estimate, per_token = Estimate.join(parts), 1 / (config.length * math.log(2))
         return {
@@ -235,16 +239,11 @@ class Trainer:
         self.fabric.barrier()
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint, strictly: every tensor must be there and none besides.
+        """Continue from a checkpoint.
 
         Args:
-            checkpoint: As read from the run's folder.
-
-        Raises:
-            ValueError: The checkpoint is of another model.
+            checkpoint: As read from the run's folder and checked.
         """
-        if {name: t.shape for name, t in checkpoint.tensors.items()} != _shapes(self.recipe):
-            raise ValueError(f"The checkpoint in {self.folder} is of another model or version.")
         groups = self._optimizer_state(StateDictOptions(full_state_dict=True))["param_groups"]
         averaged, weights = (dict[str, Any](checkpoint.part(name)) for name in ("average", "model"))
         set_model_state_dict(self.model_module, averaged, options=WHOLE)
@@ -297,6 +296,8 @@ def train(
     """
     config = recipe.training
     held_out_windows(texts.valid, config.length, 1)
+    if resume is not None:
+        _check_same_model(resume, recipe, folder)
     trainer = Trainer(fabric, recipe, texts, folder)
     if resume is not None:
         trainer.load(resume)
@@ -372,6 +373,13 @@ def _log(fabric: Fabric, folder: Path, record: dict[str, Any]) -> None:
     if fabric.is_global_zero:
         with (folder / METRICS).open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def _check_same_model(checkpoint: Checkpoint, recipe: Recipe, folder: Path) -> None:
+    """Refuse a checkpoint whose tensors are not those of the recipe, before any is made."""
+    found = {name: t.shape for name, t in checkpoint.tensors.items()}
+    if recipe.model.depth > len(found) or found != _shapes(recipe):
+        raise ValueError(f"The checkpoint in {folder} is of another model or version.")
 
 
 def _shapes(recipe: Recipe) -> dict[str, torch.Size]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from stochloc.nn import ModelConfig
+from stochloc.nn.declared import check_types
 from stochloc.training.snr import (
     Endpoints,
     SentenceLogNormal,
@@ -61,6 +62,7 @@ class TrainingConfig:
     log_every: int = 10
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("length", "batch_size", "num_steps", "eval_every", "eval_sequences",
                      "checkpoint_every", "log_every"):  # fmt: skip
             if getattr(self, name) < 1:

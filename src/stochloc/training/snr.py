@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stochloc.core.numerics import draw_uniform
+from stochloc.nn.declared import check_types
 
 Snr = Float[Tensor, "batch length"]
 
@@ -175,7 +176,9 @@ def law_from_dict(values: dict[str, Any]) -> SnrLaw:
     inner = {
         k: law_from_dict(v) if isinstance(v, dict) else v for k, v in values.items() if k != "law"
     }
-    return known[values["law"]](**inner)
+    law = known[values["law"]](**inner)
+    check_types(law)
+    return law
 
 
 def _stratified(shape: tuple[int, int], generator: torch.Generator) -> Snr:
