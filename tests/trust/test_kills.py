@@ -17,14 +17,10 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
+from trust.conftest import TEXT, TINY
 
 pytestmark = pytest.mark.slow
 
-TEXT = "the quick brown fox jumps over the lazy dog and runs away. " * 40
-TINY = (
-    "--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",
-    "--accelerator", "cpu",
-)  # fmt: skip
 SMALL = (
     "--length", "8", "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",
     "--grid", "1e-3", "--windows", "6", "--samples", "2", "--texts", "3", "--steps", "2",

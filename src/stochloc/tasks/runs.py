@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
 from stochloc.nn import LocalizationModel, ModelConfig
+from stochloc.nn.declared import check_types
 from stochloc.training.checkpoint import replacing
 from stochloc.training.recipes import Recipe
 
@@ -36,6 +37,9 @@ class DataChoice:
     valid: str | None = None
     test: str | None = None
     fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,9 @@ class Recipe:
     model: ModelConfig
     training: TrainingConfig
 
+    def __post_init__(self) -> None:
+        check_types(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         training = {**asdict(self.training), "law": law_to_dict(self.training.law)}
