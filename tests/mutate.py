@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOG_MGF = "(posterior.codebook.encode(tokens) * dz).sum(-1)"
 # Name: file, text, replacement.
 MUTATIONS = {
     "half of Euler's cost": ("core/transitions.py", "moving = 0.5 * torch", "moving = 1.0 * torch"),
@@ -26,9 +25,9 @@ MUTATIONS = {
     "mean of the bridge": ("core/channel.py", "share[..., None] * state.z", "state.z"),
     "rate of masked jumps": ("core/orders.py", "unknown * rate.to(zero)", "unknown.to(zero)"),
     "log-mgf of the ancestral": (
-        "core/transitions.py",
-        f"{LOG_MGF} - posterior.log_mgf(dz)",
-        LOG_MGF,
+        "core/denoiser.py",
+        "self.log_probs + (evidence - own)",
+        "self.log_probs + evidence",
     ),
     "end of a path": (
         "core/likelihood.py",

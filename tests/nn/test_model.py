@@ -245,5 +245,5 @@ def test_weights_that_do_not_fit_are_an_error(damage, tmp_path):
     else:
         weights["head"] = torch.ones(2, 2)
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="shape"):
         LocalizationModel.from_pretrained(tmp_path)

@@ -88,8 +88,7 @@ def start(
     Returns:
         The start of a walk.
     """
-    vectors = codebook.vectors
-    z = torch.zeros(batch, length, codebook.dimension, dtype=vectors.dtype, device=vectors.device)
+    z = codebook.one.new_zeros(batch, length, codebook.dimension)
     unknown = torch.full((batch, length), UNKNOWN, dtype=torch.long, device=z.device)
     state = State(z, unknown, torch.zeros(batch, length, dtype=z.dtype, device=z.device))
     return state if known is None else state.reveal(known, known != UNKNOWN)

@@ -30,6 +30,11 @@ class Codebook(nn.Module, ABC):
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
         """The codes `E`, each of norm 1."""
 
+    @property
+    @abstractmethod
+    def one(self) -> Float[Tensor, ""]:
+        """The number 1, of the type and on the device of the codes."""
+
     def encode(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """Return the code of every token, `x = E[tokens]`.
 
@@ -67,19 +72,37 @@ class Codebook(nn.Module, ABC):
 class SimplexCodebook(Codebook):
     """The corners of the probability simplex: orthonormal codes with `d = V`.
 
-    Encoding, evidence and mean are the one-hot map and two identities, so they cost no product.
+    Encoding, evidence and mean are the one-hot map and two identities, so they cost no product and
+    the `V²` numbers of `vectors` are never made.
     """
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
         self.vocabulary_size = self.dimension = _checked_size(vocabulary_size)
-        self.register_buffer("corners", torch.eye(vocabulary_size), persistent=False)
-        self.corners: Tensor
+        self.register_buffer("unit", torch.ones(()), persistent=False)
+        self.unit: Tensor
 
     @property
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
-        """The rows of the identity."""
-        return self.corners
+        """The rows of the identity, made anew at every call."""
+        return torch.eye(self.dimension, dtype=self.unit.dtype, device=self.unit.device)
+
+    @property
+    def one(self) -> Float[Tensor, ""]:
+        """The number 1."""
+        return self.unit
+
+    def encode(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """Return a 1 in the place of every token.
+
+        Args:
+            tokens: Indices in `[0, V)`.
+
+        Returns:
+            One-hot vectors.
+        """
+        zero = self.unit.new_zeros(*tokens.shape, self.dimension)
+        return zero.scatter_(-1, tokens[..., None], 1.0)
 
     def evidence(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
         """Return `z` itself, since `E` is the identity.
@@ -122,6 +145,11 @@ class CircleCodebook(Codebook):
         """Points `(cos 2πk/V, sin 2πk/V)`, in float64 until the module is moved to another type."""
         return self.points
 
+    @property
+    def one(self) -> Float[Tensor, ""]:
+        """The number 1."""
+        return self.points.new_ones(())
+
 
 class LearnedCodebook(Codebook):
     """Learned codes, kept on the sphere by parametrisation: `E_v = w_v / ‖w_v‖`.
@@ -146,6 +174,11 @@ class LearnedCodebook(Codebook):
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
         """The learned directions divided by their norms."""
         return F.normalize(self.directions, dim=-1, eps=1e-12)
+
+    @property
+    def one(self) -> Float[Tensor, ""]:
+        """The number 1."""
+        return self.directions.new_ones(())
 
 
 def _checked_size(vocabulary_size: int) -> int:

@@ -70,8 +70,10 @@ class Posterior(Protocol):
         """Return `log Q(tokens_i|z)` in nats."""
         ...
 
-    def log_mgf(self, dz: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length"]:
-        """Return `log Σ_v Q(v|z) exp(e_v · dz)`, the log moment-generating function of a code."""
+    def log_mgf(
+        self, dz: Float[Tensor, "batch length dim"], tokens: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch length"]:
+        """Return `log Σ_v Q(v|z) exp((e_v - x)·dz)`, the log moment-generating function about x."""
         ...
 
     def sample(self, generator: Randomness) -> Int[Tensor, "batch length"]:
@@ -183,16 +185,22 @@ class DensePosterior:
         """
         return self.log_probs.gather(-1, tokens[..., None]).squeeze(-1)
 
-    def log_mgf(self, dz: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length"]:
-        """Return `log Σ_v Q(v|z) exp(e_v · dz)`.
+    def log_mgf(
+        self, dz: Float[Tensor, "batch length dim"], tokens: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch length"]:
+        """Return `log Σ_v Q(v|z) exp((e_v - x)·dz)`.
 
         Args:
             dz: A step of `z`.
+            tokens: The tokens whose codes are x.
 
         Returns:
-            Nats.
+            Nats, at least `log Q(x|z)`.
         """
-        return torch.logsumexp(self.log_probs + self.codebook.evidence(dz), -1)
+        # Differences first: after a long step the evidence is so large that it would swallow Q.
+        evidence = self.codebook.evidence(dz)
+        own = evidence.gather(-1, tokens[..., None])
+        return torch.logsumexp(self.log_probs + (evidence - own), -1)
 
     def sample(self, generator: Randomness) -> Int[Tensor, "batch length"]:
         """Draw every token from its own `Q`, exact to float64.
@@ -214,9 +222,11 @@ class DensePosterior:
         Returns:
             The tempered posterior.
         """
-        # Relative to the mode, and never divided by a subnormal: the limit is the mode, not NaN.
+        # Relative to the mode, and never divided by a subnormal or by what the type takes for
+        # infinite: the limits are the mode and all that is possible, not NaN.
         relative = self.log_probs - self.log_probs.amax(-1, keepdim=True)
-        scale = max(temperature, torch.finfo(relative.dtype).tiny)
+        real = torch.finfo(relative.dtype)
+        scale = min(max(temperature, real.tiny), real.max)
         return DensePosterior((relative / scale).log_softmax(-1), self.codebook)
 
     def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "DensePosterior":
@@ -313,13 +323,13 @@ class ExactDenoiser:
     ) -> None:
         if sequences.numel() == 0:
             raise ValueError("An exact denoiser needs at least one sequence of one token.")
-        vectors = codebook.vectors
         prior = torch.zeros(len(sequences)) if log_prior is None else log_prior
         self.codebook = codebook
-        self.sequences = sequences.to(vectors.device)
-        self.log_prior = prior.to(vectors).log_softmax(0)
+        self.sequences = sequences.to(codebook.one.device)
+        self.log_prior = prior.to(codebook.one).log_softmax(0)
         self._codes = codebook.encode(self.sequences).flatten(1)
-        self._one_hot = F.one_hot(self.sequences, codebook.vocabulary_size).to(vectors).flatten(1)
+        one_hot = F.one_hot(self.sequences, codebook.vocabulary_size)
+        self._one_hot = one_hot.to(codebook.one).flatten(1)
 
     def given(self, labels: Int[Tensor, " sequences"], label: int) -> "ExactDenoiser":
         """Return the exact denoiser of `P(x|y)`: the sequences that carry one label (paper A.1).

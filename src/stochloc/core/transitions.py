@@ -149,7 +149,7 @@ class Ancestral:
             Nats per token, of either sign, at least 0 on average; 0 where the token was known.
         """
         dz = torch.where(after.is_known[..., None], 0.0, after.z - before.z)
-        moving = (posterior.codebook.encode(tokens) * dz).sum(-1) - posterior.log_mgf(dz)
+        moving = -posterior.log_mgf(dz, tokens)
         return torch.where(_decided(before, after), -posterior.log_prob(tokens), moving)
 
 

@@ -220,7 +220,7 @@ def soft_mask(
         The start of a walk.
     """
     certain = snr.isinf()
-    nats = channel.evidence(read, snr.masked_fill(certain, 1.0)).to(codebook.vectors)
+    nats = channel.evidence(read, snr.masked_fill(certain, 1.0)).to(codebook.one)
     z = codebook.mean(nats).masked_fill(certain[..., None], 0.0)
     zero = torch.zeros(read.shape, dtype=z.dtype, device=z.device)
     return State(z, torch.full_like(read, UNKNOWN), zero).reveal(read, certain)

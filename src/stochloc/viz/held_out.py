@@ -128,7 +128,7 @@ def glances(
         text.tokens.split(size), text.known.split(size), snr.split(size), strict=True
     ):
         free = known == UNKNOWN
-        shared = gamma[:, None].to(denoiser.codebook.vectors).expand(tokens.shape)
+        shared = gamma[:, None].to(denoiser.codebook.one).expand(tokens.shape)
         shared = shared.masked_fill(~free, torch.inf)
         with torch.no_grad():
             posterior = denoiser(observe(denoiser.codebook, tokens, shared, generator))
