@@ -366,8 +366,8 @@ def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
 
             return SlottedTokenizer(tokenizer_from_dict(inner), rate)
     raise ValueError(
-        f"No tokenizer is described by {str(dict(facts))[:200]}; the known kinds are characters (with an "
-        "alphabet), bytes, text8, labelled and slotted."
+        f"No tokenizer is described by {str(dict(facts))[:200]}; the known kinds are characters "
+        "(with an alphabet), bytes, text8, labelled and slotted."
     )
 
 
