@@ -142,6 +142,14 @@ def test_templates(worker):
     case()
 
 
+def contents(run):
+    """All files but the one in which `correct` keeps what it has measured once."""
+    return {
+        path: path.read_bytes() for path in run.rglob("*")
+        if path.is_file() and path.name != "correction.json"
+    }  # fmt: skip
+
+
 COMMANDS = {
     "sample": ("--n", "--length", "--steps", "--path", "--transition", "--policy", "--temperature",
                "--prompt", "--seed", "--guidance", "--label"),
@@ -177,8 +185,7 @@ def test_command_lines(worker, trained, tmp_path, command):
         # Every setting is looked at before the text, of which there is too little.
         "compare": ("--data", lines, "--out", out),
     }  # fmt: skip
-    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
-    seen = set()
+    before, seen = contents(trained), set()
 
     @many(300)
     @given(st.lists(st.tuples(st.sampled_from(COMMANDS[command]), VALUES), max_size=3))
@@ -191,9 +198,4 @@ def test_command_lines(worker, trained, tmp_path, command):
 
     case()
     assert seen >= ({"exit 2"} if command == "compare" else {"exit 2", "done"})
-    # `correct` keeps what it has measured once.
-    after = {
-        path: path.read_bytes() for path in trained.rglob("*")
-        if path.is_file() and path.name != "correction.json"
-    }  # fmt: skip
-    assert after == before, "a question changed the run"
+    assert contents(trained) == before, "a question changed the run"

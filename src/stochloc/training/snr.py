@@ -172,7 +172,7 @@ def law_from_dict(values: dict[str, Any]) -> SnrLaw:
     """
     known: dict[str, Any] = {law.__name__: law for law in LAWS}
     if not isinstance(values, dict) or values.get("law") not in known:
-        raise ValueError(f"Unknown law of γ {values!r}; known are {', '.join(known)}.")
+        raise ValueError(f"Unknown law of γ {str(values)[:200]}; known are {', '.join(known)}.")
     inner = {
         k: law_from_dict(v) if isinstance(v, dict) else v for k, v in values.items() if k != "law"
     }
