@@ -21,8 +21,13 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("core", "nn", "training")
-ELSEWHERE = ("rivals", "tasks", "data")
+ELSEWHERE = ("rivals", "tasks", "data", "trust")
 LONGEST_S = 600
+# Tests by many draws and by whole processes come last.
+LONG = {
+    "test_adaptive", "test_laws", "test_likelihood", "test_runs", "test_processes",
+    "test_interruption", "test_checkpoints", "test_kills", "test_fuzz",
+}  # fmt: skip
 OPERATORS: dict[type, str] = {
     ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Pow: "*",
     ast.BitAnd: "|", ast.BitOr: "&",
@@ -123,7 +128,8 @@ def every_mutation() -> list[Mutation]:
 
 def killer(copy: Path, rooms: tuple[str, ...]) -> str | None:
     """Return which test of some rooms fails in a copy of the repository, None if none does."""
-    tests = [f"tests/{room}" for room in rooms if (copy / "tests" / room).is_dir()]
+    files = [path for room in rooms for path in (copy / "tests" / room).glob("test_*.py")]
+    tests = map(str, sorted(files, key=lambda path: (path.stem in LONG, path)))
     environment = os.environ | {"PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", *tests]
     try:
