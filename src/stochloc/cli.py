@@ -6,6 +6,7 @@ sentence. Nothing heavy is imported before a command is chosen, so `--help` answ
 
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -729,10 +730,22 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         print(f"stochloc: {_sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
+            raise
+        print(
+            "stochloc: There is not enough memory; ask for fewer or shorter texts, a smaller batch "
+            "or a smaller model.", file=sys.stderr,
+        )  # fmt: skip
+        raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
         # A run in the midst of training says by which signal, and that it is saved.
         print(f"stochloc: {str(stopped) or 'interrupted.'}", file=sys.stderr)
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
+
+
+# torch says so in a RuntimeError, on the CPU and on CUDA in different words.
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")
 
 
 def _check_seed(seed: int | None) -> None:

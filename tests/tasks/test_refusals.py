@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from tasks.conftest import TEXT, TRAIN
 
@@ -102,6 +103,7 @@ def test_a_resumed_run_names_the_option_that_contradicts_it(copy, refuse, name, 
     ("eval", ("--data", "."), "folder"), ("sample", ("--temperature", "-1"), "temperature"),
     ("sample", ("--temperature", "nan"), "temperature"), ("sample", ("--n", "-2"), "samples"),
     ("sample", ("--steps", "0"), "step"), ("sample", ("--length", "0"), "length"),
+    ("sample", ("--n", str(2**31)), "batch"),
     ("sample", ("--seed", str(2**64)), "seed"), ("sample", ("--prompt", "\udcff"), "character"),
     ("eval", ("--accelerator", "mps"), "mps"),
 ])  # fmt: skip
@@ -111,6 +113,17 @@ def test_a_question_that_makes_no_sense_is_refused(
 ):
     sentence = refuse(command, trained / "run", *arguments, *json_too)
     assert reason in sentence
+
+
+def test_a_machine_without_room_is_told_in_a_sentence(trained, refuse, monkeypatch):
+    def fail(*_):
+        torch.empty(10**15)
+
+    monkeypatch.setattr("stochloc.tasks.generate.start", fail)
+    assert "not enough memory" in refuse("sample", trained / "run")
+    monkeypatch.setattr("stochloc.tasks.generate.start", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        main(["sample", str(trained / "run")])
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [

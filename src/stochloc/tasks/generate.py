@@ -32,6 +32,9 @@ from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
 from stochloc.training.seeds import seeded_streams
 
+# Beyond any machine: each token takes at least a row of the vocabulary.
+MOST_TOKENS = 10**8
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -150,12 +153,16 @@ def generate(
         The texts and what they cost.
 
     Raises:
-        ValueError: A number is not positive, the prompt does not fit, there is no such class, or
-            there is nothing to be guided by.
+        ValueError: A number is not positive or far too large, the prompt does not fit, there is no
+            such class, or there is nothing to be guided by.
     """
     for name, value in (("number of samples", num), ("length", length)):
         if value < 1:
             raise ValueError(f"The {name} must be positive, not {value}.")
+    if num * length > MOST_TOKENS:
+        raise ValueError(
+            f"{num} texts of {length} tokens are more than one batch can hold; ask for fewer."
+        )
     if seed < 0:
         raise ValueError(f"The seed must be at least 0, not {seed}.")
     known = prompt_tokens(run.tokenizer, prompt, num, length)
