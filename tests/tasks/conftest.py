@@ -20,6 +20,18 @@ def streams(seed, num):
     return seeded_streams(torch.device("cpu"), seed, ((n,) for n in range(num)))
 
 
+def figures(result):
+    """What a result says, without what the clock says."""
+    timed = {"seconds", "cpu_seconds_per_update", "scoring_seconds", "seconds_per_sample"}
+
+    def strip(value):
+        if isinstance(value, dict):
+            return {key: strip(item) for key, item in value.items() if key not in timed}
+        return [strip(item) for item in value] if isinstance(value, list) else value
+
+    return strip(result)
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")

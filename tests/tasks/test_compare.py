@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from tasks.conftest import TEXT
+from tasks.conftest import TEXT, figures
 
 from stochloc.cli import main
 from stochloc.nn import Backbone
@@ -49,18 +49,6 @@ def results(folder):
         path.parent.name: json.loads(path.read_text())
         for path in sorted(folder.glob("trials/*/result.json"))
     }
-
-
-def figures(result):
-    """What a result says, without what the clock says."""
-    timed = {"seconds", "cpu_seconds_per_update", "scoring_seconds", "seconds_per_sample"}
-
-    def strip(value):
-        if isinstance(value, dict):
-            return {key: strip(item) for key, item in value.items() if key not in timed}
-        return [strip(item) for item in value] if isinstance(value, list) else value
-
-    return strip(result)
 
 
 def test_every_method_gets_the_same_budget_text_and_seeds(compared):

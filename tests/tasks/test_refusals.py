@@ -243,6 +243,8 @@ def test_a_text_that_has_changed_since_the_run_began_is_refused_and_the_run_kept
     before = snapshot(tmp_path / "run")
     sentence = refuse("train", "--out", tmp_path / "run", "--resume")
     assert "has changed" in sentence
+    text.unlink()
+    assert "text.txt" in refuse("train", "--out", tmp_path / "run", "--resume")
     assert snapshot(tmp_path / "run") == before
 
 
@@ -259,7 +261,7 @@ def small_disk(tmp_path):
     mounted = mount("-o", "size=160k") if os.name == "posix" else None
     if not mounted or mounted.returncode:
         pytest.skip("the tests may not mount a disk here")
-    yield place, lambda size: mount("-o", f"remount,size={size}")
+    yield place, lambda options: mount("-o", f"remount,{options}")
     subprocess.run(["umount", str(place)], check=True)
 
 
@@ -267,17 +269,32 @@ def test_a_really_full_disk_keeps_the_last_checkpoint_and_room_lets_the_run_go_o
     trained, tmp_path, small_disk, refuse, call
 ):
     """The disk holds one checkpoint, not two, so the second cannot be written beside the first."""
-    place, resize = small_disk
+    place, remount = small_disk
     sentence = refuse("train", "--data", trained / "text.txt", "--out", place / "run", *TRAIN)
     assert "No space left on device" in sentence
     run = place / "run"
     assert [path.name for path in run.glob(".*")] == [LOCK]
     kept = snapshot(run)
     assert {Path("checkpoint.safetensors"), Path("model.safetensors")} <= kept.keys()
-    resize("8m")
+    remount("size=8m")
     call("train", "--out", run, "--resume")
     for name in ("model.safetensors", "config.json"):
         assert (run / name).read_bytes() == (trained / "run" / name).read_bytes()
+
+
+def test_a_run_on_a_disk_that_cannot_be_written_is_refused_but_can_be_used(
+    trained, small_disk, refuse, call
+):
+    place, remount = small_disk
+    shutil.copytree(trained / "run", place / "run")
+    remount("ro")
+    before = snapshot(place)
+    fresh = ("--data", trained / "text.txt", *TRAIN)
+    for arguments in (("run", "--resume"), ("new", *fresh)):
+        name, *rest = arguments
+        assert "Read-only file system" in refuse("train", "--out", place / name, *rest)
+    assert call("sample", place / "run", "--n", 1, "--steps", 2).out
+    assert snapshot(place) == before
 
 
 def test_a_process_ends_with_code_2_and_no_traceback(tmp_path):

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tasks.conftest import TEXT
 
-TEXT = "the quick brown fox jumps over the lazy dog and runs away. " * 40
 TINY = (
     "--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",
     "--accelerator", "cpu",
@@ -64,7 +64,7 @@ def worker(tmp_path_factory):
 def trained(tmp_path_factory, worker):
     """A folder with a text and a run on it; tests may read it, never write."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    (folder / "text.txt").write_text(TEXT * 40, encoding="utf-8")
     ended = worker("command_line", "train", "--data", folder / "text.txt", "--out",
                    folder / "run", *TINY, "--steps", "2")  # fmt: skip
     assert ended["ended"] == "done", ended

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
-from trust.conftest import TEXT, TINY
+from tasks.conftest import TEXT, figures
+from trust.conftest import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +94,7 @@ def kill_after_a_checkpoint(process: subprocess.Popen[bytes], folder: Path, dela
 
 
 def test_training_killed_thirty_times_has_the_losses_of_a_run_that_was_not(tmp_path):
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "text.txt").write_text(TEXT * 40, encoding="utf-8")
     whole, cut, cache = tmp_path / "whole", tmp_path / "cut", tmp_path / "cache"
     train = ("train", "--data", tmp_path / "text.txt", *TINY, "--steps", 900, "--eval-every", 50,
              "--checkpoint-every", 2, "--out")  # fmt: skip
@@ -142,23 +143,15 @@ def test_a_corpus_killed_ten_times_while_it_is_encoded_is_the_corpus(tmp_path):
     assert all(bool((one[key] == other[key]).all()) for key in one)
 
 
-def figures(folder: Path) -> dict[str, object]:
-    """What the trials of a comparison found, without what the clock says."""
-    timed = {"seconds", "cpu_seconds_per_update", "scoring_seconds", "seconds_per_sample"}
-
-    def strip(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: strip(item) for key, item in value.items() if key not in timed}
-        return [strip(item) for item in value] if isinstance(value, list) else value
-
+def results(folder: Path) -> dict[str, object]:
     return {
-        path.parent.name: strip(json.loads(path.read_text(encoding="utf-8")))
+        path.parent.name: figures(json.loads(path.read_text(encoding="utf-8")))
         for path in folder.glob("trials/*/result.json")
     }
 
 
 def test_a_comparison_killed_twelve_times_finds_what_one_that_was_not_finds(tmp_path):
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "text.txt").write_text(TEXT * 40, encoding="utf-8")
     cache, whole, cut = tmp_path / "cache", tmp_path / "whole", tmp_path / "cut"
     compare = ("compare", "--data", tmp_path / "text.txt", "--methods", "ar,mdlm,multinomial",
                "--budget", "updates=2000", *SMALL, "--out")  # fmt: skip
@@ -170,5 +163,5 @@ def test_a_comparison_killed_twelve_times_finds_what_one_that_was_not_finds(tmp_
         assert is_killed, f"the comparison was over after {kills} kills"
         check_files(cut)
     finish(begin(cache, *compare, cut))
-    assert figures(cut) == figures(whole)
-    assert len(figures(whole)) == 3
+    assert results(cut) == results(whole)
+    assert len(results(whole)) == 3
