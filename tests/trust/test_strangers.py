@@ -7,7 +7,7 @@ import struct
 
 import pytest
 import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load, save, save_file
 
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.runs import open_run
@@ -58,14 +58,14 @@ def test_every_truncation_of_the_weights_is_refused(run, refused):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_no_numbers_are_refused(run, refused, value):
-    weights = load_file(run / WEIGHTS)
+    weights = load((run / WEIGHTS).read_bytes())
     weights["head"][3, 2] = value
     save_file(weights, run / WEIGHTS, metadata={"format": "pt"})
     assert "head" in refused()
 
 
 def test_tensors_of_another_shape_missing_unknown_or_of_another_type_are_refused(run, refused):
-    weights = load_file(run / WEIGHTS)
+    weights = load((run / WEIGHTS).read_bytes())
     for name, value in (
         ("head", weights["head"][:, :8]), ("head", None), ("stranger", weights["head"] + 1),
         ("head", weights["head"].int()), ("head", weights["head"].bool()),
@@ -181,7 +181,7 @@ def test_a_model_on_the_hub_without_safetensors_is_never_loaded_from_a_pickle(ru
 
 
 def test_names_that_climb_out_of_the_folder_are_only_names(run, refused, tmp_path):
-    weights = load_file(run / WEIGHTS)
+    weights = load((run / WEIGHTS).read_bytes())
     weights["../../escaped"] = torch.zeros(2)
     (run / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
     assert "escaped" in refused()
