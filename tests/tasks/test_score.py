@@ -119,9 +119,10 @@ def test_the_command_prints_every_line_and_on_request_every_token(
     assert "bits per character" in printed
 
 
-def test_a_single_line_has_no_standard_error(trained, tmp_path, call_json):
+def test_a_single_line_has_no_standard_error(trained, tmp_path, call, call_json):
     (tmp_path / "text").write_text("jumps", encoding="utf-8")
     assert call_json("score", trained / "run", tmp_path / "text")["stderr"] is None
+    assert "±" not in call("score", trained / "run", tmp_path / "text").out
 
 
 @pytest.mark.parametrize(("text", "arguments", "reason"), [

@@ -234,9 +234,10 @@ def describe(scored: Scored, with_tokens: bool) -> str:
         if with_tokens:
             pairs = zip(line.tokens, line.token_nats, strict=True)
             rows += [f"{nats:9.3f}             {token!r}" for token, nats in pairs]
+    spread = _give_or_take(scored.bits_per_character_stderr)
     rows += [
-        f"{scored.nats:9.3f} ± {scored.stderr:.3f} nats in all",
-        f"{scored.bits_per_character:9.3f} ± {scored.bits_per_character_stderr:.3f} bits per "
+        f"{scored.nats:9.3f}{_give_or_take(scored.stderr)} nats in all",
+        f"{scored.bits_per_character:9.3f}{spread} bits per "
         f"character; {scored.scoring.path} path, {scored.denoiser_calls} denoiser calls",
     ]
     return "\n".join(rows)
@@ -270,6 +271,10 @@ def _scored_line(run: Run, ids: np.ndarray, nats: np.ndarray) -> ScoredLine:
 def _stderr(values: Sequence[float]) -> float:
     """Return the standard error of a sum of independent draws; NaN for fewer than two."""
     return float(np.std(values, ddof=1) * math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def _give_or_take(stderr: float) -> str:
+    return "" if math.isnan(stderr) else f" ± {stderr:.3f}"
 
 
 def _number(value: float) -> float | None:
