@@ -210,6 +210,14 @@ def test_without_noise_the_finite_difference_tends_to_the_jacobian_product_at_fi
     assert errors[1] / errors[0] == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize("free", [1, 2, 4])
+def test_revealing_takes_no_more_calls_than_there_are_unknown_tokens(free):
+    tokens = EXACT.sample(3, generator(0))
+    known = tokens.masked_fill(torch.arange(4) < free, -1)
+    state = start(EXACT.codebook, 3, 4, known)
+    assert sample(EXACT, state, Reveal(), Ancestral(), 9, generator(1)).denoiser_calls == free
+
+
 @pytest.mark.parametrize("probe", [FiniteDifference(), JacobianProduct(Linearised(EXACT))])
 def test_curvature_steps_are_algorithm_3s(probe):
     policy = Curvature(probe, delta=0.02, snr_min=0.03, snr_max=4.0)

@@ -78,13 +78,15 @@ def test_a_constraint_alone_among_free_positions_is_exact_there_in_any_dimension
     assert error < error_untold
 
 
-def test_every_sequence_of_a_batch_may_have_its_own_constraint():
-    free = full_support(3, 3, SimplexCodebook(3)).denoiser
-    everything = torch.ones_like(ALLOWED)
+@pytest.mark.parametrize("codebook", [SimplexCodebook(5), CircleCodebook(5)])
+def test_every_sequence_of_a_batch_may_have_its_own_constraint(codebook):
+    free = full_support(5, 3, codebook).denoiser
+    some = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 1, 0, 1], [1, 1, 0, 1, 0]]).bool()
+    everything = torch.ones_like(some)
     state = start(free.codebook, 2, 3)
-    both = Constrained(free, torch.stack([ALLOWED, everything]))(state)
+    both = Constrained(free, torch.stack([some, everything]))(state)
     torch.testing.assert_close(probs(both)[1], free(state).probs[1], atol=1e-12, rtol=0)
-    alone = Constrained(free, ALLOWED)(state)
+    alone = Constrained(free, some)(state)
     torch.testing.assert_close(probs(both)[0], probs(alone)[0], atol=1e-12, rtol=0)
 
 
