@@ -283,21 +283,6 @@ def test_a_really_full_disk_keeps_the_last_checkpoint_and_room_lets_the_run_go_o
         assert (run / name).read_bytes() == (trained / "run" / name).read_bytes()
 
 
-def test_a_run_on_a_disk_that_cannot_be_written_is_refused_but_can_be_used(
-    trained, small_disk, refuse, call
-):
-    place, remount = small_disk
-    shutil.copytree(trained / "run", place / "run")
-    remount("ro")
-    before = snapshot(place)
-    fresh = ("--data", trained / "text.txt", *TRAIN)
-    for arguments in (("run", "--resume"), ("new", *fresh)):
-        name, *rest = arguments
-        assert "Read-only file system" in refuse("train", "--out", place / name, *rest)
-    assert call("sample", place / "run", "--n", 1, "--steps", 2).out
-    assert snapshot(place) == before
-
-
 def test_a_process_ends_with_code_2_and_no_traceback(tmp_path):
     process = subprocess.run(
         [sys.executable, "-m", "stochloc", "sample", str(tmp_path)],
