@@ -113,7 +113,7 @@ def alone_and_together(
     known = torch.where(given, tokens, UNKNOWN)
 
     def part(rows: range) -> torch.Tensor:
-        streams = Streams([generator(7 + row) for row in rows])
+        streams = Streams([generator(7 + row) for row in rows], torch.device("cpu"))
         return estimate(tokens[list(rows)], known[list(rows)], streams)
 
     return torch.cat([part(range(row, row + 1)) for row in range(6)]), part(range(6))

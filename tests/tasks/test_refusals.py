@@ -261,7 +261,7 @@ def small_disk(tmp_path):
     mounted = mount("-o", "size=160k") if os.name == "posix" else None
     if not mounted or mounted.returncode:
         pytest.skip("the tests may not mount a disk here")
-    yield place, lambda options: mount("-o", f"remount,{options}")
+    yield place, lambda size: mount("-o", f"remount,size={size}")
     # Lazily: weights just read may still be mapped until Python collects them.
     subprocess.run(["umount", "-l", str(place)], check=True)
 
@@ -270,14 +270,14 @@ def test_a_really_full_disk_keeps_the_last_checkpoint_and_room_lets_the_run_go_o
     trained, tmp_path, small_disk, refuse, call
 ):
     """The disk holds one checkpoint, not two, so the second cannot be written beside the first."""
-    place, remount = small_disk
+    place, resize = small_disk
     sentence = refuse("train", "--data", trained / "text.txt", "--out", place / "run", *TRAIN)
     assert "No space left on device" in sentence
     run = place / "run"
     assert [path.name for path in run.glob(".*")] == [LOCK]
     kept = snapshot(run)
     assert {Path("checkpoint.safetensors"), Path("model.safetensors")} <= kept.keys()
-    remount("size=8m")
+    resize("8m")
     call("train", "--out", run, "--resume")
     for name in ("model.safetensors", "config.json"):
         assert (run / name).read_bytes() == (trained / "run" / name).read_bytes()

@@ -1,14 +1,14 @@
 """Random streams: one for a whole batch, or one for each of its sequences.
 
 With a `torch.Generator` a batch draws as one, so what a sequence gets depends on its neighbours.
-With `Streams` every sequence has a generator of its own and moves it on
-only where it has something to draw itself: the same sequence meets the same noise in any batch of
-sequences with as many tokens to decide. (How many steps a path has may depend on the largest of
-these numbers.) What is left of a batch's size is the last bit of the arithmetic.
+With `Streams` every sequence has a generator of its own and moves it on only where it has something
+to draw itself: the same sequence meets the same noise in any batch of sequences with as many tokens
+to decide. (How many steps a path has may depend on the largest of these numbers.) What is left of a
+batch's size is the last bit of the arithmetic.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,17 +22,12 @@ class Streams:
     """A random stream for each sequence of a batch.
 
     Attributes:
-        generators: One for each sequence, on one device.
-        is_drawing: Whether each of them draws; None if all do.
+        generators: One for each sequence; None for a sequence that has nothing to draw.
+        device: Where they draw.
     """
 
-    generators: Sequence[torch.Generator]
-    is_drawing: Sequence[bool] | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the streams draw."""
-        return self.generators[0].device if self.generators else torch.device("cpu")
+    generators: Sequence[torch.Generator | None]
+    device: torch.device
 
     def draw(self, fill: Fill, shape: tuple[int, ...], dtype: torch.dtype) -> Float[Tensor, "..."]:
         """Return a tensor that each stream has filled its row of.
@@ -47,9 +42,8 @@ class Streams:
         """
         assert shape[0] == len(self.generators), (shape, len(self.generators))
         drawn = torch.zeros(shape, dtype=dtype, device=self.device)
-        is_drawing = self.is_drawing or [True] * len(self.generators)
-        for row, generator, draws in zip(drawn, self.generators, is_drawing, strict=True):
-            if draws:
+        for row, generator in zip(drawn, self.generators, strict=True):
+            if generator is not None:
                 fill(row, generator)
         return drawn
 
@@ -69,6 +63,5 @@ def among(generator: Randomness, rows: Bool[Tensor, " batch"]) -> Randomness:
     """
     if isinstance(generator, torch.Generator):
         return generator
-    own = generator.is_drawing or [True] * len(generator.generators)
-    both = [draws and wanted for draws, wanted in zip(own, rows.tolist(), strict=True)]
-    return replace(generator, is_drawing=both)
+    pairs = zip(generator.generators, rows.tolist(), strict=True)
+    return Streams([own if draws else None for own, draws in pairs], generator.device)

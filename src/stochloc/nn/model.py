@@ -210,6 +210,6 @@ class LocalizationModel(
         )
         check_shapes(read_shapes(path), lambda: cls(config), config.depth)
         model = cls(config)
-        load_model(model, path, device=map_location)
+        load_model(model, path)
         check_finite(model)
         return model.to(map_location)

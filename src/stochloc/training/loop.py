@@ -131,10 +131,7 @@ class Trainer:
         self.config = recipe.training
         check_sharing(self.config, fabric.world_size)
         torch.manual_seed(self.config.seed)
-        try:
-            self.model = LocalizationModel(recipe.model)
-        except RuntimeError as error:
-            raise ValueError(f"There is no room for such a model: {error}.") from error
+        self.model = LocalizationModel(recipe.model)
         counts = count_tokens(texts.train, recipe.model.vocabulary_size)
         self.model.set_unigram(torch.from_numpy(counts))
         self.wrapped = fabric.setup_module(self.model)

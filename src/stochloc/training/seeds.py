@@ -33,4 +33,4 @@ def seeded_streams(device: torch.device, seed: int, names: Iterable[tuple[int, .
     Returns:
         The streams, independent of each other where their names differ.
     """
-    return Streams([seeded_generator(device, seed, *name) for name in names])
+    return Streams([seeded_generator(device, seed, *name) for name in names], device)
