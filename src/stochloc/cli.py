@@ -647,6 +647,9 @@ class Compare:
     """Sequences drawn at each number of steps."""
     steps: tuple[int, ...] = (8, 32, 128)
     """Numbers of sampling steps."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Precision of the transformer's matrix products in training; all else, bounds and samples
+    keep float32."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; some methods need float64, which rules out mps."""
     json: bool = False
@@ -671,6 +674,7 @@ class Compare:
             Backbone(self.width, self.depth, self.heads),
             TrainingConfig(self.length, self.batch_size, checkpoint_every=100),
             Scoring(self.windows, self.samples, texts=self.texts, steps=self.steps),
+            half_products=self.precision == "bf16-mixed",
         )
         device = _device(self.accelerator)
         device = "cpu" if device == "mps" else device

@@ -51,6 +51,7 @@ class Contest:
         backbone: The transformer of all methods.
         training: Length, batch and the rest, the same for all.
         scoring: How all are measured.
+        half_products: Whether updates multiply the transformer's matrices in bfloat16.
     """
 
     choice: DataChoice
@@ -63,6 +64,7 @@ class Contest:
     backbone: Backbone = field(default_factory=Backbone)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     scoring: Scoring = field(default_factory=Scoring)
+    half_products: bool = False
 
     def __post_init__(self) -> None:
         if self.num_seeds < 1:
@@ -106,7 +108,8 @@ class Contest:
 
     def _trial(self, method: str, rate: float, seed: int) -> Trial:
         training = replace(self.training, learning_rate=rate, seed=seed)
-        return Trial(method, self.backbone, training, self.budget, self.scoring)
+        trial = Trial(method, self.backbone, training, self.budget, self.scoring)
+        return replace(trial, half_products=self.half_products)
 
 
 def parse_methods(text: str) -> tuple[str, ...]:

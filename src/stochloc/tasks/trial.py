@@ -19,6 +19,7 @@ from torch import Tensor
 from stochloc.core import Estimate
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.nn import Backbone
+from stochloc.nn.transformer import Transformer
 from stochloc.rivals import METHODS, Frame, Rival
 from stochloc.tasks.evaluate import count_characters
 from stochloc.tasks.judge import Judge
@@ -127,6 +128,8 @@ class Trial:
         budget: How long to train.
         scoring: How to measure.
         is_short: Whether it only helps to choose a learning rate.
+        half_products: Whether updates round the factors of the transformer's matrix products to
+            bfloat16; all else, bounds and samples are computed in float32 and float64.
     """
 
     method: str
@@ -135,6 +138,7 @@ class Trial:
     budget: Budget
     scoring: Scoring = field(default_factory=Scoring)
     is_short: bool = False
+    half_products: bool = False
 
     @property
     def name(self) -> str:
@@ -194,6 +198,9 @@ class Contestant:
         frame = Frame(counts, trial.training.length, trial.backbone)
         torch.manual_seed(trial.training.seed)
         self.method: Rival = METHODS[trial.method](frame).to(device)
+        for module in self.method.modules():
+            if isinstance(module, Transformer):
+                module.half_products = trial.half_products
         self.optimizer = make_optimizer(self.method, trial.training)
         self.average = AveragedWeights(self.method, trial.training.ema_decay)
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
