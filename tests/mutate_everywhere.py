@@ -1,34 +1,41 @@
 """Flip constants, signs and comparisons one at a time and count what the tests notice.
 
 `python tests/mutate_everywhere.py --sample 100` draws mutations of `core`, `nn` and `training` with
-a seed and runs, for each in a copy of the repository, the tests of its room until the first
-failure; with `--elsewhere`, what survives there is tried on the other rooms, which takes minutes. A
-test that never ends is a failure too.
-Survivors are listed with their line, to be judged: `docs/trust.md` gives the reason of each.
-`tests/mutate.py` has the mutations that were chosen by hand.
+a seed. The default suite runs once under `coverage`, which says how long each test takes and what
+lines it reaches; then, for each mutation in a copy of the repository, the tests that reach its line
+and after them the others of its room run, quickest first, until one fails. Modules that do not
+change are imported once and inherited by a fork, so most mutations cost seconds.
+
+What no test has noticed after `--longest` seconds of tests counts as a survivor, although a slower
+test might have; a test that never ends is a failure too. Survivors are listed with their line, to
+be judged: `docs/trust.md` gives the reason of each. `tests/mutate.py` has the mutations that were
+chosen by hand.
 """
 
 import argparse
 import ast
+import json
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import coverage
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path("src", "stochloc")
 ROOMS = ("core", "nn", "training")
-ELSEWHERE = ("rivals", "tasks", "data", "trust")
-LONGEST_S = 600
-# Tests by many draws and by whole processes come last.
-LONG = {
-    "test_adaptive", "test_laws", "test_likelihood", "test_runs", "test_processes",
-    "test_interruption", "test_checkpoints", "test_kills", "test_fuzz",
-}  # fmt: skip
+# A fork inherits these; torch has started no threads yet.
+INHERITED = ("torch", "hypothesis", "jaxtyping", "beartype.claw", "lightning_fabric",
+             "huggingface_hub", "scipy.stats")  # fmt: skip
+HANGS_S = 900
 OPERATORS: dict[type, str] = {
     ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Pow: "*",
     ast.BitAnd: "|", ast.BitOr: "&",
@@ -45,7 +52,13 @@ class Mutation(NamedTuple):
     line: int
     begin: int
     end: int
+    old: str
     new: str
+
+    @property
+    def name(self) -> str:
+        """Say where it is and what it does."""
+        return f"{self.file}:{self.line}: {self.old.strip()} -> {self.new.strip()}"
 
     def apply(self, source: str) -> str:
         """Return the mutated source."""
@@ -68,12 +81,16 @@ def mutations_of(file: str, source: str) -> Iterator[Mutation]:
         assert node.end_col_offset is not None
         return place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)
 
+    def change(begin: int, end: int, new: str) -> Mutation:
+        line = source.count("\n", 0, begin) + 1
+        return Mutation(file, line, begin, end, source[begin:end], new)
+
     def swap(left: ast.expr, right: ast.expr, new: str) -> Mutation:
         begin, end = ends(left)[1], ends(right)[0]
         between = source[begin:end]
         # Parentheses stay where they are.
         core = between.strip().strip("()").strip()
-        return Mutation(file, left.lineno, begin, end, between.replace(core, new, 1))
+        return change(begin, end, between.replace(core, new, 1))
 
     tree = ast.parse(source)
     ignored = set(_annotations(tree))
@@ -86,11 +103,11 @@ def mutations_of(file: str, source: str) -> Iterator[Mutation]:
             yield swap(node.left, node.comparators[0], COMPARISONS[type(node.ops[0])])
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Invert | ast.Not):
             begin, end = ends(node)[0], ends(node.operand)[0]
-            yield Mutation(file, node.lineno, begin, end, source[begin:end].lstrip("-~not "))
+            yield change(begin, end, source[begin:end].lstrip("-~not "))
         elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-            yield Mutation(file, node.lineno, *ends(node), repr(node.value + 1))
+            yield change(*ends(node), repr(node.value + 1))
         elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-            yield Mutation(file, node.lineno, *ends(node), repr(not node.value))
+            yield change(*ends(node), repr(not node.value))
 
 
 def _annotations(tree: ast.AST) -> Iterator[int]:
@@ -116,7 +133,7 @@ def _annotations(tree: ast.AST) -> Iterator[int]:
 
 def every_mutation() -> list[Mutation]:
     """Return all mutations of the rooms, in order."""
-    package = ROOT / "src" / "stochloc"
+    package = ROOT / PACKAGE
     return [
         mutation
         for room in ROOMS
@@ -127,22 +144,158 @@ def every_mutation() -> list[Mutation]:
     ]
 
 
-def killer(copy: Path, rooms: tuple[str, ...]) -> str | None:
-    """Return which test of some rooms fails in a copy of the repository, None if none does."""
-    files = [path for room in rooms for path in (copy / "tests" / room).glob("test_*.py")]
-    tests = map(str, sorted(files, key=lambda path: (path.stem in LONG, path)))
-    environment = os.environ | {"PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", *tests]
+@dataclass(frozen=True)
+class Reach:
+    """How long tests take and what they reach.
+
+    Attributes:
+        seconds: Time of every test, by its name.
+        lines: Tests that run a line, for every file and line that is run after the import.
+    """
+
+    seconds: dict[str, float]
+    lines: dict[str, dict[int, set[str]]]
+
+    def tests(self, mutation: Mutation) -> list[str]:
+        """Return the tests to try: those that reach the line, then those of its room."""
+        of_file = self.lines.get(mutation.file, {})
+        # What runs when the module is imported concerns all who use the module.
+        reaching = of_file.get(mutation.line) or set().union(*of_file.values())
+        room = f"tests/{mutation.file.split('/')[0]}/"
+        chosen = {name for name in self.seconds if name in reaching or name.startswith(room)}
+        return sorted(chosen, key=lambda name: (name not in reaching, self.seconds[name]))
+
+
+def copy_repository(folder: Path) -> None:
+    """Copy what the tests need."""
+    for part in ("src", "tests", "benchmarks", "docs", ".ci"):
+        shutil.copytree(ROOT / part, folder / part)
+    for part in ROOT.glob("*.*"):
+        if part.is_file():
+            shutil.copy(part, folder)
+
+
+def in_copy(folder: Path, arguments: Sequence[str], plugin: object) -> int:
+    """Run pytest on a copy of the repository, in this process, which is a fork of its own."""
+    os.chdir(folder)
+    source = str(folder / "src")
+    sys.path.insert(0, source)
+    os.environ |= {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    inherited = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    return pytest.main(["-p", "no:cacheprovider", "-W", inherited, *arguments], plugins=[plugin])
+
+
+def forked(run: Callable[[], int], longest_s: int) -> int | None:
+    """Return how a function ends in a fork of this process; None if it takes too long."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        try:
+            os._exit(int(run()))
+        except BaseException:
+            os._exit(99)
+    signal.signal(signal.SIGALRM, lambda *_: os.killpg(child, signal.SIGKILL))
+    signal.alarm(longest_s)
+    _, status = os.waitpid(child, 0)
+    is_late = signal.alarm(0) == 0
+    return None if is_late else os.waitstatus_to_exitcode(status)
+
+
+class Stopwatch:
+    """A plugin that notes how long every test takes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.seconds = path, {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        self.path.write_text(json.dumps(self.seconds))
+
+
+def measure(folder: Path) -> Reach:
+    """Run the default suite once and return what its tests reach."""
+    data, times = folder / ".coverage", folder / "seconds.json"
+    arguments = ["--cov=stochloc", "--cov-context=test", "--cov-report="]
+    status = forked(lambda: in_copy(folder, arguments, Stopwatch(times)), 10 * HANGS_S)
+    if status != 0:
+        sys.exit(f"The suite fails without any mutation (pytest says {status}).")
+    found = coverage.CoverageData(str(data))
+    found.read()
+    lines = {
+        str(Path(file).relative_to(folder / PACKAGE)): {
+            line: {name.rsplit("|", 1)[0] for name in names if name}
+            for line, names in found.contexts_by_lineno(file).items()
+        }
+        for file in found.measured_files()
+    }
+    return Reach(json.loads(times.read_text()), lines)
+
+
+class Chooser:
+    """A plugin that runs chosen tests in a given order, for so long, and notes the first failure.
+
+    Args:
+        tests: Names of tests.
+        longest_s: Seconds after which no further test begins.
+        path: Where to note the failure.
+    """
+
+    def __init__(self, tests: Sequence[str], longest_s: float, path: Path) -> None:
+        self.rank = {name: n for n, name in enumerate(tests)}
+        self.left_s, self.path = longest_s, path
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        chosen = [item for item in items if item.nodeid in self.rank]
+        items[:] = sorted(chosen, key=lambda item: self.rank[item.nodeid])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.path.write_text(f"{report.nodeid} cannot be collected")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        result = yield
+        if self.left_s < 0:
+            item.session.shouldstop = "time is up"
+        return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.left_s -= report.duration
+        if report.failed:
+            self.path.write_text(report.nodeid)
+
+
+def killer(folder: Path, mutation: Mutation, tests: Sequence[str], longest_s: float) -> str | None:
+    """Return which test notices a mutation in a copy of the repository, None if none does."""
+    path, note = folder / PACKAGE / mutation.file, folder / "noticed"
+    source = path.read_text(encoding="utf-8")
+    note.unlink(missing_ok=True)
+    path.write_text(mutation.apply(source), encoding="utf-8")
+    files = sorted({name.split("::")[0] for name in tests})
+    chooser = Chooser(tests, longest_s, note)
     try:
-        run = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LONGEST_S
-        )
-    except subprocess.TimeoutExpired:
+        status = forked(lambda: in_copy(folder, ["-x", "-n", "0", *files], chooser), HANGS_S)
+    finally:
+        path.write_text(source, encoding="utf-8")
+    if status is None:
         return "a test that never ended"
-    if run.returncode == 0:
-        return None
-    failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0][:110] if failed else "the suite could not be collected"
+    if note.exists():
+        return note.read_text()
+    # Neither all passed (0) nor stopped for the time (2): the process itself died.
+    return None if status in (0, 2, 5) else f"pytest, which ended with {status}"
+
+
+def try_all(
+    folder: Path, mutations: Sequence[Mutation], reach: Reach, longest_s: float
+) -> Iterator[tuple[Mutation, str | None]]:
+    """Yield every mutation with the test that noticed it."""
+    for mutation in mutations:
+        yield mutation, killer(folder, mutation, reach.tests(mutation), longest_s)
 
 
 def main() -> None:
@@ -150,31 +303,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=100, help="how many; 0 for all there are")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--elsewhere", action="store_true", help="try survivors on all rooms")
+    parser.add_argument("--longest", type=float, default=120, help="seconds of tests for each")
+    parser.add_argument("--only", default="", help="a part of the file and line, as listed")
     options = parser.parse_args()
     found = every_mutation()
     chosen = random.Random(options.seed).sample(found, options.sample or len(found))
-    print(f"{len(found)} mutations, {len(chosen)} tried", flush=True)
+    chosen = [mutation for mutation in chosen if options.only in mutation.name]
     alive = []
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for part in ("src", "tests"):
-            shutil.copytree(ROOT / part, copy / part)
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        for number, mutation in enumerate(chosen, start=1):
-            path = copy / "src" / "stochloc" / mutation.file
-            source = path.read_text(encoding="utf-8")
-            path.write_text(mutation.apply(source), encoding="utf-8")
-            room = mutation.file.split("/")[0]
-            killed = killer(copy, (room,))
-            if not killed and options.elsewhere:
-                killed = killer(copy, (*ROOMS, *ELSEWHERE))
-            path.write_text(source, encoding="utf-8")
-            old = source[mutation.begin : mutation.end].strip()
-            name = f"{mutation.file}:{mutation.line}: {old} -> {mutation.new.strip()}"
-            print(f"{number} {name}: {killed or 'SURVIVED'}", flush=True)
-            alive += [] if killed else [name]
-    print(f"{len(chosen) - len(alive)} of {len(chosen)} killed; survivors:", *alive, sep="\n  ")
+    for module in INHERITED:
+        __import__(module)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        copy_repository(folder)
+        reach = measure(folder)
+        print(f"{len(reach.seconds)} tests; {len(found)} mutations, {len(chosen)} tried")
+        for n, (mutation, noticed) in enumerate(
+            try_all(folder, chosen, reach, options.longest), start=1
+        ):
+            print(f"{n} {mutation.name}: {noticed or 'SURVIVED'}", flush=True)
+            alive += [] if noticed else [mutation.name]
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} noticed; survivors:", *alive, sep="\n  ")
 
 
 if __name__ == "__main__":

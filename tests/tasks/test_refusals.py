@@ -261,7 +261,7 @@ def small_disk(tmp_path):
     mounted = mount("-o", "size=160k") if os.name == "posix" else None
     if not mounted or mounted.returncode:
         pytest.skip("the tests may not mount a disk here")
-    yield place, lambda size: mount("-o", f"remount,size={size}")
+    yield place, lambda options: mount("-o", f"remount,{options}")
     # Lazily: weights just read may still be mapped until Python collects them.
     subprocess.run(["umount", "-l", str(place)], check=True)
 
@@ -270,17 +270,42 @@ def test_a_really_full_disk_keeps_the_last_checkpoint_and_room_lets_the_run_go_o
     trained, tmp_path, small_disk, refuse, call
 ):
     """The disk holds one checkpoint, not two, so the second cannot be written beside the first."""
-    place, resize = small_disk
+    place, remount = small_disk
     sentence = refuse("train", "--data", trained / "text.txt", "--out", place / "run", *TRAIN)
     assert "No space left on device" in sentence
     run = place / "run"
     assert [path.name for path in run.glob(".*")] == [LOCK]
     kept = snapshot(run)
     assert {Path("checkpoint.safetensors"), Path("model.safetensors")} <= kept.keys()
-    resize("8m")
+    remount("size=8m")
     call("train", "--out", run, "--resume")
     for name in ("model.safetensors", "config.json"):
         assert (run / name).read_bytes() == (trained / "run" / name).read_bytes()
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_is_refused_but_can_be_used(
+    trained, small_disk, refuse, call
+):
+    place, remount = small_disk
+    remount("size=8m")
+    shutil.copytree(trained / "run", place / "run")
+    remount("ro")
+    before = snapshot(place)
+    fresh = ("--data", trained / "text.txt", *TRAIN)
+    for name, *rest in (("run", "--resume"), ("new", *fresh)):
+        assert "Read-only file system" in refuse("train", "--out", place / name, *rest)
+    assert call("sample", place / "run", "--n", 1, "--steps", 2).out
+    assert snapshot(place) == before
+
+
+def test_a_model_there_is_no_room_for_leaves_no_run(trained, tmp_path, refuse, monkeypatch):
+    def no_room(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("stochloc.training.loop.LocalizationModel", no_room)
+    wanted = ("--data", trained / "text.txt", "--out", tmp_path / "run", *TRAIN)
+    assert "not enough memory" in refuse("train", *wanted)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_process_ends_with_code_2_and_no_traceback(tmp_path):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint
-from stochloc.training.loop import FAILURE, METRICS, Texts, train
+from stochloc.training.loop import FAILURE, METRICS, Texts, Trainer, train
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import Recipe, TrainingConfig
 
@@ -45,7 +45,8 @@ def texts():
 
 def run(folder, chosen, resume=None):
     folder.mkdir(exist_ok=True)
-    return train(Fabric(accelerator="cpu", devices=1), chosen, texts(), folder, resume)
+    parts = (Fabric(accelerator="cpu", devices=1), chosen, texts(), folder)
+    return train(Trainer(*parts) if resume is None else Trainer.resumed(*parts, resume))
 
 
 def contents(folder):
@@ -261,5 +262,5 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch_and_the_check
 def test_a_validation_text_shorter_than_a_window_is_refused_before_training(tmp_path):
     short = Texts(np.zeros(50, dtype=int), np.zeros(5, dtype=int), lambda model: "")
     with pytest.raises(ValueError, match="window"):
-        train(Fabric(accelerator="cpu", devices=1), recipe(), short, tmp_path)
+        Trainer(Fabric(accelerator="cpu", devices=1), recipe(), short, tmp_path)
     assert not list(tmp_path.iterdir())

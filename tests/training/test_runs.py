@@ -53,7 +53,7 @@ def test_a_run_cut_off_and_resumed_is_bit_identical_to_one_never_cut(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    train(fabric(), recipe(), texts(), whole)
+    train(Trainer(fabric(), recipe(), texts(), whole))
     update = Trainer.update
 
     def cut_off(trainer):
@@ -63,9 +63,11 @@ def test_a_run_cut_off_and_resumed_is_bit_identical_to_one_never_cut(
 
     monkeypatch.setattr(Trainer, "update", cut_off)
     with pytest.raises(Cut):
-        train(fabric(), recipe(), texts(), cut)
+        train(Trainer(fabric(), recipe(), texts(), cut))
     monkeypatch.undo()
-    train(fabric(), recipe(), texts(), cut, Checkpoint.read(cut))
+    checkpoint = Checkpoint.read(cut)
+    start = fabric(), recipe(), texts(), cut
+    train(Trainer(*start) if checkpoint is None else Trainer.resumed(*start, checkpoint))
     for name in (FILE_NAME, "model.safetensors"):
         a, b = load_file(whole / name), load_file(cut / name)
         assert a.keys() == b.keys()
@@ -77,22 +79,22 @@ def test_a_run_cut_off_and_resumed_is_bit_identical_to_one_never_cut(
 def test_another_seed_gives_other_weights(tmp_path):
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
-        train(fabric(), recipe(num_steps=2, seed=seed), texts(), tmp_path / str(seed))
+        train(Trainer(fabric(), recipe(num_steps=2, seed=seed), texts(), tmp_path / str(seed)))
     a, b = (load_file(tmp_path / str(seed) / "model.safetensors") for seed in (0, 1))
     assert not torch.equal(a["embeddings"], b["embeddings"])
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    train(fabric(), recipe(num_steps=2), texts(), tmp_path)
+    train(Trainer(fabric(), recipe(num_steps=2), texts(), tmp_path))
     checkpoint = Checkpoint.read(tmp_path)
     assert checkpoint is not None
     del checkpoint.tensors["optimizer.beta.exp_avg"]
     with pytest.raises(ValueError, match="another model"):
-        train(fabric(), recipe(num_steps=2), texts(), tmp_path, checkpoint)
+        Trainer.resumed(fabric(), recipe(num_steps=2), texts(), tmp_path, checkpoint)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_half_written(tmp_path, monkeypatch):
-    train(fabric(), recipe(num_steps=2), texts(), tmp_path)
+    train(Trainer(fabric(), recipe(num_steps=2), texts(), tmp_path))
     before = (tmp_path / FILE_NAME).read_bytes()
     checkpoint = Checkpoint.read(tmp_path)
     assert checkpoint is not None
@@ -124,7 +126,7 @@ def test_a_replaced_file_appears_only_when_it_is_whole(tmp_path):
 
 @pytest.mark.parametrize("keep", [0, 100, -20])
 def test_a_truncated_checkpoint_is_an_error_of_one_sentence(tmp_path, keep):
-    train(fabric(), recipe(num_steps=2), texts(), tmp_path)
+    train(Trainer(fabric(), recipe(num_steps=2), texts(), tmp_path))
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="damaged"):
@@ -153,7 +155,7 @@ def test_a_trained_models_bound_comes_down_to_the_exact_entropy_and_never_below(
         "num_steps": 400, "batch_size": 32, "length": 16, "learning_rate": 5e-3, "ema_decay": 0.98,
         "warmup_steps": 20, "eval_every": 400, "checkpoint_every": 400, "width": 32, "depth": 2,
     }  # fmt: skip
-    model = train(fabric(), recipe(**changes), held_out, tmp_path)
+    model = train(Trainer(fabric(), recipe(**changes), held_out, tmp_path))
     windows = torch.from_numpy(text[50_000:]).long()[: 600 * 16].view(600, 16)
     estimate = line_integral(model, windows, Masked(), 16, generator)
     # Windows start anywhere in the text, so their first token has the stationary law.

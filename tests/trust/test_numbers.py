@@ -7,7 +7,6 @@ import torch
 from core.worlds import ADAPTIVE, PATHS, TRANSITIONS, WORLDS, generator
 
 from stochloc.core import (
-    Curvature,
     Custom,
     Diffusion,
     ExactDenoiser,
@@ -112,8 +111,6 @@ def test_every_path_is_integrated_for_one_token_and_a_batch_of_none(name):
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_bound_in_float32_is_that_in_float64_on_every_walk(policy, transition, monkeypatch):
-    if isinstance(POLICIES[policy], Curvature):
-        pytest.skip("its finite difference is a difference of nearly equal float32 numbers")
     # The same noise for both, rounded for one of them.
     monkeypatch.setattr(
         channel, "draw_normal_like",

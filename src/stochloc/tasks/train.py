@@ -27,7 +27,7 @@ from stochloc.tasks.runs import (
 )
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.exclusive import exclusive
-from stochloc.training.loop import Texts, check_sharing, train
+from stochloc.training.loop import Texts, Trainer, train
 from stochloc.training.recipes import Recipe, preset
 
 PREVIEW_TOKENS = 128
@@ -149,13 +149,14 @@ def start_run(
     recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
-    check_sharing(recipe.training, fabric.world_size)
+    # Whether there is room for the model is seen before there is a run.
+    trainer = Trainer(fabric, recipe, texts, folder)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         write_description(folder, recipe, corpus, choice, stochloc.__version__)
     fabric.barrier()
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
-        return train(fabric, recipe, texts, folder)
+        return train(trainer)
 
 
 def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> LocalizationModel:
@@ -181,7 +182,11 @@ def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> Loc
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
-        return train(fabric, recipe, texts, folder, checkpoint)
+        return train(
+            Trainer(fabric, recipe, texts, folder)
+            if checkpoint is None
+            else Trainer.resumed(fabric, recipe, texts, folder, checkpoint)
+        )
 
 
 def resumed_description(

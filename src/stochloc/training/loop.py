@@ -123,12 +123,16 @@ class Trainer:
         fabric: The launched Fabric.
         recipe: What to train and how.
         texts: What to train and measure on.
-        folder: The run's folder, which exists.
+        folder: The run's folder, which need not exist before the first update.
+
+    Raises:
+        ValueError: A text is shorter than a window, or the batch cannot be shared equally.
     """
 
     def __init__(self, fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path) -> None:
         self.fabric, self.recipe, self.texts, self.folder = fabric, recipe, texts, folder
         self.config = recipe.training
+        held_out_windows(texts.valid, self.config.length, 1)
         check_sharing(self.config, fabric.world_size)
         torch.manual_seed(self.config.seed)
         self.model = LocalizationModel(recipe.model)
@@ -140,6 +144,30 @@ class Trainer:
         self.optimizer = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
         self.step = 0
+
+    @classmethod
+    def resumed(
+        cls, fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path, checkpoint: Checkpoint
+    ) -> "Trainer":
+        """Return a training run as it was when a checkpoint was written.
+
+        Args:
+            fabric: The launched Fabric.
+            recipe: What to train and how, as at the start.
+            texts: What to train and measure on, as at the start.
+            folder: The run's folder.
+            checkpoint: As read from the folder.
+
+        Returns:
+            The run.
+
+        Raises:
+            ValueError: The checkpoint is of another model; seen before there is room made for one.
+        """
+        _check_same_model(checkpoint, recipe, folder)
+        trainer = cls(fabric, recipe, texts, folder)
+        trainer._load(checkpoint)
+        return trainer
 
     def update(self) -> Tensor:
         """Do one update and return its loss, in nats per token."""
@@ -235,12 +263,7 @@ class Trainer:
             Checkpoint(self.step, self.recipe.to_dict(), tensors).write(self.folder)
         self.fabric.barrier()
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint.
-
-        Args:
-            checkpoint: As read from the run's folder and checked.
-        """
+    def _load(self, checkpoint: Checkpoint) -> None:
         groups = self._optimizer_state(StateDictOptions(full_state_dict=True))["param_groups"]
         averaged, weights = (dict[str, Any](checkpoint.part(name)) for name in ("average", "model"))
         set_model_state_dict(self.model_module, averaged, options=WHOLE)
@@ -270,34 +293,23 @@ class Trainer:
         return self.wrapped._forward_module
 
 
-def train(
-    fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path, resume: Checkpoint | None = None
-) -> LocalizationModel:
+def train(trainer: Trainer) -> LocalizationModel:
     """Train a model to the end of its recipe.
 
     Args:
-        fabric: The launched Fabric.
-        recipe: What to train and how.
-        texts: What to train and measure on.
-        folder: The run's folder, which exists; metrics, checkpoints and the model go there.
-        resume: A checkpoint to continue from.
+        trainer: The run, new or resumed; its folder, which exists now, gets metrics, checkpoints
+            and the model.
 
     Returns:
         The model with its averaged weights, on the CPU of the first process.
 
     Raises:
-        ValueError: A text is shorter than a window, the batch cannot be shared equally, or the loss
-            became infinite or no number; then `failure.safetensors` has the batch and the weights.
+        ValueError: The loss became infinite or no number; then `failure.safetensors` has the batch
+            and the weights.
         OSError: The disk is full; the last checkpoint is intact.
         Stopped: A signal asked for it; the checkpoint is of the last update.
     """
-    config = recipe.training
-    held_out_windows(texts.valid, config.length, 1)
-    if resume is not None:
-        _check_same_model(resume, recipe, folder)
-    trainer = Trainer(fabric, recipe, texts, folder)
-    if resume is not None:
-        trainer.load(resume)
+    fabric, folder, config = trainer.fabric, trainer.folder, trainer.config
     if fabric.is_global_zero:
         _keep_metrics_until(trainer.step, folder / METRICS)
     first_step = trainer.step
