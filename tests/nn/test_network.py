@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from stochloc.nn import Backbone, Network, token_network
-from stochloc.nn.transformer import neighbour_bias, rotary_angles, rotate
+from stochloc.nn.transformer import attend, neighbour_bias, rotary_angles, rotate
 
 SMALL = Backbone(width=32, depth=2, heads=2)
 
@@ -83,3 +83,39 @@ def test_all_methods_get_the_same_transformer_whatever_else_they_need(timed):
     plain, other = token_network(5, 5, SMALL), token_network(6, 5, SMALL, timed=timed)
     sizes = [sum(p.numel() for p in network.transformer.parameters()) for network in (plain, other)]
     assert sizes[0] == sizes[1]
+
+
+def test_half_products_change_gradients_by_little_and_bounds_and_samples_not_at_all():
+    torch.manual_seed(0)
+    network = shaken(token_network(5, 4, SMALL), 0.05)
+    with torch.no_grad():
+        full = network(tokens())
+    gradients = {}
+    for is_half in (False, True):
+        network.transformer.half_products = is_half
+        with torch.no_grad():
+            assert torch.equal(network(tokens()), full)
+        answer = network(tokens())
+        assert answer.dtype == torch.float32
+        assert torch.equal(answer, full) != is_half
+        weight = network.transformer.get_parameter("blocks.0.qkv.weight")
+        (gradients[is_half],) = torch.autograd.grad(answer.square().sum(), weight)
+    size = float(gradients[False].norm())
+    # bfloat16 keeps 8 bits: a part in 256 for each factor.
+    assert 1e-4 * size < float((gradients[True] - gradients[False]).norm()) < 0.05 * size
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_attention_is_the_softmax_mean_of_the_values(dtype, is_causal):
+    q, k, v = torch.randn(3, 2, 6, 2, 8, generator=generator(0), dtype=torch.float64).to(dtype)
+    scores = torch.einsum("bqhd,bkhd->bhqk", q.double(), k.double()) / 8**0.5
+    if is_causal:
+        scores = scores.masked_fill(torch.ones(6, 6).triu(1).bool(), -torch.inf)
+    expected = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v.double())
+    for is_mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+            mixed = attend(q, k, v, is_causal)
+        assert mixed.dtype == dtype
+        slack = 2e-2 if dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(mixed.double(), expected, atol=slack, rtol=slack)

@@ -162,6 +162,18 @@ def test_a_comparison_cut_off_within_a_trial_goes_on_to_the_same_figures(
     assert figures(one) == figures(other)
 
 
+def test_a_grid_with_the_whole_budget_needs_no_other_trials_and_half_products_are_told(
+    text, call_json, tmp_path
+):
+    described = call_json("compare", "--data", text, "--out", tmp_path, "--methods", "ar,dsl",
+                          "--budget", "updates=4", *SMALL, "--short", "1", "--precision",
+                          "bf16-mixed")  # fmt: skip
+    assert {row["method"] for row in described["methods"]} == {"ar", "dsl"}
+    trials = results(tmp_path)
+    assert len(trials) == 4
+    assert all(result["trial"]["half_products"] for result in trials.values())
+
+
 @pytest.mark.parametrize(("arguments", "reason"), [
     (("--methods", "ar,nonesuch"), "nonesuch"), (("--methods", ""), "no method"),
     (("--budget", "updates=0"), "budget"), (("--budget", "epochs=3"), "budget"),

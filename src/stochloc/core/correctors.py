@@ -29,7 +29,7 @@ from stochloc.core.channel import State
 from stochloc.core.denoiser import Posterior
 from stochloc.core.numerics import draw_uniform
 from stochloc.core.orders import rank_free
-from stochloc.core.paths import check_steps
+from stochloc.core.paths import offered
 from stochloc.core.policies import Pace, Policy
 from stochloc.core.streams import Randomness, among
 
@@ -155,7 +155,7 @@ class Corrected:
             belief.ask(state, posterior)
             return inner.dsnr(n // period, state, posterior) if n % period == 0 else raised
 
-        return Pace(inner.num_steps * period, dsnr, lower, inner.calls_per_step)
+        return Pace(inner.steps * period, dsnr, lower, inner.calls_per_step)
 
     def _choose(self, belief: Values, risen: Chosen, generator: Randomness) -> Chosen:
         count = torch.ceil(self.share * risen.sum(-1, keepdim=True))
@@ -293,7 +293,7 @@ class Remasking:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        check_steps(num_steps)
+        steps = offered(num_steps, ~state.is_known)
         plan, given, belief = self.rate.plan(num_steps), state.is_known, _Belief(state)
         # Tokens decided in a step are not masked in it: only those known before it can be.
         known_before = given.new_zeros(given.shape)
@@ -318,7 +318,7 @@ class Remasking:
             decided = ~state.is_known & (draw(unfinished) < chance)
             return torch.zeros_like(state.snr).masked_fill(decided, torch.inf)
 
-        return Pace(num_steps, dsnr, lower)
+        return Pace(steps, dsnr, lower)
 
     def _chance(self, remask: float, belief: Values, known: Chosen) -> Values | float:
         if not self.by_belief:

@@ -24,7 +24,7 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.denoiser import Posterior
 from stochloc.core.linearised import Linearised
-from stochloc.core.paths import check_steps
+from stochloc.core.paths import offered
 from stochloc.core.policies import Pace
 from stochloc.core.streams import Randomness
 
@@ -135,12 +135,12 @@ class Curvature:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        check_steps(num_steps)
+        steps = offered(num_steps, ~state.is_known)
         curvature = self.probe.start()
         longest = self.snr_max / num_steps
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Kappa:
-            steps = (self.delta / (curvature(state, posterior) + 1e-6)).clamp(max=longest)
-            return steps + self.snr_min if n == 0 else steps
+            step = (self.delta / (curvature(state, posterior) + 1e-6)).clamp(max=longest)
+            return step + self.snr_min if n == 0 else step
 
-        return Pace(num_steps, dsnr, calls_per_step=1 + self.probe.calls)
+        return Pace(steps, dsnr, calls_per_step=1 + self.probe.calls)

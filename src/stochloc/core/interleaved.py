@@ -20,7 +20,7 @@ from torch import Tensor
 from stochloc.core.channel import advance, observe
 from stochloc.core.denoiser import Denoiser
 from stochloc.core.orders import random_ranks
-from stochloc.core.paths import Free, Grid, Path, Point, check_steps, real_type
+from stochloc.core.paths import Free, Grid, Path, Point, Snr, Steps, offered, real_type
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
 
@@ -53,15 +53,18 @@ class Interleaved(Path):
         """All tokens end known."""
         return torch.inf
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the path's own knots, whatever `num_steps` says, with a random order drawn."""
-        check_steps(num_steps)
+        steps = torch.full_like(offered(num_steps, free), len(self.known) - 1)
         ranks, counts = random_ranks(free, generator), self._counts(free)
-        flat = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
-        return Grid(
-            len(self.known) - 1,
-            lambda n: (flat + self.snr[n]).masked_fill(free & (ranks < counts[n]), torch.inf),
-        )
+        snr = torch.tensor(self.snr, dtype=real_type(free), device=free.device)
+        rows = torch.arange(len(free), device=free.device)
+
+        def level(n: Steps) -> Snr:
+            is_known = free & (ranks < counts[n[:, 0], rows])
+            return snr[n].expand(free.shape).masked_fill(is_known, torch.inf)
+
+        return Grid(steps, level)
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a point of a leg: in its first half γ rises, in its second tokens are revealed."""
@@ -142,7 +145,8 @@ class StepCosts:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        check_steps(num_steps)
+        if num_steps < 1:
+            raise ValueError(f"A path needs at least one step, not {num_steps}.")
         edges = self._edges()
         to_end = ((1 - self.known)[:, None] * self.decide).flatten()
         prices, choices = to_end, []

@@ -8,13 +8,24 @@ rolling path moves a window whose tokens are the more certain the longer they ha
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core.numerics import draw_uniform
-from stochloc.core.paths import Free, Grid, Path, Point, Snr, check_steps, real_type, uniform_times
+from stochloc.core.paths import (
+    Free,
+    Grid,
+    Path,
+    Point,
+    Snr,
+    Steps,
+    offered,
+    real_type,
+    share_of_time,
+)
 from stochloc.core.spacings import Lomax, Spacing
 from stochloc.core.streams import Randomness
 
@@ -31,7 +42,7 @@ class Masked(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return a grid that reveals equal groups of a random order, drawn per sequence."""
         return _reveal_in_groups(num_steps, random_ranks(free, generator), free)
 
@@ -71,7 +82,7 @@ class Autoregressive(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return a grid that reveals equal runs of the order."""
         return _reveal_in_groups(num_steps, self._ranks(free), free)
 
@@ -114,16 +125,16 @@ class Block(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the inner grids one after another, the steps shared equally among the blocks."""
-        blocks = free.split(self.size, dim=-1)
-        if num_steps < len(blocks):
+        blocks, steps = free.split(self.size, dim=-1), offered(num_steps, free)
+        if bool((steps < len(blocks)).any()):
             raise ValueError(
                 f"{len(blocks)} blocks of {self.size} tokens need at least {len(blocks)} steps, "
-                f"not {num_steps}."
+                f"not {int(steps.min())}."
             )
-        ends = [num_steps * (b + 1) // len(blocks) for b in range(len(blocks))]
-        shares = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+        ends = [steps * b // len(blocks) for b in range(len(blocks) + 1)]
+        shares = [end - begin for begin, end in pairwise(ends)]
         grids = [
             self.inner.draw(share, block, generator)
             for share, block in zip(shares, blocks, strict=True)
@@ -176,12 +187,10 @@ class Rolling(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return knots at equal times of the sliding window."""
-        check_steps(num_steps)
-        times = uniform_times(num_steps, free)
-        rows = free.shape[0]
-        return Grid(num_steps, lambda n: self._snr(self._progress(times[n].expand(rows), free)))
+        steps = offered(num_steps, free)
+        return Grid(steps, lambda n: self._snr(self._progress(share_of_time(n, steps)[:, 0], free)))
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return the window in motion; a quarter of the time looks at a token about to jump."""
@@ -246,27 +255,23 @@ def random_ranks(free: Free, generator: Randomness) -> Int[Tensor, "batch length
     return rank_free(draw_uniform(tuple(free.shape), generator).to(free.device), free)
 
 
-def _reveal_in_groups(num_steps: int, ranks: Int[Tensor, "batch length"], free: Free) -> Grid:
-    check_steps(num_steps)
+def _reveal_in_groups(
+    num_steps: int | Steps, ranks: Int[Tensor, "batch length"], free: Free
+) -> Grid:
     num_free = free.sum(-1, keepdim=True)
-    num_steps = max(1, min(num_steps, int(num_free.max()) if len(free) else 1))
+    steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
     zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
-    return Grid(
-        num_steps,
-        lambda n: zero.masked_fill(free & (ranks * num_steps < n * num_free), torch.inf),
-    )
+    return Grid(steps, lambda n: zero.masked_fill(free & (ranks * steps < n * num_free), torch.inf))
 
 
 def _one_after_another(grids: list[Grid]) -> Grid:
-    starts = [0]
-    for grid in grids:
-        starts.append(starts[-1] + grid.num_steps)
+    ends = torch.stack([grid.steps for grid in grids]).cumsum(0)
+    starts = [end - grid.steps for end, grid in zip(ends, grids, strict=True)]
 
-    def snr(n: int) -> Snr:
+    def level(n: Steps) -> Snr:
         local = [
-            grid.snr(min(max(n - start, 0), grid.num_steps))
-            for grid, start in zip(grids, starts, strict=False)
+            grid.snr((n - start).clamp(min=0)) for grid, start in zip(grids, starts, strict=True)
         ]
         return torch.cat(local, dim=-1)
 
-    return Grid(starts[-1], snr)
+    return Grid(ends[-1], level)

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core.spacings import Lomax, Spacing
@@ -35,19 +35,37 @@ from stochloc.core.streams import Randomness
 
 Free = Bool[Tensor, "batch length"]
 Snr = Float[Tensor, "batch length"]
+Steps = Int[Tensor, "batch 1"]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The knots of a walk.
+    """The knots of a walk; sequences with fewer tokens to decide may have fewer of them.
 
     Attributes:
-        num_steps: Number of steps N between the `N + 1` knots.
-        snr: Gives the SNR of every token at knot `n`, `(B, L)`, for `n` from 0 to N.
+        steps: Number of steps N of every sequence, between its `N + 1` knots.
+        level: Gives the SNR of every token where each sequence is at a knot of its own, 0 to N.
     """
 
-    num_steps: int
-    snr: Callable[[int], Snr]
+    steps: Steps
+    level: Callable[[Steps], Snr]
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of the sequence that takes most."""
+        return most(self.steps)
+
+    def snr(self, n: int | Steps) -> Snr:
+        """Return the SNR of every token at a knot.
+
+        Args:
+            n: Number of the knot, one for all sequences or one for each, at least 0; a sequence
+                that has fewer stays at its last.
+
+        Returns:
+            γ, in `[0, ∞]`.
+        """
+        return self.level(torch.minimum(torch.as_tensor(n, device=self.steps.device), self.steps))
 
     def stack(self) -> Float[Tensor, "knots batch length"]:
         """Return all knots as one tensor."""
@@ -100,11 +118,12 @@ class Path(ABC):
         return torch.full(free.shape, self.snr_end, dtype=real_type(free), device=free.device)
 
     @abstractmethod
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the knots of a walk of at most `num_steps` steps.
 
         Args:
-            num_steps: Steps wanted, at least 1; a path that has fewer decisions takes fewer.
+            num_steps: Steps wanted, at least 1, alike for all sequences or for each; a path that
+                has fewer decisions takes fewer.
             free: Which tokens move.
             generator: Source of a random order.
 
@@ -156,12 +175,12 @@ class Diffusion(Path):
         """The largest γ of the spacing."""
         return self.spacing.snr_max
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return N knots at equal quantiles; the last step decodes when the spacing ends at ∞."""
-        check_steps(num_steps)
-        time = uniform_times(num_steps, free)
-        knots = self.spacing.quantile(time)
-        return Grid(num_steps, lambda n: knots[n].expand(free.shape))
+        steps = offered(num_steps, free)
+        return Grid(
+            steps, lambda n: self.spacing.quantile(share_of_time(n, steps)).expand(free.shape)
+        )
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return `γ = F⁻¹(t)` and its speed `1/p(γ)`; no jumps."""
@@ -179,11 +198,11 @@ class Decode(Path):
         """All tokens end known."""
         return math.inf
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the single step from 0 to ∞, however many are offered."""
-        check_steps(num_steps)
+        steps = torch.ones_like(offered(num_steps, free))
         zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
-        return Grid(1, lambda n: zero if n == 0 else zero + torch.inf)
+        return Grid(steps, lambda n: zero.masked_fill(n > 0, torch.inf))
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return SNR 0 and a jump of every free token."""
@@ -217,11 +236,11 @@ class Custom(Path):
         """Return the last knot."""
         return self._rows(free)[-1].expand(free.shape)
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the grid as it was given, whatever `num_steps` says."""
-        check_steps(num_steps)
         rows = self._rows(free)
-        return Grid(len(rows) - 1, lambda n: rows[n].expand(free.shape))
+        steps = torch.full_like(offered(num_steps, free), len(rows) - 1)
+        return Grid(steps, lambda n: rows[n[:, 0]].expand(free.shape))
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a point of the polygon; legs that end at ∞ are jumps."""
@@ -270,21 +289,17 @@ class Then(Path):
         """Return the larger of both ends, token by token."""
         return torch.maximum(self.first.end(free), self.second.end(free))
 
-    def draw(self, num_steps: int, free: Free, generator: Randomness) -> Grid:
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return both grids in turn; with a single step, the second path alone."""
-        check_steps(num_steps)
-        share = max(1, min(num_steps - 1, round(self.share * num_steps)))
-        second = self.second.draw(share, free, generator)
-        if num_steps == 1:
-            return second
-        first = self.first.draw(max(1, num_steps - second.num_steps), free, generator)
-        joint = first.num_steps
+        steps = offered(num_steps, free)
+        wanted = torch.minimum((self.share * steps).round().long(), steps - 1).clamp(min=1)
+        second = self.second.draw(wanted, free, generator)
+        first = self.first.draw((steps - second.steps).clamp(min=1), free, generator)
+        joint = first.steps.masked_fill(steps == 1, 0)
         return Grid(
-            joint + second.num_steps,
-            lambda n: (
-                first.snr(n)
-                if n <= joint
-                else torch.maximum(first.snr(joint), second.snr(n - joint))
+            joint + second.steps,
+            lambda n: torch.maximum(
+                first.snr(torch.minimum(n, joint)), second.snr((n - joint).clamp(min=0))
             ),
         )
 
@@ -309,12 +324,31 @@ def real_type(free: Free) -> torch.dtype:
     return torch.float32 if free.is_mps else torch.float64
 
 
-def check_steps(num_steps: int) -> None:
-    """Raise a `ValueError` unless a walk has at least one step."""
-    if num_steps < 1:
-        raise ValueError(f"A walk needs at least one step, not {num_steps}.")
+def offered(num_steps: int | Steps, free: Free) -> Steps:
+    """Return the number of steps offered to every sequence.
+
+    Args:
+        num_steps: One number for all, or one for each.
+        free: Which tokens move.
+
+    Returns:
+        The numbers, where the tokens are.
+
+    Raises:
+        ValueError: A walk is offered no step.
+    """
+    steps = torch.as_tensor(num_steps, device=free.device)
+    if bool((steps < 1).any()):
+        raise ValueError(f"A walk needs at least one step, not {int(steps.min())}.")
+    return steps.expand(len(free), 1)
 
 
-def uniform_times(num_steps: int, free: Free) -> Float[Tensor, " knots"]:
-    """Return `0, 1/N, ..., 1`."""
-    return torch.linspace(0, 1, num_steps + 1, dtype=real_type(free), device=free.device)
+def most(steps: Steps) -> int:
+    """Return the largest number of steps, 0 where there are no sequences."""
+    return int(steps.max()) if len(steps) else 0
+
+
+def share_of_time(n: Steps, steps: Steps) -> Float[Tensor, "batch 1"]:
+    """Return `n/N` of every sequence, 0 at its start and 1 at its end."""
+    real = torch.float32 if steps.is_mps else torch.float64
+    return n.to(real) / steps

@@ -22,7 +22,7 @@ from torch import Tensor
 from stochloc.core.channel import State, rewind
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoiser import Posterior
-from stochloc.core.paths import Path
+from stochloc.core.paths import Path, Steps, most
 from stochloc.core.streams import Randomness
 
 
@@ -31,24 +31,30 @@ class Pace:
     """A policy at work on one batch.
 
     Attributes:
-        num_steps: How many steps it wants to take at most.
+        steps: How many steps it wants to take at most with every sequence.
         dsnr: Gives the step in γ of every token, `(B, L)`, in `[0, ∞]`, for step number n, the
-            state before it and the posterior there.
+            state before it and the posterior there; for a sequence that has taken its steps the
+            answer is of no account.
         lower: Gives the SNR to which tokens are rewound before step number n, given the state;
             a token that shall stay gets its own SNR. Absent where nothing is ever rewound.
         calls_per_step: Denoiser calls that one step costs, the policy's own included.
     """
 
-    num_steps: int
+    steps: Steps
     dsnr: Callable[[int, State, Posterior], Float[Tensor, "batch length"]]
     lower: Callable[[int, State], Float[Tensor, "batch length"]] | None = None
     calls_per_step: int = 1
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of the sequence that takes most."""
+        return most(self.steps)
 
     def before(self, n: int, codebook: Codebook, state: State, generator: Randomness) -> State:
         """Return the state at which step number n begins: some tokens may have been rewound.
 
         Args:
-            n: Number of the step; before the last decision nothing is rewound.
+            n: Number of the step; from its last decision on a sequence is not rewound.
             codebook: The token codes.
             state: Where the walk is.
             generator: Source of the bridge's noise.
@@ -58,10 +64,11 @@ class Pace:
         """
         if self.lower is None or n == self.num_steps:
             return state
-        return rewind(codebook, state, self.lower(n, state), generator)
+        target = torch.where(n < self.steps, self.lower(n, state), state.snr)
+        return rewind(codebook, state, target, generator)
 
     def step(self, n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
-        """Return the step in γ of every token; after the last one, ∞, which decides what is left.
+        """Return the step in γ of every token; after a sequence's last one, ∞, which decides it.
 
         Args:
             n: Number of the step, from 0 to `num_steps`.
@@ -73,7 +80,7 @@ class Pace:
         """
         if n == self.num_steps:
             return torch.full_like(state.snr, torch.inf)
-        return self.dsnr(n, state, posterior)
+        return self.dsnr(n, state, posterior).masked_fill(n >= self.steps, torch.inf)
 
 
 @runtime_checkable
@@ -116,4 +123,4 @@ class Follow:
             target = torch.where(state.is_known, 0.0, grid.snr(n + 1))
             return (target - torch.where(state.is_known, 0.0, state.snr)).clamp(min=0)
 
-        return Pace(grid.num_steps, dsnr)
+        return Pace(grid.steps, dsnr)

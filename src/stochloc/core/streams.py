@@ -2,9 +2,8 @@
 
 With a `torch.Generator` a batch draws as one, so what a sequence gets depends on its neighbours.
 With `Streams` every sequence has a generator of its own and moves it on only where it has something
-to draw itself: the same sequence meets the same noise in any batch of sequences with as many tokens
-to decide. (How many steps a path has may depend on the largest of these numbers.) What is left of a
-batch's size is the last bit of the arithmetic.
+to draw itself: the same sequence meets the same noise in any batch. What is left of a batch's size
+is the last bit of the arithmetic.
 """
 
 from collections.abc import Callable, Sequence

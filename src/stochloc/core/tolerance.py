@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stochloc.core.channel import State
 from stochloc.core.denoiser import Posterior
-from stochloc.core.paths import check_steps
+from stochloc.core.paths import offered
 from stochloc.core.policies import Pace
 from stochloc.core.streams import Randomness
 
@@ -62,14 +62,14 @@ class Tolerance:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        check_steps(num_steps)
         free = ~state.is_known
+        steps = offered(num_steps, free)
         control = _Control(self.share, free)
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
             return control.step(posterior).expand(state.snr.shape).masked_fill(state.is_known, 0.0)
 
-        return Pace(num_steps, dsnr)
+        return Pace(steps, dsnr)
 
 
 class _Control:

@@ -21,7 +21,7 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.denoiser import Posterior
 from stochloc.core.orders import rank_free
-from stochloc.core.paths import check_steps, real_type
+from stochloc.core.paths import offered, real_type
 from stochloc.core.policies import Pace
 from stochloc.core.spacings import Lomax, Spacing
 from stochloc.core.streams import Randomness
@@ -78,18 +78,17 @@ class Reveal:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        check_steps(num_steps)
         num_free = (~state.is_known).sum(-1, keepdim=True)
-        num_steps = max(1, min(num_steps, int(num_free.max()) if num_free.numel() else 1))
+        steps = torch.minimum(offered(num_steps, ~state.is_known), num_free).clamp(min=1)
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
-            to_remain = num_free - num_free * (n + 1) // num_steps
+            to_remain = num_free - num_free * (n + 1) // steps
             num_due = (~state.is_known).sum(-1, keepdim=True) - to_remain
             return _to_infinity(
                 state, rank_free(-self.certainty(posterior), ~state.is_known) < num_due
             )
 
-        return Pace(num_steps, dsnr)
+        return Pace(steps, dsnr)
 
 
 @dataclass(frozen=True)
@@ -122,14 +121,14 @@ class RevealAbove:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        check_steps(num_steps)
+        steps = offered(num_steps, ~state.is_known)
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
             certainty = self.certainty(posterior)
             chosen = (certainty >= self.threshold) | (rank_free(-certainty, ~state.is_known) < 1)
             return _to_infinity(state, chosen | (n + 1 == num_steps))
 
-        return Pace(num_steps, dsnr)
+        return Pace(steps, dsnr)
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ class Share:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        check_steps(num_steps)
+        steps = offered(num_steps, ~state.is_known)
         time = torch.linspace(0, 1, num_steps + 1, dtype=real_type(state.is_known))
         budgets = self.spacing.quantile(time).diff().tolist()
 
@@ -180,7 +179,7 @@ class Share:
             total = weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
             return budgets[n] * num_free * weights / total
 
-        return Pace(num_steps, dsnr)
+        return Pace(steps, dsnr)
 
 
 def _to_infinity(state: State, chosen: Tensor) -> Float[Tensor, "batch length"]:

@@ -209,7 +209,7 @@ def attend(
     q_BHLD, k_BHLD, v_BHLD = (
         (x.float() if is_cpu_half else x).transpose(1, 2) for x in (q_BLHD, k_BLHD, v_BLHD)
     )
-    with torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and not is_cpu_half):
+    with torch.autocast("cpu", enabled=False):
         mixed_BHLD = F.scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD, is_causal=is_causal)
     return mixed_BHLD.transpose(1, 2).to(v_BLHD)
 

@@ -183,9 +183,10 @@ def compare(
                 f"[{agenda.num_done}/{agenda.num_trials}] {trial.method}, learning rate {rate:g}, "
                 f"seed {seed}: {_figure(result)}"
             )
-            if not trial.is_short and not result["diverged"]:
-                so_far = agenda.full_results() + earlier_results(contest, trials)
-                summarise(contest, corpus, judge, so_far).write(folder)
+            results = agenda.full_results() + earlier_results(contest, trials)
+            # No method has a figure before its learning rate is chosen.
+            if results and not trial.is_short:
+                summarise(contest, corpus, judge, results).write(folder)
         results = agenda.full_results() + earlier_results(contest, trials)
         comparison = summarise(contest, corpus, judge, results)
         if not comparison.rows:
