@@ -1,0 +1,58 @@
+"""The recipes behind the published figures, number by number."""
+
+import math
+from dataclasses import asdict
+
+import pytest
+
+from stochloc.nn import Backbone, ModelConfig
+from stochloc.nn.network import FASTEST_TIME
+from stochloc.training.objective import UNLABELLED_SHARE
+from stochloc.training.recipes import TrainingConfig, preset
+from stochloc.training.snr import Endpoints, Masks, Mixture, SentenceLogNormal, TokenLogNormal
+
+OURS = Endpoints(TokenLogNormal(mean=math.log(5.0), sigma=1.2))
+TRAINING = {
+    "length": 128, "batch_size": 32, "num_steps": 1500, "learning_rate": 2e-3,
+    "weight_decay": 0.03, "warmup_steps": 100, "beta2": 0.98, "clip_norm": 1.0, "ema_decay": 0.999,
+    "seed": 0, "eval_every": 250, "eval_sequences": 64, "checkpoint_every": 250, "log_every": 10,
+}  # fmt: skip
+MODEL = {
+    "vocabulary_size": 27, "width": 128, "depth": 4, "heads": 4, "code_dimension": 0,
+    "evidence": True, "unigram": True, "mask_slot": False, "beta": 0.0, "rotary_base": 10_000.0,
+    "neighbour_logit": 0.0,
+}  # fmt: skip
+OURS_BEGINS = {"beta": 1.0, "rotary_base": 100.0, "neighbour_logit": 12.0}
+LARGE = {"width": 768, "depth": 12, "heads": 12}
+LONG = {
+    "length": 256, "batch_size": 512, "num_steps": 1_000_000, "learning_rate": 3e-4,
+    "warmup_steps": 2000, "ema_decay": 0.9999, "eval_every": 5000, "eval_sequences": 256,
+    "checkpoint_every": 1000, "log_every": 100,
+}  # fmt: skip
+SMALL = {
+    "length": 256, "batch_size": 64, "num_steps": 20_000, "learning_rate": 1e-3,
+    "warmup_steps": 500, "ema_decay": 0.9995, "eval_every": 1000, "checkpoint_every": 500,
+    "log_every": 50,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "model", "training", "law"), [
+    ("tiny", OURS_BEGINS, {}, OURS),
+    ("small", OURS_BEGINS | {"width": 384, "depth": 6, "heads": 6}, SMALL, OURS),
+    ("text8", OURS_BEGINS | LARGE, LONG, OURS),
+    ("text8-paper", LARGE | {"code_dimension": 16, "evidence": False, "unigram": False}, LONG,
+     SentenceLogNormal(mean=1.4, sigma=0.55)),
+])  # fmt: skip
+def test_a_preset_is_the_recipe_that_the_figures_were_measured_with(name, model, training, law):
+    recipe = preset(name, 27)
+    assert asdict(recipe.model) == MODEL | model
+    assert recipe.training == TrainingConfig(**(TRAINING | training), law=law)
+
+
+def test_defaults_of_laws_models_and_backbones_are_those_measured():
+    assert TrainingConfig() == TrainingConfig(**TRAINING, law=OURS)
+    assert asdict(ModelConfig(27)) == MODEL
+    assert SentenceLogNormal() == SentenceLogNormal(1.4, 0.55)
+    assert Mixture(OURS, Masks()).share == 0.5
+    assert Backbone() == Backbone(128, 4, 4, rotary_base=100.0, neighbour_logit=12.0)
+    assert (FASTEST_TIME, UNLABELLED_SHARE) == (1000.0, 0.1)
