@@ -150,7 +150,27 @@ def test_an_untrained_flow_costs_log_v_and_the_divergence_of_its_posterior():
     method, rows = LatentFlow.from_frame(frame()), every_sequence().repeat(60, 1)
     mean, log_scale = method.inference(rows).chunk(2, -1)
     divergence = 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale
-    values = method.bound(rows, 10, generator(11)).values
+    values = method.draws(rows, 10, generator(11)).mean(0).sum(-1)
     exact = LENGTH * math.log(VOCABULARY) + divergence.sum((1, 2)).double()
     assert_estimates(values - exact, 0.0)
     assert float(mean.std()) > 0.3
+
+
+@torch.no_grad()
+def test_the_bound_weighted_by_importance_lies_between_minus_log_p_and_the_average_of_its_draws():
+    torch.manual_seed(0)
+    method, rows = LatentFlow.from_frame(frame()), every_sequence().repeat(20, 1)
+    # Untrained, the emission says nothing, whatever z: P is uniform, but the posterior is not p(z).
+    exact, spread = LENGTH * math.log(VOCABULARY), len(rows) ** 0.5
+    means = []
+    for num_samples in (1, 10, 100):
+        draws = method.draws(rows, num_samples, generator(12)).sum(-1)
+        values = method.bound(rows, num_samples, generator(12)).values
+        weighted = -(-draws).exp().mean(0).log()
+        torch.testing.assert_close(values, weighted, atol=1e-6, rtol=1e-6)
+        assert bool((values <= draws.mean(0) + 1e-9).all())
+        assert float(values.mean()) > exact - 4.9 * float(values.std()) / spread
+        means.append(float(values.mean()))
+    assert means[0] > means[1] > means[2]
+    with pytest.raises(ValueError, match="at least one draw"):
+        method.bound(rows, 0, generator(12))

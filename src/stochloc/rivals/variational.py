@@ -37,12 +37,30 @@ class Variational(Rival):
         """Return the bound at one draw, nats per token; one call."""
         return self.token_nats(tokens, generator).mean()
 
+    def draws(
+        self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
+    ) -> Float[Tensor, "samples batch length"]:
+        """Return what each token costs at several draws.
+
+        Args:
+            tokens: The true tokens.
+            num_samples: Number of draws, at least 1.
+            generator: Source of the latent variables.
+
+        Returns:
+            Nats, float64.
+
+        Raises:
+            ValueError: `num_samples` is below 1.
+        """
+        if num_samples < 1:
+            raise ValueError(f"A bound needs at least one draw, not {num_samples}.")
+        draws = [in_double(self.token_nats(tokens, generator)) for _ in range(num_samples)]
+        return torch.stack(draws)
+
     @torch.no_grad()
     def bound(
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Estimate:
         """Return the bound averaged over draws; `num_samples` calls of each network."""
-        if num_samples < 1:
-            raise ValueError(f"A bound needs at least one draw, not {num_samples}.")
-        draws = [in_double(self.token_nats(tokens, generator)) for _ in range(num_samples)]
-        return Estimate(torch.stack(draws).mean(0), num_samples)
+        return Estimate(self.draws(tokens, num_samples, generator).mean(0), num_samples)
