@@ -304,7 +304,8 @@ class Remasking:
         def lower(n: int, state: State) -> Values:
             nonlocal known_before
             current = belief.after(state)
-            chance = self._chance(plan.remask[max(n - 1, 0)], current, known_before)
+            # Before the first step no token is known that could be masked, whatever the chance.
+            chance = self._chance(plan.remask[n - 1], current, known_before)
             masked = known_before & (draw() < chance)
             known_before = state.is_known & ~given & ~masked
             return torch.where(masked, 0.0, state.snr)
