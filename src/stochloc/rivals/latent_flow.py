@@ -17,9 +17,9 @@ is transformed given the other half and h, then the other, each by the paper's s
 which rises everywhere and is inverted by the real root of a cubic. Densities go through f itself,
 samples through the root. Choices: D = 8, four couplings, a quarter of the backbone's depth each for
 q and h, which reads ε through a perceptron, the rest for the emission; b and d within e^±3, c
-within 0.999 of its limit. As in the paper the divergence counts little at first, or q forgets x before the
-emission has learned to read z: in training it is weighted by a share of the updates done, of the
-first 500. The bound is weighted by importance, as in the authors' evaluation.
+within 0.999 of its limit. As in the paper the divergence counts little at first, or q forgets x
+before the emission has learned to read z: in training it is weighted by a share of the updates
+done, of the first 500. The bound is weighted by importance, as in the authors' evaluation.
 """
 
 import math
