@@ -42,6 +42,7 @@ from stochloc.core import (
     StepCosts,
     Tolerance,
     Uniform,
+    advance,
     bound,
     localize,
     measure_step_costs,
@@ -252,6 +253,34 @@ def test_a_smaller_tolerance_loses_a_smaller_share_about_the_one_asked_for():
             shares.append(float((walk.values - exact).mean()) / walk.mean)
             assert 0.4 * tolerance < shares[-1] < 1.7 * tolerance + 0.03, shares
         assert shares[0] > shares[1] > shares[2]
+
+
+def test_the_controllers_step_is_twice_the_share_over_the_rate_at_which_the_error_falls():
+    state, share = noisy(6, seed=3), 0.1
+    pace = Tolerance(share).start(state, 50, generator(0))
+    free = (~state.is_known).double()
+
+    def average(values):
+        return (values * free).sum(-1) / free.sum(-1).clamp(min=1)
+
+    before = EXACT(state)
+    steps = pace.dsnr(0, state, before)
+    # For a token alone the error falls no faster than it is large.
+    uncertainty = average(before.uncertainty)
+    wanted = 2 * share / uncertainty
+    torch.testing.assert_close(steps, (wanted[:, None] * free).to(steps))
+    state = advance(EXACT.codebook, state, EXACT.sample(6, generator(4)), steps, generator(5))
+    after = EXACT(state)
+    fallen = average((after.mean - before.mean).square().sum(-1))
+    rate = 0.7 * uncertainty + 0.3 * fallen / (wanted * uncertainty)
+    expected = torch.minimum(2 * share / rate, 2 * wanted)
+    ends = average(after.entropy) <= share * average(before.entropy)
+    expected = torch.where(ends, torch.inf, expected)
+    steps = pace.dsnr(1, state, after)
+    has_free = free.any(-1)
+    torch.testing.assert_close(
+        steps[has_free].amax(-1), expected[has_free].to(steps), rtol=1e-9, atol=0
+    )
 
 
 def test_the_controller_takes_each_sequence_alone():

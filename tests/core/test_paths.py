@@ -206,6 +206,23 @@ def test_a_joined_path_of_two_steps_or_more_takes_a_step_of_either_part(num_step
             assert len(knots) - 1 <= num_steps
 
 
+@pytest.mark.parametrize(("num_steps", "share", "first"), [
+    (2, 0.99, 1), (10, 0.99, 1), (10, 0.01, 9), (10, 0.7, 3), (3, 0.5, 1), (1, 0.5, 0),
+])  # fmt: skip
+def test_a_joined_path_shares_all_its_steps_and_leaves_at_least_one_to_either_part(
+    num_steps, share, first
+):
+    free = torch.ones(1, 4, dtype=torch.bool)
+    path = Diffusion(Uniform(3.0)).then(Diffusion(Uniform(90.0)), share)
+    knots = path.draw(num_steps, free, generator(0)).stack()[:, 0, 0]
+    assert len(knots) == num_steps + 1
+    assert int((knots <= 3.0).sum()) - 1 == first
+    expected = [3 * n / max(first, 1) for n in range(first + 1)]
+    legs = num_steps - first
+    expected += [max(3.0 if first else 0.0, 90 * n / legs) for n in range(1, legs + 1)]
+    assert knots.tolist() == pytest.approx(expected)
+
+
 def test_a_masked_walk_reveals_equal_groups_and_a_fixed_order_is_kept():
     free = torch.ones(3, 8, dtype=torch.bool)
     revealed = Masked().draw(4, free, generator(0)).stack().isinf().sum(-1)

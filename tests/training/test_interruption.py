@@ -56,6 +56,15 @@ def test_what_may_be_torn_is_torn_and_what_was_asked_before_it_never_begins(numb
             pytest.fail("the block began")
 
 
+@BOTH
+def test_once_what_may_be_torn_is_over_a_signal_is_only_noted(number):
+    with Interruption() as interruption:
+        with interruption.at_once():
+            pass
+        signal.raise_signal(number)
+        assert interruption.signum == number
+
+
 def test_outside_the_main_thread_signals_are_left_alone():
     handlers = []
 

@@ -76,6 +76,14 @@ def test_a_run_cut_off_and_resumed_is_bit_identical_to_one_never_cut(
     assert without_time(whole) == without_time(cut)
 
 
+def test_metrics_have_a_line_at_every_so_many_updates_and_at_the_last(tmp_path):
+    train(Trainer(fabric(), recipe(num_steps=8, log_every=3), texts(), tmp_path))
+    told = [line for line in without_time(tmp_path) if "loss_bits" in line]
+    assert [line["step"] for line in told] == [3, 6, 8]
+    tokens = recipe().training.batch_size * recipe().training.length
+    assert [line["tokens"] for line in told] == [3 * tokens, 6 * tokens, 8 * tokens]
+
+
 def test_another_seed_gives_other_weights(tmp_path):
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
