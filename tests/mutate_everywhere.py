@@ -3,7 +3,7 @@
 `python tests/mutate_everywhere.py --sample 100` draws mutations of `core`, `nn` and `training` with
 a seed. The default suite runs once under `coverage`, which says how long each test takes and what
 lines it reaches; then, for each mutation in a copy of the repository, the tests that reach its line
-and after them the others of its room run, quickest first, until one fails. Modules that do not
+run, then those of its room and all others, quickest first, until one fails. Modules that do not
 change are imported once and inherited by a fork, so most mutations cost seconds.
 
 What no test has noticed after `--longest` seconds of tests counts as a survivor, although a slower
@@ -161,13 +161,18 @@ class Reach:
     lines: dict[str, dict[int, set[str]]]
 
     def tests(self, mutation: Mutation) -> list[str]:
-        """Return the tests to try: those that reach the line, then those of its room."""
-        of_file = self.lines.get(mutation.file, {})
-        # What runs when the module is imported concerns all who use the module.
-        reaching = of_file.get(mutation.line) or set().union(*of_file.values())
+        """Return the tests to try: those that reach the line, those of its room, then all others.
+
+        What runs when a module is imported is reached by no test in particular: all are tried.
+        """
+        reaching = self.lines.get(mutation.file, {}).get(mutation.line, set())
         room = f"tests/{mutation.file.split('/')[0]}/"
-        chosen = {name for name in self.seconds if name in reaching or name.startswith(room)}
-        return sorted(chosen, key=lambda name: (name not in reaching, self.seconds[name]))
+
+        def place(name: str) -> tuple[bool, bool, float]:
+            is_far = bool(reaching) and not name.startswith(room)
+            return bool(reaching) and name not in reaching, is_far, self.seconds[name]
+
+        return sorted(self.seconds, key=place)
 
 
 def copy_repository(folder: Path) -> None:

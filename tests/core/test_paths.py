@@ -223,6 +223,17 @@ def test_a_joined_path_shares_all_its_steps_and_leaves_at_least_one_to_either_pa
     assert knots.tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_rounding_carries_no_time_past_the_end_of_a_part(share):
+    free, tokens = torch.ones(1, 7, dtype=torch.bool), 7
+    ends = torch.tensor([math.nextafter(1 - share, 0), math.nextafter(1, 0)], dtype=torch.float64)
+    first_jumps = Masked().then(Diffusion(Uniform(3.0)), share).at(ends[:1], free, generator(0))
+    last_jumps = Diffusion(Uniform(3.0)).then(Masked(), share).at(ends[1:], free, generator(0))
+    for point, part in ((first_jumps, 1 - share), (last_jumps, share)):
+        assert int((point.jump > 0).sum()) == 1
+        assert float(point.jump.sum()) == pytest.approx(tokens / part)
+
+
 def test_a_masked_walk_reveals_equal_groups_and_a_fixed_order_is_kept():
     free = torch.ones(3, 8, dtype=torch.bool)
     revealed = Masked().draw(4, free, generator(0)).stack().isinf().sum(-1)

@@ -1,10 +1,13 @@
 """Networks for rivals: causal or not, told a time or not, whole or position by position."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from stochloc.nn import Backbone, Network, token_network
+from stochloc.nn.network import TimeEmbedding
 from stochloc.nn.transformer import attend, neighbour_bias, rotary_angles, rotate
 
 SMALL = Backbone(width=32, depth=2, heads=2)
@@ -66,6 +69,21 @@ def test_a_timed_network_depends_on_the_time_once_it_is_trained():
     shaken(network)
     gap = (network(tokens(), early) - network(tokens(), late)).detach().abs().max()
     assert float(gap) > 1e-3
+
+
+def test_a_time_is_told_by_waves_from_half_a_turn_to_a_thousand_times_as_many():
+    width, times = 6, [0.0, 0.3, 1.0]
+    embedding = shaken(TimeEmbedding(width)).double()
+    rows = []
+    for time in times:
+        angles = [math.pi * 1000 ** (k / 3) * time for k in range(3)]
+        waves = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+        rows.append(torch.tensor(waves, dtype=torch.float64))
+    hidden = nn.functional.silu(embedding.inner(torch.stack(rows)))
+    expected = embedding.outer(hidden)
+    told = embedding(torch.tensor(times, dtype=torch.float64)).detach()
+    torch.testing.assert_close(told, expected, atol=1e-3, rtol=0)
+    assert float((told[0] - told[1]).abs().max()) > 0.01
 
 
 def test_the_heads_of_a_causal_network_begin_by_looking_back():
