@@ -7,7 +7,7 @@ import torch
 
 from stochloc.nn import ModelConfig
 from stochloc.nn.model import LARGEST
-from stochloc.nn.weights import check_shapes
+from stochloc.nn.weights import MOST_HEADER_BYTES, check_shapes
 from stochloc.training.average import AveragedWeights
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.snr import Endpoints, Masks, Mixture, SentenceLogNormal, TokenLogNormal
@@ -50,6 +50,7 @@ def test_the_largest_models_are_those_beyond_any_there_is():
     assert LARGEST == {
         "vocabulary_size": 10**8, "width": 10**6, "depth": 10**5, "code_dimension": 10**6,
     }  # fmt: skip
+    assert MOST_HEADER_BYTES == 16_000_000
 
 
 def test_laws_are_possible_up_to_the_edge_of_each_range():
