@@ -122,7 +122,7 @@ def _linear_tangent(
 
 
 def _attention_tangent(
-    output: Tensor, query: Tensor, key: Tensor, value: Tensor, is_causal: bool = False
+    output: Tensor, query: Tensor, key: Tensor, value: Tensor, is_causal: bool
 ) -> Tensor:
     (q, dq), (k, dk), (v, dv) = _split(query), _split(key), _split(value)
     scale = 1 / math.sqrt(q.shape[-1])
