@@ -232,6 +232,7 @@ def test_curvature_steps_are_algorithm_3s(probe):
         torch.testing.assert_close(dsnr, expected)
         state = Euler().step(state, posterior, dsnr, generator(n))
     assert pace.calls_per_step == 1 + probe.calls
+    assert probe.calls == (0 if isinstance(probe, FiniteDifference) else 1)
     assert pace.num_steps == 16
     defaults = Curvature()
     assert (defaults.delta, defaults.snr_min) == (0.01, 0.01)

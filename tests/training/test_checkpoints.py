@@ -12,11 +12,14 @@ from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from stochloc.core import Masked, line_integral
+from stochloc.data import held_out_windows
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint
 from stochloc.training.loop import FAILURE, METRICS, Texts, Trainer, train
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import Recipe, TrainingConfig
+from stochloc.training.seeds import seeded_streams
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 CONFIGS = {
@@ -257,6 +260,39 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch_and_the_check
         note = json.loads(file.metadata()["failure"])
     assert note["step"] == 3
     assert Recipe.from_dict(note["recipe"]) == recipe()
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_it_reaches_the_weights(
+    tmp_path, monkeypatch
+):
+    before = {}
+
+    def exploding(model, tokens, *rest):
+        loss = cross_entropy(model, tokens, *rest)
+        if not before:  # the loss stays what it is, its gradient becomes infinite
+            before.update({name: p.detach().clone() for name, p in model.named_parameters()})
+            loss.register_hook(lambda gradient: gradient * math.inf)
+        return loss
+
+    monkeypatch.setattr("stochloc.training.loop.cross_entropy", exploding)
+    with pytest.raises(ValueError, match=r"The gradient became .* in update 1: lower"):
+        run(tmp_path, recipe())
+    kept = load_file(tmp_path / FAILURE)
+    for name, value in before.items():
+        assert torch.equal(kept[f"model.{name.removeprefix('_forward_module.')}"], value)
+
+
+def test_the_held_out_bound_in_the_metrics_is_that_of_the_model_that_was_saved(whole):
+    chosen, folder = whole
+    model, config = LocalizationModel.from_pretrained(folder), chosen.training
+    windows = held_out_windows(texts().valid, config.length, config.eval_sequences)
+    names = ((0, 0, 2, row) for row in range(len(windows)))
+    streams = seeded_streams(torch.device("cpu"), config.seed, names)
+    estimate = line_integral(model, windows, Masked(), 8, streams)
+    told = [line for line in contents(folder)[1] if "valid_bits_per_token" in line][-1]
+    per_token = 1 / (config.length * math.log(2))
+    assert told["valid_bits_per_token"] == pytest.approx(estimate.mean * per_token, rel=1e-5)
+    assert told["stderr"] == pytest.approx(estimate.stderr * per_token, rel=1e-4)
 
 
 def test_a_validation_text_shorter_than_a_window_is_refused_before_training(tmp_path):

@@ -186,24 +186,28 @@ class Trainer:
             self.texts.first_label,
         )
         if not self._is_finite_everywhere(loss):
-            raise self._failure(tokens, float(loss.detach()))
+            raise self._failure(tokens, "loss", loss)
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(
+        norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
         )
+        # A loss scaler expects infinite gradients now and then, and skips the step itself.
+        is_scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
+        if not (is_scaled or self._is_finite_everywhere(cast(Tensor, norm))):
+            raise self._failure(tokens, "gradient", cast(Tensor, norm))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(self.step)
         self.step += 1
         return loss.detach()
 
-    def _is_finite_everywhere(self, loss: Tensor) -> bool:
-        is_finite = loss.detach().isfinite().to(loss)
+    def _is_finite_everywhere(self, value: Tensor) -> bool:
+        is_finite = value.detach().isfinite().to(value)
         if self.fabric.world_size > 1:
             is_finite = cast(Tensor, self.fabric.all_reduce(is_finite))
         return float(is_finite) == 1
 
-    def _failure(self, tokens: Tensor, nats: float) -> ValueError:
+    def _failure(self, tokens: Tensor, name: str, value: Tensor) -> ValueError:
         # Collective: the weights before the update, and the batch of the first process.
         weights = get_model_state_dict(self.model_module, options=WHOLE)
         path = self.folder / FAILURE
@@ -214,8 +218,8 @@ class Trainer:
                 header = {"failure": json.dumps(note)}
                 temporary.write_bytes(save({**tensors, "tokens": tokens}, metadata=header))
         return ValueError(
-            f"The loss became {nats} in update {self.step + 1}: lower the learning rate. The batch "
-            f"and the weights before it are in {path}."
+            f"The {name} became {float(value.detach())} in update {self.step + 1}: lower the "
+            f"learning rate. The batch and the weights before it are in {path}."
         )
 
     def evaluate(self) -> dict[str, Any]:
@@ -304,8 +308,8 @@ def train(trainer: Trainer) -> LocalizationModel:
         The model with its averaged weights, on the CPU of the first process.
 
     Raises:
-        ValueError: The loss became infinite or no number; then `failure.safetensors` has the batch
-            and the weights.
+        ValueError: The loss or its gradient became infinite or no number; then
+            `failure.safetensors` has the batch and the weights before the update.
         OSError: The disk is full; the last checkpoint is intact.
         Stopped: A signal asked for it; the checkpoint is of the last update.
     """
