@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,15 @@ def test_metrics_hold_every_step_once_and_each_held_out_bound(whole):
     assert [line["step"] for line in bounds] == [3, 6]
     assert all(line["stderr"] > 0 and line["path"] == "masked" for line in bounds)
     assert [line["tokens"] for line in lines if "tokens" in line] == [24 * n for n in range(1, 7)]
+
+
+def test_the_models_description_can_be_read_by_people_too(whole):
+    chosen, folder = whole
+    lines = (folder / "config.json").read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("{", "}")
+    assert lines[1:-1] == [
+        f'  "{name}": {json.dumps(value)},' for name, value in asdict(chosen.model).items()
+    ][:-1] + [f'  "neighbour_logit": {json.dumps(chosen.model.neighbour_logit)}']
 
 
 def test_the_first_loss_is_that_of_independent_tokens(whole):

@@ -38,7 +38,7 @@ class Backbone:
     rotary_base: float = 100.0
     neighbour_logit: float = 12.0
 
-    def transformer(self, causal: bool = False) -> Transformer:
+    def transformer(self, causal: bool) -> Transformer:
         """Return a transformer of this kind with new weights.
 
         Args:

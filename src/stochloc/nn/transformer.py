@@ -235,7 +235,7 @@ def neighbour_bias(
     if logit == 0:
         return None
     pairs = width // heads // 2
-    both_sides = [(h // 2 + 1) * (1 if h % 2 else -1) for h in range(heads)]
+    both_sides = [h // 2 + 1 if h % 2 else -1 - h // 2 for h in range(heads)]
     distances = torch.tensor([-1 - h for h in range(heads)] if causal else both_sides)
     rotation = rotary_angles(2, 2 * pairs, rotary_base, distances.device)[1]
     # Products of D/2 pairs, each the square of this length, are divided by √D in attention.
