@@ -292,11 +292,13 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_it_reaches_the_weights
         assert torch.equal(kept[f"model.{name.removeprefix('_forward_module.')}"], value)
 
 
-def test_the_held_out_bound_in_the_metrics_is_that_of_the_model_that_was_saved(whole):
-    chosen, folder = whole
+def test_the_held_out_bound_in_the_metrics_is_that_of_the_model_that_was_saved(tmp_path):
+    chosen, folder = recipe(eval_sequences=9), tmp_path
+    run(folder, chosen)
     model, config = LocalizationModel.from_pretrained(folder), chosen.training
     windows = held_out_windows(texts().valid, config.length, config.eval_sequences)
     names = ((0, 0, 2, row) for row in range(len(windows)))
+    assert len(windows) > config.batch_size
     streams = seeded_streams(torch.device("cpu"), config.seed, names)
     estimate = line_integral(model, windows, Masked(), 8, streams)
     told = [line for line in contents(folder)[1] if "valid_bits_per_token" in line][-1]
