@@ -35,7 +35,7 @@ class Step:
     posterior: Posterior
     dsnr: Float[Tensor, "batch length"]
     state: State
-    denoiser_calls: int = 1
+    denoiser_calls: int
 
     @property
     def snr_received(self) -> Float[Tensor, "batch length"]:
