@@ -1,5 +1,7 @@
 """What an update of each method costs: `python benchmarks/rivals.py [--rounds 10] [--threads 2]`.
 
+With `--half` each method is timed a second time with the transformer's products in bfloat16.
+
 Every method of the comparison is timed in turn with a plain pre-norm encoder (torch's own) of the
 same size on the same batch, loss, gradient, clipping, AdamW and average included; see
 `overhead.py` for how ratios are formed. Processor time, median ratio and quartiles.
@@ -14,6 +16,7 @@ from overhead import VOCABULARY, PlainEncoder, Size, ratios, update_of
 from torch.nn import functional as F
 
 from stochloc.nn import Backbone
+from stochloc.nn.transformer import Transformer
 from stochloc.rivals import METHODS, TABLE_1, Frame
 
 SIZE = Size(4, 128, 4, 32, 128)
@@ -24,6 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=TABLE_1)
+    parser.add_argument("--half", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     generator = torch.Generator().manual_seed(0)
@@ -39,9 +44,15 @@ def main() -> None:
             plain, lambda: F.cross_entropy(plain(tokens).transpose(1, 2), tokens), False
         )
     }
-    for name in TABLE_1:
-        method = METHODS[name](frame)
-        group[name] = update_of(method, lambda method=method: method.loss(tokens, generator), True)
+    for name in options.methods:
+        for is_half in (False, True) if options.half else (False,):
+            method = METHODS[name](frame)
+            for module in method.modules():
+                if isinstance(module, Transformer):
+                    module.half_products = is_half
+            group[f"{name}, bfloat16" if is_half else name] = update_of(
+                method, lambda method=method: method.loss(tokens, generator), True
+            )
     print("| method | update, of a plain encoder's | quartiles |\n|---|---|---|")
     for name, values in ratios(group, options.rounds).items():
         low, middle, high = statistics.quantiles(values, n=4)
