@@ -179,11 +179,10 @@ def test_the_same_seed_draws_the_same_sequences(name):
     assert bool(((first >= 0) & (first < VOCABULARY)).all())
 
 
-# The paper's law of γ shows no known token, so its bound asks about what it has not learned.
-# The latent flow, whose tokens are independent given z, reached 1.83 where log 5 is 1.61.
-EXCESS = {"dsl-paper": 0.1, "latent-flow": 0.2}
-# Learned embeddings and a learned schedule take longer to find.
-TRAINING = {"plaid": (1e-2, 3000), "latent-flow": (1e-2, 3000)}
+# Of the latent flow's samples a tenth is no cycle: docs/log.md, "rivals on cyclic data, again".
+EXCESS = {"latent-flow": 0.12}
+# What is learned besides a network, embeddings, codes or a schedule, takes longer to find.
+TRAINING = {"plaid": (1e-2, 3000), "dsl-paper": (3e-3, 6000), "latent-flow": (5e-3, 4000)}
 
 
 @pytest.mark.slow
