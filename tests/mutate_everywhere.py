@@ -266,12 +266,9 @@ class Chooser:
         if report.failed:
             self.path.write_text(f"{report.nodeid} cannot be collected")
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        result = yield
-        if self.left_s < 0:
-            item.session.shouldstop = "time is up"
-        return result
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self) -> bool | None:
+        return True if self.left_s < 0 else None  # taken care of: not run any more
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.left_s -= report.duration
@@ -295,8 +292,7 @@ def killer(folder: Path, mutation: Mutation, tests: Sequence[str], longest_s: fl
         return "a test that never ended"
     if note.exists():
         return note.read_text()
-    # Neither all passed (0) nor stopped for the time (2): the process itself died.
-    return None if status in (0, 2, 5) else f"pytest, which ended with {status}"
+    return None if status == 0 else f"pytest, which ended with {status}"
 
 
 def try_all(

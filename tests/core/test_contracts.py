@@ -26,6 +26,7 @@ from stochloc.core import (
     Follow,
     Lomax,
     Masked,
+    Pace,
     Path,
     Policy,
     Posterior,
@@ -222,6 +223,22 @@ def test_a_policy_hands_out_snr_upwards_up_to_the_end_and_none_to_known_tokens(n
         state = advance(EXACT.codebook, state, tokens, dsnr, generator(n))
     free = known < 0
     torch.testing.assert_close(state.snr[free], path.end(free)[free].to(state.snr))
+
+
+def test_a_sequence_that_has_taken_its_steps_is_decided_and_never_taken_back():
+    state, _ = mixed_state(2)
+    still = torch.zeros_like(state.snr)
+    pace = Pace(torch.tensor([[1], [3]]), lambda *_: still, lambda n, state: still)
+    posterior = EXACT(state)
+    for n in range(4):
+        dsnr = pace.step(n, state, posterior)
+        assert dsnr.isinf().all(-1).tolist() == [n >= 1, n >= 3]
+        assert (dsnr[dsnr.isfinite()] == 0).all()
+        before = pace.before(n, EXACT.codebook, state, generator(0))
+        is_lowered = (before.snr == 0).all(-1).tolist()
+        assert is_lowered == [n < 1, n < 3]
+        kept = torch.tensor([not lowered for lowered in is_lowered])
+        assert torch.equal(before.z[kept], state.z[kept])
 
 
 def test_a_token_that_starts_above_zero_waits_until_its_path_has_caught_up():

@@ -234,6 +234,21 @@ def test_rounding_carries_no_time_past_the_end_of_a_part(share):
         assert float(point.jump.sum()) == pytest.approx(tokens / part)
 
 
+def test_a_token_jumps_from_the_end_of_a_rolling_window_while_the_next_are_on_their_way():
+    length, window = 6, 3
+    path = Rolling(window, Uniform(9.0))
+    for token in range(length):
+        # The last quarter of the time belongs to the jumps, an equal share of it to each token.
+        time = torch.tensor([0.75 + 0.25 * (token + 0.5) / length], dtype=torch.float64)
+        point = path.at(time, torch.ones(1, length, dtype=torch.bool), generator(0))
+        waits = [9.0 * (1 - ahead / window) for ahead in range(window)] + [0.0] * length
+        expected = [math.inf] * token + waits[: length - token]
+        assert point.snr[0].tolist() == pytest.approx(expected)
+        assert point.jump[0].nonzero().flatten().tolist() == [token]
+        assert float(point.jump.sum()) == pytest.approx(4.0 * length)
+        assert not bool(point.speed.any())
+
+
 def test_a_masked_walk_reveals_equal_groups_and_a_fixed_order_is_kept():
     free = torch.ones(3, 8, dtype=torch.bool)
     revealed = Masked().draw(4, free, generator(0)).stack().isinf().sum(-1)

@@ -64,8 +64,8 @@ class JacobianProduct:
         """Return the probe, which remembers nothing."""
 
         def curvature(state: State, posterior: Posterior) -> Kappa:
-            direction = posterior.mean.masked_fill(state.is_known[..., None], 0.0)
-            return self.denoiser.derivative(state, direction).norm(dim=-1)
+            # No denoiser reads z where the token is known, so x̂ there does no harm.
+            return self.denoiser.derivative(state, posterior.mean).norm(dim=-1)
 
         return curvature
 

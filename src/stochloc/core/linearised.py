@@ -141,9 +141,9 @@ def _layer_norm_tangent(
     output: Tensor,
     x: Tensor,
     shape: tuple[int, ...],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> Tensor:
     x, dx = _split(x)
     dims = tuple(range(-len(shape), 0))
