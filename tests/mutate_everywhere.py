@@ -40,8 +40,10 @@ OPERATORS: dict[type, str] = {
     ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Pow: "*",
     ast.BitAnd: "|", ast.BitOr: "&",
 }  # fmt: skip
-COMPARISONS: dict[type, str] = {
-    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
+# The opposite and, where there is one, the same but for equality.
+COMPARISONS: dict[type, tuple[str, ...]] = {
+    ast.Lt: (">=", "<="), ast.LtE: (">", "<"), ast.Gt: ("<=", ">="), ast.GtE: ("<", ">"),
+    ast.Eq: ("!=",), ast.NotEq: ("==",),
 }  # fmt: skip
 
 
@@ -100,7 +102,8 @@ def mutations_of(file: str, source: str) -> Iterator[Mutation]:
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
             yield swap(node.left, node.right, OPERATORS[type(node.op)])
         elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
-            yield swap(node.left, node.comparators[0], COMPARISONS[type(node.ops[0])])
+            for new in COMPARISONS[type(node.ops[0])]:
+                yield swap(node.left, node.comparators[0], new)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Invert | ast.Not):
             # The number -1 becomes -2 below: as an axis, 1 would often be the same.
             if not isinstance(node.operand, ast.Constant):
