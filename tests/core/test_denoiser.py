@@ -151,6 +151,24 @@ def test_a_temperature_raises_the_posterior_to_its_inverse_power():
         Tempered(denoiser, 0.0)
 
 
+def test_tokens_equally_likely_stay_so_at_any_temperature():
+    flat = DensePosterior(torch.full((1, 1, 200), -math.log(200)), SimplexCodebook(200))
+    for temperature in (1e-300, 1e-30, 1.0, 1e300):
+        cooled = flat.tempered(temperature)
+        torch.testing.assert_close(cooled.log_probs, flat.log_probs, msg=str(temperature))
+
+
+def test_long_sequences_that_agree_with_what_is_known_are_all_kept_in_float32():
+    codebook = LearnedCodebook(30, 16, generator(0)).float()
+    tokens = torch.randint(30, (1, 2000), generator=generator(1)).repeat(37, 1)
+    tokens[:, 1000:] = torch.randint(30, (37, 1000), generator=generator(2))
+    known = tokens[:1].clone()
+    known[:, 1000:] = -1
+    denoiser = ExactDenoiser(codebook, tokens)
+    posterior = denoiser.sequence_log_posterior(start(codebook, 1, 2000, known=known))
+    torch.testing.assert_close(posterior, torch.full((1, 37), -math.log(37)))
+
+
 def test_an_empty_data_set_is_refused():
     with pytest.raises(ValueError, match="at least one sequence"):
         ExactDenoiser(SimplexCodebook(2), torch.zeros(0, 3, dtype=torch.long))

@@ -245,7 +245,7 @@ class Custom(Path):
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a point of the polygon; legs that end at ∞ are jumps."""
         rows, num_legs = self._rows(free), len(self.knots) - 1
-        leg = (time * num_legs).long().clamp(max=num_legs - 1)
+        leg = (time * num_legs).long()
         begin, end = rows[leg].expand(free.shape), rows[leg + 1].expand(free.shape)
         jumps = end.isinf() & begin.isfinite()
         height = torch.where(end.isinf(), 0.0, end - begin)
