@@ -22,7 +22,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +38,7 @@ ROOMS = ("core", "nn", "training")
 INHERITED = ("torch", "hypothesis", "jaxtyping", "beartype.claw", "lightning_fabric",
              "huggingface_hub", "scipy.stats")  # fmt: skip
 HANGS_S = 900
+FIRST_TESTS = 20
 OPERATORS: dict[type, str] = {
     ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Pow: "*",
     ast.BitAnd: "|", ast.BitOr: "&",
@@ -279,18 +282,13 @@ class Chooser:
             self.path.write_text(report.nodeid)
 
 
-def killer(folder: Path, mutation: Mutation, tests: Sequence[str], longest_s: float) -> str | None:
-    """Return which test notices a mutation in a copy of the repository, None if none does."""
-    path, note = folder / PACKAGE / mutation.file, folder / "noticed"
-    source = path.read_text(encoding="utf-8")
+def first_failure(folder: Path, tests: Sequence[str], longest_s: float) -> str | None:
+    """Return the first of the tests that fails in a copy of the repository, None if none does."""
+    note = folder / "noticed"
     note.unlink(missing_ok=True)
-    path.write_text(mutation.apply(source), encoding="utf-8")
     files = sorted({name.split("::")[0] for name in tests})
     chooser = Chooser(tests, longest_s, note)
-    try:
-        status = forked(lambda: in_copy(folder, ["-x", "-n", "0", *files], chooser), HANGS_S)
-    finally:
-        path.write_text(source, encoding="utf-8")
+    status = forked(lambda: in_copy(folder, ["-x", "-n", "0", *files], chooser), HANGS_S)
     if status is None:
         return "a test that never ended"
     if note.exists():
@@ -298,12 +296,55 @@ def killer(folder: Path, mutation: Mutation, tests: Sequence[str], longest_s: fl
     return None if status == 0 else f"pytest, which ended with {status}"
 
 
+def killer(folder: Path, mutation: Mutation, tests: Sequence[str], longest_s: float) -> str | None:
+    """Return which test notices a mutation in a copy of the repository, None if none does."""
+    path = folder / PACKAGE / mutation.file
+    source = path.read_text(encoding="utf-8")
+    path.write_text(mutation.apply(source), encoding="utf-8")
+    try:
+        # A few tests stand in a few files; to collect them all takes longer than to run those.
+        return first_failure(folder, tests[:FIRST_TESTS], longest_s) or first_failure(
+            folder, tests[FIRST_TESTS:], longest_s
+        )
+    finally:
+        path.write_text(source, encoding="utf-8")
+
+
+class Worker:
+    """Tries mutations in a copy of the repository of its own.
+
+    Args:
+        folder: Where to put the copy.
+        reach: What the tests reach.
+        longest_s: Seconds of tests for each mutation.
+    """
+
+    def __init__(self, folder: Path, reach: Reach, longest_s: float) -> None:
+        self.folder, self.reach, self.longest_s = folder / str(os.getpid()), reach, longest_s
+        self.folder.mkdir()
+        copy_repository(self.folder)
+
+    def __call__(self, mutation: Mutation) -> str | None:
+        return killer(self.folder, mutation, self.reach.tests(mutation), self.longest_s)
+
+
 def try_all(
-    folder: Path, mutations: Sequence[Mutation], reach: Reach, longest_s: float
+    mutations: Sequence[Mutation], jobs: int, make_worker: Callable[[], Worker]
 ) -> Iterator[tuple[Mutation, str | None]]:
     """Yield every mutation with the test that noticed it."""
-    for mutation in mutations:
-        yield mutation, killer(folder, mutation, reach.tests(mutation), longest_s)
+    with ProcessPoolExecutor(jobs, get_context("fork"), _begin, (make_worker,)) as pool:
+        yield from zip(mutations, pool.map(_try, mutations), strict=True)
+
+
+_workers: list[Worker] = []
+
+
+def _begin(make_worker: Callable[[], Worker]) -> None:
+    _workers.append(make_worker())
+
+
+def _try(mutation: Mutation) -> str | None:
+    return _workers[0](mutation)
 
 
 def main() -> None:
@@ -312,6 +353,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100, help="how many; 0 for all there are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=60, help="seconds of tests for each")
+    parser.add_argument("--jobs", type=int, default=2, help="mutations at a time")
     parser.add_argument("--only", default="", help="a part of the file and line, as listed")
     options = parser.parse_args()
     found = every_mutation()
@@ -322,12 +364,11 @@ def main() -> None:
         __import__(module)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        copy_repository(folder)
-        reach = measure(folder)
+        copy_repository(measured := folder / "measured")
+        reach = measure(measured)
         print(f"{len(reach.seconds)} tests; {len(found)} mutations, {len(chosen)} tried")
-        for n, (mutation, noticed) in enumerate(
-            try_all(folder, chosen, reach, options.longest), start=1
-        ):
+        results = try_all(chosen, options.jobs, lambda: Worker(folder, reach, options.longest))
+        for n, (mutation, noticed) in enumerate(results, start=1):
             print(f"{n} {mutation.name}: {noticed or 'SURVIVED'}", flush=True)
             alive += [] if noticed else [mutation.name]
     print(f"{len(chosen) - len(alive)} of {len(chosen)} noticed; survivors:", *alive, sep="\n  ")

@@ -254,8 +254,11 @@ def test_every_token_attends_to_both_sides_and_to_the_farthest_one():
         assert (gradient[0].abs().sum(-1) > 1e-3).all()
 
 
-def test_the_linearised_networks_derivative_is_torchs_own_and_a_difference_quotient():
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_the_linearised_networks_derivative_is_torchs_own_and_a_difference_quotient(is_causal):
     model = shaken(SIMPLEX_LOOKING).double().requires_grad_(False)
+    for block in model.transformer.blocks:
+        block.causal = is_causal
     state = noisy(model)[1]
     direction = model(state).mean.masked_fill(state.is_known[..., None], 0.0)
     linearised = Linearised(model)

@@ -20,7 +20,6 @@ from stochloc.training.loop import learning_rate, make_optimizer
 from stochloc.training.objective import cross_entropy
 from stochloc.training.seeds import seeded_generator
 
-pytestmark = pytest.mark.slow
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. " * 40
 SETTINGS = (
     "--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",
@@ -78,6 +77,7 @@ def test_the_first_update_of_two_processes_is_the_one_written_out_by_hand(place,
     assert len(open_run(run).tokenizer.decode([0])) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_that_resume_continue_as_if_never_cut(place):
     data = ("--data", place / "text.txt")
     whole, cut = place / "whole", place / "cut"

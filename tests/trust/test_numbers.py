@@ -91,6 +91,7 @@ def test_every_policy_walks_one_token_and_a_batch_of_none(policy, transition, ba
     tokens = denoiser.sample(batch, generator(0))
     drawn = sample(denoiser, start(denoiser.codebook, batch, length), rule, step, 6, generator(1))
     assert drawn.tokens.shape == (batch, length)
+    assert (drawn.denoiser_calls > 0) == (batch > 0)
     assert ((drawn.tokens >= 0) & (drawn.tokens < 3)).all()
     nats = bound(denoiser, tokens, rule, step, 6, generator(2)).token_nats
     assert nats.shape == (batch, length)

@@ -293,7 +293,7 @@ class Remasking:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        steps = offered(num_steps, ~state.is_known)
+        steps = offered(num_steps, state.is_known)
         plan, given, belief = self.rate.plan(num_steps), state.is_known, _Belief(state)
         # Tokens decided in a step are not masked in it: only those known before it can be.
         known_before = given.new_zeros(given.shape)

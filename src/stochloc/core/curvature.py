@@ -135,7 +135,7 @@ class Curvature:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        steps = offered(num_steps, ~state.is_known)
+        steps = offered(num_steps, state.is_known)
         curvature = self.probe.start()
         longest = self.snr_max / num_steps
 

@@ -194,10 +194,10 @@ class Rolling(Path):
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return the window in motion; a quarter of the time looks at a token about to jump."""
-        jump_share = 0.25 if self.spacing.snr_max < math.inf else 0.0
+        if self.spacing.snr_max == math.inf:
+            return self._moving(time, free)
+        jump_share = 0.25
         moving = self._moving(time / (1 - jump_share), free).slowed(1 - jump_share)
-        if jump_share == 0:
-            return moving
         is_jump = (time >= 1 - jump_share)[:, None]
         jumping = self._jumping((time - 1 + jump_share) / jump_share, free).slowed(jump_share)
         return Point(

@@ -324,12 +324,12 @@ def real_type(free: Free) -> torch.dtype:
     return torch.float32 if free.is_mps else torch.float64
 
 
-def offered(num_steps: int | Steps, free: Free) -> Steps:
+def offered(num_steps: int | Steps, tokens: Bool[Tensor, "batch length"]) -> Steps:
     """Return the number of steps offered to every sequence.
 
     Args:
         num_steps: One number for all, or one for each.
-        free: Which tokens move.
+        tokens: Anything known of the tokens; only where they are and how many sequences counts.
 
     Returns:
         The numbers, where the tokens are.
@@ -337,10 +337,10 @@ def offered(num_steps: int | Steps, free: Free) -> Steps:
     Raises:
         ValueError: A walk is offered no step.
     """
-    steps = torch.as_tensor(num_steps, device=free.device)
+    steps = torch.as_tensor(num_steps, device=tokens.device)
     if bool((steps < 1).any()):
         raise ValueError(f"A walk needs at least one step, not {int(steps.min())}.")
-    return steps.expand(len(free), 1)
+    return steps.expand(len(tokens), 1)
 
 
 def most(steps: Steps) -> int:

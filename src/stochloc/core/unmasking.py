@@ -78,8 +78,9 @@ class Reveal:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        num_free = (~state.is_known).sum(-1, keepdim=True)
-        steps = torch.minimum(offered(num_steps, ~state.is_known), num_free).clamp(min=1)
+        free = ~state.is_known
+        num_free = free.sum(-1, keepdim=True)
+        steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
             to_remain = num_free - num_free * (n + 1) // steps
