@@ -7,6 +7,7 @@ from core.worlds import WORLDS, generator
 from stochloc.core import (
     Ancestral,
     Denoiser,
+    DensePosterior,
     Follow,
     Forgetful,
     Guided,
@@ -47,6 +48,16 @@ def test_guidance_is_the_power_of_the_quotient_token_by_token(strength):
     torch.testing.assert_close(guided.probs, expected, atol=1e-10, rtol=1e-8)
     known = state.is_known
     assert (guided.log_prob(state.known.clamp(min=0))[known] == 0).all()
+
+
+def test_what_either_law_rules_out_stays_ruled_out_and_the_condition_wins_where_nothing_is_left():
+    def law(*probs):
+        return DensePosterior(torch.tensor([[probs]], dtype=torch.float64).log(), WORLD.codebook)
+
+    guided = law(0.5, 0.5, 0.0).guided(law(0.0, 0.5, 0.5), 2.0)
+    assert guided.probs.tolist() == [[[0.0, 1.0, 0.0]]]
+    apart = law(0.25, 0.75, 0.0).guided(law(0.0, 0.0, 1.0), 2.0)
+    torch.testing.assert_close(apart.probs, law(0.25, 0.75, 0.0).probs)
 
 
 def test_a_guided_walk_of_strength_1_draws_from_the_conditional_law_and_stronger_ones_lean_on():

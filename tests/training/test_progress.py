@@ -16,10 +16,10 @@ def lines(capsys, monkeypatch):
     """What a resumed run of 100 updates of two seconds and 64 tokens each says."""
     clock = [1000.0]
     monkeypatch.setattr("stochloc.training.progress.time.monotonic", lambda: clock[0])
-    with ProgressDisplay(FIRST, LAST) as display:
+    with ProgressDisplay(FIRST, LAST, 64) as display:
         for step in range(FIRST + 1, LAST + 1):
             clock[0] += 2.0
-            display.update(step, 3 * math.log(2), (step - FIRST) * 64)
+            display.update(step, 3 * math.log(2))
     printed = capsys.readouterr()
     assert printed.out == ""
     return printed.err.splitlines()
@@ -41,7 +41,7 @@ def test_a_line_gives_loss_speed_and_the_time_left_at_the_speed_of_this_process(
 
 
 def test_a_process_that_is_not_the_first_is_silent(capsys):
-    with ProgressDisplay(0, 10, visible=False) as display:
-        display.update(5, 1.0, 100)
+    with ProgressDisplay(0, 10, 64, visible=False) as display:
+        display.update(5, 1.0)
         display.say("a sample")
     assert capsys.readouterr() == ("", "")

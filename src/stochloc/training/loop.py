@@ -316,11 +316,9 @@ def train(trainer: Trainer) -> LocalizationModel:
     fabric, folder, config = trainer.fabric, trainer.folder, trainer.config
     if fabric.is_global_zero:
         _keep_metrics_until(trainer.step, folder / METRICS)
-    first_step = trainer.step
-    with (
-        Interruption() as interruption,
-        ProgressDisplay(first_step, config.num_steps, fabric.is_global_zero) as display,
-    ):
+    update_tokens = config.batch_size * config.length
+    progress = ProgressDisplay(trainer.step, config.num_steps, update_tokens, fabric.is_global_zero)
+    with Interruption() as interruption, progress as display:
         started_s = time.monotonic()
         while trainer.step < config.num_steps:
             loss = trainer.update()
@@ -328,11 +326,10 @@ def train(trainer: Trainer) -> LocalizationModel:
             is_last = step == config.num_steps
             if step % config.log_every == 0 or is_last:
                 nats = float(cast(Tensor, fabric.all_reduce(loss)))
-                seen = (step - first_step) * config.batch_size * config.length
-                display.update(step, nats, seen)
+                display.update(step, nats)
                 record = {"step": step, "loss_bits": nats / math.log(2),
                           "learning_rate": learning_rate(config, step - 1),
-                          "tokens": step * config.batch_size * config.length,
+                          "tokens": step * update_tokens,
                           "elapsed_s": round(time.monotonic() - started_s, 3)}  # fmt: skip
                 _log(fabric, folder, record)
             if step % config.eval_every == 0 or is_last:

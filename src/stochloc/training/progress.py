@@ -15,11 +15,15 @@ class ProgressDisplay:
     Args:
         first_step: Updates already done.
         num_steps: Updates in all.
+        update_tokens: Tokens an update sees.
         visible: Whether to show anything; processes other than the first stay silent.
     """
 
-    def __init__(self, first_step: int, num_steps: int, visible: bool = True) -> None:
+    def __init__(
+        self, first_step: int, num_steps: int, update_tokens: int, visible: bool = True
+    ) -> None:
         self.first_step, self.num_steps, self.visible = first_step, num_steps, visible
+        self.update_tokens = update_tokens
         self.console = Console(stderr=True, quiet=not visible)
         self.bar = Progress(
             TextColumn("training"),
@@ -48,15 +52,15 @@ class ProgressDisplay:
     ) -> None:
         self.bar.stop()
 
-    def update(self, step: int, loss_nats: float, tokens: int) -> None:
+    def update(self, step: int, loss_nats: float) -> None:
         """Show where the run is.
 
         Args:
             step: Updates done.
             loss_nats: Recent training loss, nats per token.
-            tokens: Tokens seen since this process started.
         """
         elapsed_s = max(time.monotonic() - self.started_s, 1e-9)
+        tokens = (step - self.first_step) * self.update_tokens
         status = (
             f"loss {loss_nats:.3f} nats = {loss_nats / math.log(2):.3f} bits per token, "
             f"{tokens / elapsed_s:,.0f} tokens/s"
