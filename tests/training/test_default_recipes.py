@@ -7,6 +7,7 @@ import pytest
 
 from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.network import FASTEST_TIME
+from stochloc.training.loop import Texts
 from stochloc.training.objective import UNLABELLED_SHARE
 from stochloc.training.recipes import TrainingConfig, preset
 from stochloc.training.snr import Endpoints, Masks, Mixture, SentenceLogNormal, TokenLogNormal
@@ -56,6 +57,8 @@ def test_defaults_of_laws_models_and_backbones_are_those_measured():
     assert Mixture(OURS, Masks()).share == 0.5
     assert Backbone() == Backbone(128, 4, 4, rotary_base=100.0, neighbour_logit=12.0)
     assert (FASTEST_TIME, UNLABELLED_SHARE) == (1000.0, 0.1)
+    # No token of a text is a label unless one says so.
+    assert Texts.first_label == 0
 
 
 def test_the_smallest_preset_has_as_many_parameters_as_the_tables_say():
