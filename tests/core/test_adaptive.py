@@ -383,6 +383,9 @@ def test_the_schedules_of_remasking_are_those_published():
         assert Rescaled(eta).plan(4).remask == pytest.approx([eta, eta, eta / 2, 0.0])
     loop = Looped(0.02).plan(100)
     assert loop.known[45] == loop.known[95] == pytest.approx(0.9)
+    # Evenly up to the loop and, from there, evenly to the end.
+    assert loop.known[15] == pytest.approx(0.3)
+    assert loop.known[98] == pytest.approx(0.96)
     assert loop.remask[44] == 0 == loop.remask[95]
     assert loop.remask[45] == loop.remask[94] == 0.02
 

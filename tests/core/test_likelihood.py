@@ -28,6 +28,7 @@ from stochloc.core import (
     Custom,
     Decode,
     Diffusion,
+    Estimate,
     Euler,
     ExactDenoiser,
     Follow,
@@ -264,3 +265,9 @@ def test_contradictory_known_tokens_and_empty_integrals_are_refused():
         bound(denoiser, tokens, Follow(Masked()), Euler(), 2, generator(0), (tokens + 1) % 3)
     with pytest.raises(ValueError, match="at least one sample"):
         line_integral(denoiser, tokens, Masked(), 0, generator(0))
+
+
+def test_the_error_of_the_mean_of_two_is_half_their_distance_and_of_one_it_is_unknown():
+    values = torch.tensor([[1.0, 2.0], [2.0, 5.0]], dtype=torch.float64)
+    assert Estimate(values, 1).stderr == pytest.approx((7 - 3) / 2)
+    assert math.isnan(Estimate(values[:1], 1).stderr)
