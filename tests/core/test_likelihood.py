@@ -271,3 +271,13 @@ def test_the_error_of_the_mean_of_two_is_half_their_distance_and_of_one_it_is_un
     values = torch.tensor([[1.0, 2.0], [2.0, 5.0]], dtype=torch.float64)
     assert Estimate(values, 1).stderr == pytest.approx((7 - 3) / 2)
     assert math.isnan(Estimate(values[:1], 1).stderr)
+
+
+def test_a_token_that_cannot_be_is_no_nan_where_it_does_not_jump_and_infinite_where_it_does():
+    codebook = SimplexCodebook(3).double()
+    denoiser = ExactDenoiser(codebook, torch.tensor([[0, 1], [1, 0]]))
+    impossible = torch.tensor([[2, 1]])
+    risen = line_integral(denoiser, impossible, Diffusion(Uniform(8.0)), 8, generator(0))
+    assert not risen.token_nats.isnan().any()
+    jumped = line_integral(denoiser, impossible, Masked(), 8, generator(0))
+    assert jumped.token_nats.isposinf().tolist() == [[True, False]]
