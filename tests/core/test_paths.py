@@ -291,6 +291,7 @@ def test_a_cold_walk_finds_the_most_likely_first_token():
         (lambda: Rolling(0), "at least one token"),
         (lambda: Custom(torch.tensor([1.0, 2.0])), "first at 0"),
         (lambda: Custom(torch.tensor([0.0, 2.0, 1.0])), "never decrease"),
+        (lambda: Custom(torch.zeros(2, 2, 2)), "a grid"),
         (lambda: Custom(torch.zeros(2, 5)).draw(1, FREE, generator(0)), "for 5 tokens"),
         (lambda: Masked().then(Decode(), share=1.0), "share"),
         (lambda: Autoregressive((1, 0)).draw(2, FREE, generator(0)), "2 positions"),

@@ -32,6 +32,12 @@ def test_an_untrained_network_says_zero_everywhere():
     assert not bool(token_network(5, 4, SMALL)(tokens()).any())
 
 
+def test_a_network_of_tokens_sees_both_sides_unless_told_otherwise():
+    network, changed = shaken(token_network(5, 4, SMALL)), tokens()
+    changed[:, -1] = (changed[:, -1] + 1) % 5
+    assert bool((network(tokens()) != network(changed))[:, 0].any())
+
+
 def test_a_causal_network_sees_itself_and_what_came_before_and_another_sees_all():
     for causal in (True, False):
         torch.manual_seed(0)

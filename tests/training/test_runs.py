@@ -83,6 +83,8 @@ def test_metrics_have_a_line_at_every_so_many_updates_and_at_the_last(tmp_path):
     assert [line["step"] for line in told] == [3, 6, 8]
     tokens = recipe().training.batch_size * recipe().training.length
     assert [line["tokens"] for line in told] == [3 * tokens, 6 * tokens, 8 * tokens]
+    evaluated = [line["step"] for line in without_time(tmp_path) if "stderr" in line]
+    assert evaluated == [3, 6, 8]
 
 
 def test_another_seed_gives_other_weights(tmp_path):
