@@ -147,6 +147,11 @@ def test_learned_codes_stay_on_the_sphere_whatever_an_optimiser_does():
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
+def test_codes_that_follow_from_their_number_are_not_kept_with_a_model():
+    assert not SimplexCodebook(3).state_dict()
+    assert not CircleCodebook(3).state_dict()
+
+
 @pytest.mark.parametrize("make", [SimplexCodebook, CircleCodebook])
 def test_an_empty_vocabulary_is_refused(make):
     with pytest.raises(ValueError, match="at least one token"):

@@ -169,6 +169,18 @@ def test_long_sequences_that_agree_with_what_is_known_are_all_kept_in_float32():
     torch.testing.assert_close(posterior, torch.full((1, 37), -math.log(37)))
 
 
+def test_a_known_token_rules_out_its_neighbour_on_the_circle_however_long_the_sequence():
+    # Neighbours among 100 agree to 0.002; rounding of 1,000 products in float32 may be as much.
+    codebook = CircleCodebook(100).float()
+    tokens = torch.zeros(2, 1000, dtype=torch.long)
+    tokens[1, 0] = 1
+    known = tokens[:1].where(torch.arange(1000) < 3, -1)
+    posterior = ExactDenoiser(codebook, tokens).sequence_log_posterior(
+        start(codebook, 1, 1000, known=known)
+    )
+    assert posterior.exp().tolist() == [[1.0, 0.0]]
+
+
 def test_an_empty_data_set_is_refused():
     with pytest.raises(ValueError, match="at least one sequence"):
         ExactDenoiser(SimplexCodebook(2), torch.zeros(0, 3, dtype=torch.long))

@@ -39,9 +39,9 @@ def test_a_network_of_tokens_sees_both_sides_unless_told_otherwise():
 
 
 def test_a_causal_network_sees_itself_and_what_came_before_and_another_sees_all():
-    for causal in (True, False):
+    for causal, settings in ((True, [True]), (False, [False]), (False, [])):
         torch.manual_seed(0)
-        network = shaken(Network(nn.Linear(3, 32), 4, SMALL, causal))
+        network = shaken(Network(nn.Linear(3, 32), 4, SMALL, *settings))
         x = torch.randn(1, 7, 3, generator=generator(3), requires_grad=True)
         for place in (0, 3, 6):
             (gradient,) = torch.autograd.grad(network(x)[0, place].sum(), x)

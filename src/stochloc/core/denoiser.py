@@ -254,7 +254,7 @@ class DensePosterior:
         if strength == 0:
             return unconditional
         possible = self.log_probs.isfinite() & unconditional.log_probs.isfinite()
-        gain = torch.where(possible, self.log_probs - unconditional.log_probs, -torch.inf)
+        gain = self.log_probs - unconditional.log_probs
         guided = torch.where(possible, unconditional.log_probs + strength * gain, -torch.inf)
         # Two that exclude each other have no compromise: the condition has the last word.
         guided = torch.where(possible.any(-1, keepdim=True), guided, self.log_probs)

@@ -202,10 +202,8 @@ class Trainer:
         return loss.detach()
 
     def _is_finite_everywhere(self, value: Tensor) -> bool:
-        is_finite = value.detach().isfinite().to(value)
-        if self.fabric.world_size > 1:
-            is_finite = cast(Tensor, self.fabric.all_reduce(is_finite))
-        return float(is_finite) == 1
+        # An average over processes: 1 if it is finite in all of them.
+        return float(cast(Tensor, self.fabric.all_reduce(value.detach().isfinite().to(value)))) == 1
 
     def _failure(self, tokens: Tensor, name: str, value: Tensor) -> ValueError:
         # Collective: the weights before the update, and the batch of the first process.
