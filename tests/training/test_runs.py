@@ -13,7 +13,7 @@ from stochloc.core import Masked, line_integral
 from stochloc.data import MarkovChain
 from stochloc.nn import ModelConfig
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint, replacing
-from stochloc.training.loop import METRICS, Texts, Trainer, train
+from stochloc.training.loop import METRICS, Texts, Trainer, learning_rate, train
 from stochloc.training.recipes import Recipe, TrainingConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
@@ -83,6 +83,10 @@ def test_metrics_have_a_line_at_every_so_many_updates_and_at_the_last(tmp_path):
     assert [line["step"] for line in told] == [3, 6, 8]
     tokens = recipe().training.batch_size * recipe().training.length
     assert [line["tokens"] for line in told] == [3 * tokens, 6 * tokens, 8 * tokens]
+    config = recipe(num_steps=8).training
+    assert [line["learning_rate"] for line in told] == [
+        learning_rate(config, line["step"] - 1) for line in told
+    ]
     evaluated = [line["step"] for line in without_time(tmp_path) if "stderr" in line]
     assert evaluated == [3, 6, 8]
 

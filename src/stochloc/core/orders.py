@@ -225,7 +225,7 @@ class Rolling(Path):
 
     def _jumping(self, time: Float[Tensor, " batch"], free: Free) -> Point:
         length = free.shape[-1]
-        token = (time.clamp(0, 1) * length).long().clamp(max=length - 1)
+        token = (time.clamp(min=0) * length).long()
         arrival = (token + self.window) / (length + self.window - 1)
         jumps = torch.arange(length, device=free.device) == token[:, None]
         snr = self._snr(self._progress(arrival.to(time), free))

@@ -122,7 +122,7 @@ class RevealAbove:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        steps = offered(num_steps, ~state.is_known)
+        steps = offered(num_steps, state.is_known)
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
             certainty = self.certainty(posterior)

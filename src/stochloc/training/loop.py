@@ -196,7 +196,7 @@ class Trainer:
         if not (is_scaled or self._is_finite_everywhere(cast(Tensor, norm))):
             raise self._failure(tokens, "gradient", cast(Tensor, norm))
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self.average.update(self.step)
         self.step += 1
         return loss.detach()

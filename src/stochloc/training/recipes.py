@@ -215,7 +215,9 @@ def text8_paper(vocabulary_size: int) -> Recipe:
         vocabulary_size, width=768, depth=12, heads=12, code_dimension=16,
         evidence=False, unigram=False,
     )  # fmt: skip
-    return Recipe("text8-paper", model, replace(text8(1).training, law=SentenceLogNormal()))
+    return Recipe(
+        "text8-paper", model, replace(text8(vocabulary_size).training, law=SentenceLogNormal())
+    )
 
 
 PRESETS: dict[str, Callable[[int], Recipe]] = {
