@@ -70,7 +70,7 @@ class Interleaved(Path):
         """Return a point of a leg: in its first half γ rises, in its second tokens are revealed."""
         ranks, counts = random_ranks(free, generator), self._counts(free)
         num_legs, num_free = len(self.known) - 1, free.sum(-1, keepdim=True)
-        leg = (time * num_legs).long().clamp(max=num_legs - 1)
+        leg = (time * num_legs).long()
         half = 2 * (time * num_legs - leg)[:, None]
         rises = half < 1
         snr = torch.tensor(self.snr, dtype=time.dtype, device=free.device)

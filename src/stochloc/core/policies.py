@@ -120,7 +120,7 @@ class Follow:
         grid = self.path.draw(num_steps, ~state.is_known, generator)
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
-            target = torch.where(state.is_known, 0.0, grid.snr(n + 1))
-            return (target - torch.where(state.is_known, 0.0, state.snr)).clamp(min=0)
+            rise = grid.snr(n + 1) - state.snr
+            return rise.masked_fill(state.is_known, 0.0).clamp(min=0)
 
         return Pace(grid.steps, dsnr)
