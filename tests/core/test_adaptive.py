@@ -196,6 +196,16 @@ def test_the_jacobian_product_is_the_jacobian_times_the_drift_of_unknown_tokens(
     assert (kappa[:, 0] > 0.01).all()
 
 
+def test_the_finite_difference_is_0_where_nothing_has_moved_whatever_was_decided():
+    state, probe = noisy(20), FiniteDifference().start()
+    assert not probe(state, EXACT(state)).any()
+    chosen = torch.zeros_like(state.is_known)
+    chosen[:, 3] = True
+    after = state.reveal(EXACT(state).mode, chosen)
+    assert bool((EXACT(after).mean != EXACT(state).mean).any())
+    assert not probe(after, EXACT(after)).any()
+
+
 def test_without_noise_the_finite_difference_tends_to_the_jacobian_product_at_first_order():
     state = noisy(6)
     posterior = EXACT(state)
@@ -455,6 +465,15 @@ def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps):
     best = costs.best_path(num_steps)
     assert len(best.known) - 1 <= num_steps
     assert costs.price(best) == pytest.approx(cheapest)
+
+
+def test_a_path_costs_what_its_tokens_pay_to_be_decided_and_what_the_others_pay_to_rise():
+    decide = torch.tensor([[3.0, 2.0], [1.5, 0.9]], dtype=torch.float64)
+    rise = torch.tensor([[[0.0, 0.7], [math.inf, 0.0]], [[0.0, 0.4], [math.inf, 0.0]]]).double()
+    lattice = torch.tensor([0.0, 0.25]).double(), torch.tensor([0.0, 1.0]).double()
+    costs = StepCosts(*lattice, decide, rise)
+    path = Interleaved((0.0, 0.25, 0.25, 1.0), (0.0, 0.0, 1.0, 1.0))
+    assert costs.price(path) == pytest.approx(0.25 * 3.0 + 0.75 * 0.4 + 0.75 * 0.9)
 
 
 def test_the_measured_price_of_rising_over_several_levels_is_that_of_one_step():

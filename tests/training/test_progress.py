@@ -13,12 +13,12 @@ FIRST, LAST = 10, 110
 
 @pytest.fixture
 def lines(capsys, monkeypatch):
-    """What a resumed run of 100 updates of two seconds and 64 tokens each says."""
+    """What a resumed run of 100 updates of half a second and 64 tokens each says."""
     clock = [1000.0]
     monkeypatch.setattr("stochloc.training.progress.time.monotonic", lambda: clock[0])
     with ProgressDisplay(FIRST, LAST, 64) as display:
         for step in range(FIRST + 1, LAST + 1):
-            clock[0] += 2.0
+            clock[0] += 0.5
             display.update(step, 3 * math.log(2))
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -34,10 +34,10 @@ def test_the_first_update_is_told_and_then_every_tenth_of_the_run(lines):
 
 
 def test_a_line_gives_loss_speed_and_the_time_left_at_the_speed_of_this_process(lines):
-    told = "loss 2.079 nats = 3.000 bits per token, 32 tokens/s"
+    told = "loss 2.079 nats = 3.000 bits per token, 128 tokens/s"
     step = int(re.match(r"step (\d+)/", lines[3]).group(1))
-    assert lines[0] == f"step 11/110: {told}, 198 s left"
-    assert lines[3] == f"step {step}/110: {told}, {2 * (LAST - step)} s left"
+    assert lines[0] == f"step 11/110: {told}, 50 s left"
+    assert lines[3] == f"step {step}/110: {told}, {0.5 * (LAST - step):.0f} s left"
 
 
 def test_a_process_that_is_not_the_first_is_silent(capsys):
