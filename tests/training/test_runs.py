@@ -91,6 +91,19 @@ def test_metrics_have_a_line_at_every_so_many_updates_and_at_the_last(tmp_path):
     assert evaluated == [3, 6, 8]
 
 
+def test_a_loss_of_two_bits_is_logged_as_two_bits(tmp_path, monkeypatch):
+    update = Trainer.update
+
+    def costly(trainer):
+        update(trainer)
+        return torch.tensor(math.log(4))
+
+    monkeypatch.setattr(Trainer, "update", costly)
+    train(Trainer(fabric(), recipe(), texts(), tmp_path))
+    told = [line["loss_bits"] for line in without_time(tmp_path) if "loss_bits" in line]
+    assert told == [pytest.approx(2)] * 6
+
+
 def test_another_seed_gives_other_weights(tmp_path):
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
