@@ -4,9 +4,11 @@ Results go to stdout, progress and warnings to stderr. Bad input ends with exit 
 sentence. Nothing heavy is imported before a command is chosen, so `--help` answers at once.
 """
 
+import errno
 import json
 import os
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -744,7 +746,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
         # A run in the midst of training says by which signal, and that it is saved.
-        print(f"stochloc: {str(stopped) or 'interrupted.'}", file=sys.stderr)
+        told = f"{stopped} {_to_continue(command)}" if str(stopped) else "interrupted."
+        print(f"stochloc: {told}", file=sys.stderr)
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
 
 
@@ -757,10 +760,18 @@ def _check_seed(seed: int | None) -> None:
         raise ValueError(f"A seed is a whole number from 0 to 2^63 - 1, not {seed}.")
 
 
+def _to_continue(command: object) -> str:
+    if isinstance(command, Train):
+        return f"Continue it with: stochloc train --out {shlex.quote(str(command.out))} --resume"
+    return "The same command continues it."
+
+
 def _sentence(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{place}; free some space or choose another folder, then try again."
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space or choose another folder" if is_full else "choose another place"
+        return f"{error.strerror}{place}; {advice}, then try again."
     return " ".join(str(error).split())
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from tasks.conftest import TEXT, TRAIN
 
 from stochloc.cli import main
 from stochloc.training.exclusive import LOCK
+from stochloc.training.interruption import Stopped
 
 
 def snapshot(folder):
@@ -231,6 +233,22 @@ def test_an_interruption_is_one_line_and_code_130(trained, capsys, monkeypatch):
         main(["sample", str(trained / "run")])
     assert stopped.value.code == 130
     assert capsys.readouterr().err == "stochloc: interrupted.\n"
+
+
+@pytest.mark.parametrize(("command", "hint"), [
+    ("train", "Continue it with: stochloc train --out 'a run' --resume"),
+    ("quickstart", "The same command continues it."),
+])  # fmt: skip
+def test_a_stopped_run_says_how_it_is_continued(capsys, monkeypatch, command, hint):
+    def stop(*arguments, **options):
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr("stochloc.tasks.train.start_run", stop)
+    monkeypatch.setattr("stochloc.tasks.quickstart.start_run", stop)
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--out", "a run", *(["--data", "builtin"] if command == "train" else [])])
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err == f"stochloc: stopped; what was done is saved. {hint}\n"
 
 
 def test_a_text_that_has_changed_since_the_run_began_is_refused_and_the_run_kept(

@@ -34,7 +34,7 @@ def test_the_first_update_is_told_and_then_every_tenth_of_the_run(lines):
 
 
 def test_a_line_gives_loss_speed_and_the_time_left_at_the_speed_of_this_process(lines):
-    told = "loss 2.079 nats = 3.000 bits per token, 128 tokens/s"
+    told = "loss 2.079 nats = 3.000 bits per noisy token, 128 tokens/s"
     step = int(re.match(r"step (\d+)/", lines[3]).group(1))
     assert lines[0] == f"step 11/110: {told}, 50 s left"
     assert lines[3] == f"step {step}/110: {told}, {0.5 * (LAST - step):.0f} s left"

@@ -155,7 +155,7 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
         model = LocalizationModel.from_pretrained(folder)
     except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
         reason = textwrap.shorten(str(error), 300)
-        raise ValueError(f"The model in {run} cannot be loaded: {reason}") from error
+        raise ValueError(f"The model in {run} is damaged or of another kind: {reason}") from error
     if model.config.vocabulary_size != tokenizer.vocabulary_size:
         raise ValueError(
             f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "

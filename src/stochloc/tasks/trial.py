@@ -383,7 +383,7 @@ def run_trial(
             if contestant.share_used >= next_line:
                 next_line += 0.1
                 bits = loss / math.log(2)
-                say(f"{trial.name}: {contestant.share_used:.0%}, loss {bits:.3f} bits")
+                say(f"{trial.name}: {contestant.share_used:.0%}, its own loss {bits:.3f} bits")
             if contestant.step % training.eval_every == 0 and contestant.share_used < 1:
                 contestant.validate()
             if contestant.step % training.checkpoint_every == 0 or interruption.signum:

@@ -25,7 +25,7 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
     def __str__(self) -> str:
-        return "stopped; what was done is saved and can be continued."
+        return "stopped; what was done is saved."
 
     @property
     def exit_code(self) -> int:

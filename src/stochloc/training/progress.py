@@ -62,7 +62,7 @@ class ProgressDisplay:
         elapsed_s = max(time.monotonic() - self.started_s, 1e-9)
         tokens = (step - self.first_step) * self.update_tokens
         status = (
-            f"loss {loss_nats:.3f} nats = {loss_nats / math.log(2):.3f} bits per token, "
+            f"loss {loss_nats:.3f} nats = {loss_nats / math.log(2):.3f} bits per noisy token, "
             f"{tokens / elapsed_s:,.0f} tokens/s"
         )
         self.bar.update(self.task, completed=step, status=status)
