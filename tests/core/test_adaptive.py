@@ -419,6 +419,11 @@ def test_remasking_by_belief_shares_out_one_tokens_worth_by_how_little_it_was_be
     expected, seen = float(chance.sum()) / num, float(masked.sum()) / num
     assert abs(expected - seen) < 5.5 * 0.0035
     assert expected > 0.5
+    # One token's worth is masked whatever the number of those that could be: 5.5 errors.
+    num_known = first.state.is_known.sum(-1)
+    for k in (1, 2, 3):
+        of_these = masked.sum(-1)[num_known == k].double()
+        assert abs(float(of_these.mean()) - 1) < 5.5 * math.sqrt(k / 4 / len(of_these))
 
 
 def test_refined_costs_keep_the_measured_ones_and_lie_on_straight_lines_between_them():
