@@ -265,6 +265,7 @@ def test_contradictory_known_tokens_and_empty_integrals_are_refused():
         bound(denoiser, tokens, Follow(Masked()), Euler(), 2, generator(0), (tokens + 1) % 3)
     with pytest.raises(ValueError, match="at least one sample"):
         line_integral(denoiser, tokens, Masked(), 0, generator(0))
+    assert line_integral(denoiser, tokens, Masked(), 1, generator(0)).denoiser_calls == 1
 
 
 def test_the_error_of_the_mean_of_two_is_half_their_distance_and_of_one_it_is_unknown():

@@ -168,7 +168,7 @@ class Share:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        steps = offered(num_steps, ~state.is_known)
+        steps = offered(num_steps, state.is_known)
         time = torch.linspace(0, 1, num_steps + 1, dtype=real_type(state.is_known))
         budgets = self.spacing.quantile(time).diff().tolist()
 
