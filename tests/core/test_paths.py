@@ -234,6 +234,18 @@ def test_rounding_carries_no_time_past_the_end_of_a_part(share):
         assert float(point.jump.sum()) == pytest.approx(tokens / part)
 
 
+def test_a_leg_of_a_custom_path_to_infinity_stays_where_it_began_and_jumps_once():
+    # Two legs: γ rises from 0 to 3 at speed 6, then waits at 3 for a jump at rate 2.
+    path = Custom(torch.tensor([0.0, 3.0, math.inf]))
+    free = torch.tensor([[True, False]])
+    rising, jumping = (
+        path.at(torch.tensor([time]).double(), free, generator(0)) for time in (0.25, 0.8)
+    )
+    assert (rising.snr[0, 0], jumping.snr[0, 0]) == (1.5, 3.0)
+    assert (rising.speed.tolist(), jumping.speed.tolist()) == ([[6.0, 0.0]], [[0.0, 0.0]])
+    assert (rising.jump.tolist(), jumping.jump.tolist()) == ([[0.0, 0.0]], [[2.0, 0.0]])
+
+
 def test_a_token_jumps_from_the_end_of_a_rolling_window_while_the_next_are_on_their_way():
     length, window = 6, 3
     path = Rolling(window, Uniform(9.0))
