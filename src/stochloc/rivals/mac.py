@@ -5,11 +5,13 @@ natural order. A set e then needs only the conditionals `Q_θ(x_j | tokens of e 
 is to be learned is the law of a token given a set of earlier ones, whatever the set:
 
     x_e: draw |e| uniformly from 1 ... L, then e; show a uniformly drawn number of its first tokens;
-    loss: cross-entropy of the tokens after the last one shown, which may all come next,
+    loss: cross-entropy of the hidden tokens,
 
 drawn with weights 1 + (number shown), because conditionals on many tokens are asked for more often
-when sets are scored (the paper's second point; the offset is that of the authors' code, which also
-scores all tokens that may come next rather than one). The joint law is the chain in natural order,
+when sets are scored (the paper's second point; the offset is that of the authors' code). Only what
+lies behind the last token shown is needed; like the authors' code, the loss scores every hidden
+token, which costs nothing more and leaves far more to learn from. The joint law is the chain in
+natural order,
 
     -log P(x) = L E_i[ -log Q_θ(x_i | x_1 ... x_{i-1}) ],     i uniform on 1 ... L,
 
@@ -32,13 +34,10 @@ class Mac(MaskFilling):
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy of tokens that may come next, nats per token; one call."""
+        """Return the cross-entropy of hidden tokens, nats per token; one call."""
         batch, length = tokens.shape
-        is_shown = draw_shown(batch, length, generator).to(tokens.device)
-        nats = self.masked_nats(tokens, ~is_shown)
-        may_come_next = is_shown.flip(1).cumsum(1).flip(1) == 0
-        nats = (nats * may_come_next).sum(1) / may_come_next.sum(1).clamp(min=1)
-        return nats.mean()
+        is_hidden = ~draw_shown(batch, length, generator).to(tokens.device)
+        return (self.masked_nats(tokens, is_hidden).sum(1) / is_hidden.sum(1)).mean()
 
     def token_nats(
         self,
@@ -74,7 +73,7 @@ def draw_shown(batch: int, length: int, generator: torch.Generator) -> Bool[Tens
 
     Returns:
         Where a token is shown: the first tokens of a random set, with weights 1 + their number. The
-        set's last token is never shown, so some token is left to come next.
+        set's last token is never shown, so some token is hidden.
     """
     device = generator.device
     shown = torch.arange(length, device=device, dtype=torch.float64)
