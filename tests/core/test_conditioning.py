@@ -15,6 +15,7 @@ from stochloc.core import (
     Diffusion,
     ExactDenoiser,
     Follow,
+    LearnedCodebook,
     Masked,
     Posterior,
     SimplexCodebook,
@@ -76,6 +77,22 @@ def test_a_constraint_alone_among_free_positions_is_exact_there_in_any_dimension
     told, untold = ours[:, [0, 2]], free(state).probs[:, [0, 2]]
     error, error_untold = ((p - theirs[:, [0, 2]]).abs().mean() for p in (told, untold))
     assert error < error_untold
+
+
+def test_in_few_dimensions_the_evidence_is_the_nearest_in_least_squares_to_the_wish():
+    codebook = LearnedCodebook(6, 3, generator(3)).double()
+    with torch.no_grad():
+        codebook.directions += 1.0  # the mean of the codes is far from 0
+    allowed = torch.tensor([True, False, False, True, False, True])
+    free = full_support(6, 1, codebook).denoiser
+    heard = codebook.evidence(Constrained(free, allowed[None]).evidence[0]).detach()
+    # Best up to a factor and a constant, which change no law: as far as codes can tell a token.
+    design = torch.cat([codebook.vectors, torch.ones(6, 1)], 1).detach()
+    wish = allowed.double()
+    nearest = design @ torch.linalg.lstsq(design, wish[:, None]).solution[:, 0]
+    told, best = (x - x.mean() for x in (heard, nearest))
+    assert (best - wish + wish.mean()).abs().max() > 0.1
+    torch.testing.assert_close(told / told.norm(), best / best.norm(), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("codebook", [SimplexCodebook(5), CircleCodebook(5)])
