@@ -20,6 +20,7 @@ from stochloc.core import (
     CurvatureProbe,
     Diffusion,
     Euler,
+    ExactDenoiser,
     FiniteDifference,
     Follow,
     Interleaved,
@@ -294,6 +295,15 @@ def test_the_controllers_step_is_twice_the_share_over_the_rate_at_which_the_erro
     )
 
 
+def test_the_controller_jumps_at_once_where_nothing_is_uncertain():
+    certain = ExactDenoiser(EXACT.codebook, torch.tensor([[0, 2, 1, 0]]), torch.zeros(1).double())
+    state = start(certain.codebook, 2, 4)
+    assert float(certain(state).entropy.abs().max()) == 0
+    walk = list(localize(certain, state, Tolerance(0.1), Euler(), 50, generator(0)))
+    assert len(walk) == 1
+    assert walk[0].state.is_finished
+
+
 def test_the_controller_takes_each_sequence_alone():
     state = noisy(6, seed=3)
     together, alone = (
@@ -419,6 +429,9 @@ def test_remasking_by_belief_shares_out_one_tokens_worth_by_how_little_it_was_be
     expected, seen = float(chance.sum()) / num, float(masked.sum()) / num
     assert abs(expected - seen) < 5.5 * 0.0035
     assert expected > 0.5
+    # Unknown tokens are decided with the chance they have without remasking, here a third.
+    decided = second.state.is_known[~first.state.is_known].double()
+    assert abs(float(decided.mean()) - 1 / 3) < 5.5 * math.sqrt(2 / 9 / len(decided))
     # One token's worth is masked whatever the number of those that could be: 5.5 errors.
     num_known = first.state.is_known.sum(-1)
     for k in (1, 2, 3):
