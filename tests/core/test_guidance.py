@@ -1,11 +1,14 @@
 """Guidance against exact conditional laws."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from core.worlds import WORLDS, generator
+from core.worlds import WORLDS, full_support, generator
 
 from stochloc.core import (
     Ancestral,
+    CircleCodebook,
     Denoiser,
     DensePosterior,
     Follow,
@@ -90,6 +93,16 @@ def test_a_forgetful_denoiser_hears_nothing_of_hidden_tokens():
     changed = Forgetful(WORLD, hidden)(type(state)(z, known, state.snr))
     assert torch.equal(blind.mean, changed.mean)
     assert not torch.allclose(blind.mean, WORLD(state).mean)
+
+
+def test_what_a_forgetful_denoiser_does_not_see_is_as_at_the_start_of_a_walk():
+    # On the circle any other z than 0 speaks for some tokens.
+    circle = full_support(3, 2, CircleCodebook(3)).denoiser
+    tokens, hidden = circle.sample(5, generator(0)), torch.tensor([[True, False]]).expand(5, -1)
+    state = observe(circle.codebook, tokens, torch.full((5, 2), 1.5).double(), generator(1))
+    unseen = replace(state, z=state.z.masked_fill(hidden[..., None], 0.0))
+    blind = Forgetful(circle, hidden)(state)
+    torch.testing.assert_close(blind.mean, circle(unseen).mean, atol=1e-12, rtol=0)
 
 
 def test_the_bound_prices_the_guided_walk():
