@@ -281,13 +281,13 @@ def test_the_linearised_networks_derivative_is_torchs_own_and_a_difference_quoti
 
 def test_a_head_of_a_new_network_looks_at_the_neighbour_it_was_given():
     # Queries and keys of the bias alone: the attention of head h peaks at its own distance.
-    width, heads, base = 64, 4, 100.0
+    width, heads, base = 96, 6, 100.0
     bias = neighbour_bias(width, heads, base, 9.0)
     query, key = bias.unflatten(0, (2, 1, heads, width // heads)).expand(2, 20, heads, -1)
     angles = rotary_angles(20, width // heads, base, torch.device("cpu"))[:, None]
     logits = torch.einsum("qhd,khd->hqk", rotate(query, angles), rotate(key, angles))
     logits = logits / math.sqrt(width // heads)
-    for head, distance in enumerate((-1, 1, -2, 2)):
+    for head, distance in enumerate((-1, 1, -2, 2, -3, 3)):
         assert int(logits[head, 10].argmax()) == 10 + distance
         assert float(logits[head, 10].max()) == pytest.approx(9.0, rel=1e-5)
     assert neighbour_bias(width, heads, base, 0.0) is None
