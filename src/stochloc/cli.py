@@ -43,7 +43,7 @@ class Quickstart:
         """Train, bound, sample."""
         from stochloc.tasks.quickstart import quickstart
 
-        results = quickstart(self.out, self.seed, say=lambda line: _say(line, self.json))
+        results = quickstart(self.out, self.seed, say=_tell if self.json else _say)
         if self.json:
             _print_json(results)
 
@@ -337,7 +337,7 @@ class Infill:
         policy = PolicyChoice(self.policy)
         walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
-        result = infill(run, self.template, infilling, self.constraint, self.blank)
+        result = infill(run, self.template, infilling, self.constraint, self.blank, _tell)
         if self.json:
             _print_json({"template": self.template, **asdict(result)})
             return
@@ -482,7 +482,7 @@ class Tune:
         from stochloc.tasks.tune import tune
 
         run = open_run(self.run_folder, _device(self.accelerator))
-        result = tune(run, self.transition, self.sequences, self.seed)
+        result = tune(run, self.transition, self.sequences, self.seed, _tell)
         if self.json:
             _print_json(result)
             return
@@ -680,7 +680,7 @@ class Compare:
         )
         device = _device(self.accelerator)
         device = "cpu" if device == "mps" else device
-        comparison = compare(contest, self.out, self.jobs, device, lambda line: _say(line, True))
+        comparison = compare(contest, self.out, self.jobs, device, _tell)
         if self.json:
             _print_json(comparison.to_dict())
         else:
@@ -804,8 +804,12 @@ def _device(accelerator: str) -> str:
     return accelerator
 
 
-def _say(line: str, to_stderr: bool) -> None:
-    print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print_json(values: dict[str, Any]) -> None:

@@ -104,7 +104,12 @@ def test_no_policy_touches_the_given_text(run, policy):
 
 
 def test_texts_with_blanks_of_unknown_length_are_priced_as_a_whole(run):
-    result = infill(run, "the {1-2}ck", QUICK)
+    told = []
+    result = infill(run, "the {1-2}ck", QUICK, say=told.append)
+    assert told == [
+        "1 of 2 combinations of lengths filled",
+        "2 of 2 combinations of lengths filled",
+    ]
     assert result.scored == "text"
     assert {len(answer.text) for answer in result.answers} == {7, 8}
     # With one order the whole text's price is the chain rule: given tokens, then blanks.

@@ -101,7 +101,9 @@ def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
     expected = bound(run.model, windows, Follow(path), Ancestral(), 4, streams(0, 4))
     assert evaluated["nats_per_sequence"] == pytest.approx(expected.mean, rel=1e-6)
     assert call_json("sample", folder, "--path", "tuned", "--steps", 4)["denoiser_calls"] <= 4
-    assert "bits per token" in call("tune", folder, "--sequences", 2).out
+    shown = call("tune", folder, "--sequences", 2)
+    assert "bits per token" in shown.out
+    assert [f"{n} of 12 steps measured" for n in range(1, 13)] == shown.err.splitlines()
 
 
 def test_a_damaged_file_of_costs_is_refused(trained, tmp_path, refuse):

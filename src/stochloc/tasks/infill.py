@@ -12,7 +12,7 @@ layout, so the whole text is priced: the given tokens first, then the blanks.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -109,6 +109,7 @@ def infill(
     infilling: Infilling | None = None,
     constraints: Sequence[str] = (),
     marker: str = "_",
+    say: Callable[[str], None] = lambda line: None,
 ) -> Infilled:
     """Fill the blanks of a text; the same seed gives the same answers.
 
@@ -118,6 +119,7 @@ def infill(
         infilling: How to fill them.
         constraints: Characters that blanks may hold: `aeiou` for all, `2:a-e` for the second.
         marker: What stands for a blank of one token.
+        say: Is told, where lengths are unknown, how many combinations of them are done.
 
     Returns:
         Different answers, ranked by what they cost the model that knows no constraint. Costs as
@@ -140,10 +142,12 @@ def infill(
         )
     fillers = [_Filler(run, infilling, layout, len(layouts) > 1) for layout in layouts]
     best: dict[str, Answer] = {}
-    for filler in fillers:
+    for number, filler in enumerate(fillers, start=1):
         for answer in filler.answers(allowed if constraints else None):
             if answer.text not in best or answer.nats < best[answer.text].nats:
                 best[answer.text] = answer
+        if len(fillers) > 1:
+            say(f"{number} of {len(fillers)} combinations of lengths filled")
     ranked = sorted(best.values(), key=lambda answer: answer.nats)
     return Infilled(
         tuple(ranked[: infilling.num_answers]),

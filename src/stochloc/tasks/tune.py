@@ -5,11 +5,12 @@ The measured costs are kept beside the model, one file for each transition, so t
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from stochloc.core import measure_step_costs
+from stochloc.core import Codebook, Denoiser, Posterior, State, measure_step_costs
 from stochloc.data import held_out_windows
 from stochloc.tasks.runs import Run
 from stochloc.tasks.train import load_choice
@@ -19,9 +20,16 @@ from stochloc.tasks.walks import named_transition
 KNOWN_SHARES = 16
 SNR_LEVELS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15)
 REPORTED_STEPS = (4, 8, 16, 32, 64)
+REPORTS = 8
 
 
-def tune(run: Run, transition: str, num_sequences: int, seed: int) -> dict[str, Any]:
+def tune(
+    run: Run,
+    transition: str,
+    num_sequences: int,
+    seed: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
     """Measure step costs on training text and keep them with the model.
 
     Args:
@@ -29,6 +37,7 @@ def tune(run: Run, transition: str, num_sequences: int, seed: int) -> dict[str, 
         transition: Name of the transition whose steps are priced.
         num_sequences: Windows of training text, at least 1.
         seed: Seed of the order of the tokens and of the noise.
+        say: Is told now and then how far the measurement is.
 
     Returns:
         JSON values: the best paths of some numbers of steps with the bits per token they promise
@@ -43,7 +52,8 @@ def tune(run: Run, transition: str, num_sequences: int, seed: int) -> dict[str, 
     known = torch.arange(KNOWN_SHARES, dtype=torch.float64) / KNOWN_SHARES
     snr = torch.tensor(SNR_LEVELS, dtype=torch.float64)
     generator = torch.Generator(run.device).manual_seed(seed)
-    costs = measure_step_costs(run.model, windows, priced, known, snr, generator)
+    watched = _Watched(run.model, len(known) * len(snr), say)
+    costs = measure_step_costs(watched, windows, priced, known, snr, generator)
     keep_costs(costs, run.folder, transition)
     costs = costs.refined(PATH_SHARES)
     paths = [(steps, costs.best_path(steps)) for steps in REPORTED_STEPS]
@@ -60,3 +70,21 @@ def tune(run: Run, transition: str, num_sequences: int, seed: int) -> dict[str, 
             for steps, path in paths
         ],
     }
+
+
+class _Watched:
+    """A denoiser that says now and then how many of its calls are done."""
+
+    def __init__(self, denoiser: Denoiser, num_calls: int, say: Callable[[str], None]) -> None:
+        self.denoiser, self.num_calls, self.say, self.calls = denoiser, num_calls, say, 0
+
+    @property
+    def codebook(self) -> Codebook:
+        return self.denoiser.codebook
+
+    def __call__(self, state: State) -> Posterior:
+        posterior = self.denoiser(state)
+        self.calls += 1
+        if self.calls % max(1, self.num_calls // REPORTS) == 0:
+            self.say(f"{self.calls} of {self.num_calls} steps measured")
+        return posterior
