@@ -197,13 +197,16 @@ def test_help_is_printed_without_importing_torch():
 
 
 @pytest.mark.parametrize("command", [
-    "quickstart", "train", "eval", "sample", "infill", "score", "correct", "cyclic",
+    "quickstart", "train", "eval", "sample", "infill", "score", "correct", "tune", "cyclic",
+    "plot", "compare",
 ])  # fmt: skip
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0
-    assert "--" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--" in shown
+    assert "None" not in shown
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,15 @@ TransitionName = Literal["ancestral", "euler"]
 TokenizerName = Literal["characters", "bytes", "text8"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+# What may be left out; help pages would speak of {None}|INT and its default.
+MaybeInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+MaybeFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+MaybeText = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
+MaybePath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+MaybeTokenizer = Annotated[
+    TokenizerName | None,
+    tyro.conf.arg(metavar="{characters,bytes,text8}", help_behavior_hint=""),
+]
 
 
 @dataclass
@@ -54,50 +63,53 @@ class Train:
 
     out: Path
     """Folder for the run."""
-    data: str | None = None
+    data: MaybeText = None
     """A text file (plain, .gz, .bz2, .xz or .zip), or a corpus by name: text8, builtin; or texts of
     several classes, NAME=FILE,NAME=FILE, for a model that can be asked for one of them."""
-    preset: str | None = None
+    preset: MaybeText = None
     """tiny (the default), small, text8 or text8-paper."""
-    steps: int | None = None
+    steps: MaybeInt = None
     """Number of updates."""
-    seed: int | None = None
+    seed: MaybeInt = None
     """Seed of everything random."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
     dry_run: bool = False
     """Print the resolved configuration as JSON and stop."""
-    tokenizer: TokenizerName | None = None
+    tokenizer: MaybeTokenizer = None
     """How text becomes tokens; characters for files, text8 for the corpora known by name."""
     slots: bool = False
     """Lay text out in slots, for a model whose corrections may change the length of a text."""
-    valid: str | None = None
+    valid: MaybeText = None
     """A validation file of its own."""
-    test: str | None = None
+    test: MaybeText = None
     """A test file of its own."""
-    fractions: tuple[float, float, float] | None = None
+    fractions: Annotated[
+        tuple[float, float, float] | None,
+        tyro.conf.arg(metavar="FLOAT FLOAT FLOAT", help_behavior_hint=""),
+    ] = None
     """Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05."""
-    length: int | None = None
+    length: MaybeInt = None
     """Tokens per window."""
-    batch_size: int | None = None
+    batch_size: MaybeInt = None
     """Windows per update, over all devices together."""
-    learning_rate: float | None = None
+    learning_rate: MaybeFloat = None
     """Peak of the learning rate."""
-    warmup_steps: int | None = None
+    warmup_steps: MaybeInt = None
     """Updates of linear warm-up."""
-    weight_decay: float | None = None
+    weight_decay: MaybeFloat = None
     """AdamW's weight decay."""
-    ema_decay: float | None = None
+    ema_decay: MaybeFloat = None
     """Decay of the weights' running average."""
-    width: int | None = None
+    width: MaybeInt = None
     """Width of the transformer."""
-    depth: int | None = None
+    depth: MaybeInt = None
     """Number of transformer blocks."""
-    heads: int | None = None
+    heads: MaybeInt = None
     """Attention heads per block."""
-    eval_every: int | None = None
+    eval_every: MaybeInt = None
     """Updates between two held-out bounds."""
-    checkpoint_every: int | None = None
+    checkpoint_every: MaybeInt = None
     """Updates between two checkpoints."""
     accelerator: Accelerator = "auto"
     """Where to train."""
@@ -153,9 +165,12 @@ class Eval:
 
     run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run, or a model's name on the Hugging Face hub."""
-    data: str | None = None
+    data: MaybeText = None
     """A text file or a corpus by name; the run's own data when absent."""
-    split: Literal["train", "valid", "test", "all"] | None = None
+    split: Annotated[
+        Literal["train", "valid", "test", "all"] | None,
+        tyro.conf.arg(metavar="{train,valid,test,all}", help_behavior_hint=""),
+    ] = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
     path: PathName = "masked"
     """The path to walk or to integrate along; tuned: see stochloc tune."""
@@ -220,7 +235,7 @@ class Sample:
     """Folder of the run, or a model's name on the Hugging Face hub."""
     n: int = 4
     """Number of texts."""
-    length: int | None = None
+    length: MaybeInt = None
     """Tokens per text; as many as in training when absent."""
     steps: int = 64
     """Steps of the walk."""
@@ -242,7 +257,7 @@ class Sample:
     """Below 1 sharper, above 1 flatter than what was learned."""
     prompt: str = ""
     """Text that every sample begins with."""
-    label: str | None = None
+    label: MaybeText = None
     """Class of the texts, for a model trained with --data NAME=FILE,NAME=FILE."""
     guidance: float = 1.0
     """How far to lean towards what prompt and label change; 1 follows them, more exaggerates."""
@@ -351,16 +366,18 @@ class Correct:
 
     run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run, or a model's name on the Hugging Face hub."""
-    text: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None
+    text: Annotated[
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")
+    ] = None
     """The text as read."""
-    file: Path | None = None
+    file: MaybePath = None
     """A file that holds the text, in place of TEXT."""
-    snr: float | None = None
+    snr: MaybeFloat = None
     """SNR of the soft mask: log-odds of the character that was read against any other one; chosen
     on validation text when absent."""
-    confidences: str | None = None
+    confidences: MaybeText = None
     """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
-    threshold: float | None = None
+    threshold: MaybeFloat = None
     """A change is made if its probability exceeds this; chosen with the SNR when absent."""
     one_pass: bool = False
     """Ask the model once: the default, which keeps more of what was right."""
@@ -503,7 +520,7 @@ class Cyclic:
     """SNR of the soft mask in the recovery experiment."""
     seed: int = 0
     """Seed of all randomness."""
-    figures: Path | None = None
+    figures: MaybePath = None
     """Folder for figures of one generation and one recovery, still and moving."""
     json: bool = False
     """Print one JSON object instead of tables."""
@@ -532,9 +549,11 @@ class Plot:
     numbers of steps; calibration: of the posterior; walk: the SNR of every token of a text."""
     out: Path
     """Folder for the files."""
-    run_folder: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
+    run_folder: Annotated[
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help_behavior_hint="")
+    ] = None
     """Folder of the run, or a model's name on the Hugging Face hub; paths and cyclic need none."""
-    data: str | None = None
+    data: MaybeText = None
     """Held-out text: a file or a corpus by name; the test part of the run's own when absent."""
     sequences: int = 64
     """Windows of held-out text, evenly spaced."""
@@ -623,11 +642,11 @@ class Compare:
     in the long run."""
     jobs: int = 1
     """Trials at a time, each in a process with its share of the cores."""
-    tokenizer: TokenizerName | None = None
+    tokenizer: MaybeTokenizer = None
     """How text becomes tokens; characters for files, text8 for the corpora known by name."""
-    valid: str | None = None
+    valid: MaybeText = None
     """A validation file of its own."""
-    test: str | None = None
+    test: MaybeText = None
     """A test file of its own."""
     fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, validation and test where they are cut from --data."""

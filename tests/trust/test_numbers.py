@@ -133,8 +133,7 @@ def test_the_bound_in_float32_is_that_in_float64_on_every_walk(policy, transitio
 
 
 def test_rare_tokens_come_as_often_as_they_should_in_ten_million_draws():
-    # Poisson or normal tails below 1e-7 each; noise of float32, in steps of 6e-8, would miss 1e-9
-    # to 1e-8 altogether and be wrong by a factor at 1e-7.
+    # Poisson or normal tails below 1e-7 each.
     rare = torch.tensor([1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3], dtype=torch.float64)
     law = torch.cat([rare, (1 - rare.sum())[None]])
     counts, source = torch.zeros(8), generator(0)
