@@ -40,7 +40,7 @@ def test_each_stratum_receives_exactly_one_uniform():
 def test_uniforms_have_the_53_bits_that_rare_tokens_need():
     # A million of them collide 6e-5 times on average; with the 24 bits of float32, 30,000 times.
     one = draw_uniform((10**6,), generator(0))
-    several = draw_uniform((2, 500_000), Streams((generator(1), generator(2))))
+    several = draw_uniform((2, 500_000), Streams((generator(1), generator(2)), torch.device("cpu")))
     for drawn in (one, several):
         assert drawn.dtype == torch.float64
         assert len(drawn.unique()) >= 10**6 - 3

@@ -60,9 +60,8 @@ class Constrained:
         """The vectors `c` that speak against all tokens outside the sets, at most by 30 nats."""
         vectors = self.codebook.vectors
         wish = self.allowed.to(vectors)
-        # A constant may be added to all tokens: centred, the least squares lose nothing to it.
-        centred = wish - wish.mean(-1, keepdim=True)
-        nearest = centred @ torch.linalg.pinv(vectors - vectors.mean(0)).T
+        # A constant may be added to all tokens: with centred codes the least squares ignore it.
+        nearest = wish @ torch.linalg.pinv(vectors - vectors.mean(0)).T
         heard = self.codebook.evidence(nearest)
         highest = heard.masked_fill(~self.allowed, -torch.inf).amax(-1, keepdim=True)
         lowest = heard.masked_fill(~self.allowed, torch.inf).amin(-1, keepdim=True)
