@@ -429,11 +429,17 @@ def test_remasking_by_belief_shares_out_one_tokens_worth_by_how_little_it_was_be
     expected, seen = float(chance.sum()) / num, float(masked.sum()) / num
     assert abs(expected - seen) < 5.5 * 0.0035
     assert expected > 0.5
+    # The less a token was believed, beside the others of its row, the sooner it goes.
+    num_known = first.state.is_known.sum(-1)
+    beside = belief - ((first.state.is_known * belief).sum(-1) / num_known.clamp(min=1))[:, None]
+    expected, seen = (chance * beside).sum(-1), (masked * beside).sum(-1)
+    stderr = float(seen.std()) / math.sqrt(num)
+    assert float(expected.mean()) < -6 * stderr
+    assert abs(float((expected - seen).mean())) < 5.5 * stderr
     # Unknown tokens are decided with the chance they have without remasking, here a third.
     decided = second.state.is_known[~first.state.is_known].double()
     assert abs(float(decided.mean()) - 1 / 3) < 5.5 * math.sqrt(2 / 9 / len(decided))
     # One token's worth is masked whatever the number of those that could be: 5.5 errors.
-    num_known = first.state.is_known.sum(-1)
     for k in (1, 2, 3):
         of_these = masked.sum(-1)[num_known == k].double()
         assert abs(float(of_these.mean()) - 1) < 5.5 * math.sqrt(k / 4 / len(of_these))

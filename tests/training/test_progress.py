@@ -45,3 +45,10 @@ def test_a_process_that_is_not_the_first_is_silent(capsys):
         display.update(5, 1.0)
         display.say("a sample")
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_said_is_printed_as_it_is_however_long_and_whatever_its_brackets(capsys):
+    sample = "[bold]and[/bold] [/x] 12 " + 40 * "words "
+    with ProgressDisplay(0, 10, 64) as display:
+        display.say(sample)
+    assert capsys.readouterr().err == sample + "\n"

@@ -150,9 +150,7 @@ class Block(Path):
         inside = columns < length
         columns = columns.clamp(max=length - 1)
         local = self.inner.at(
-            (time * num_blocks - block).clamp(max=1 - torch.finfo(time.dtype).eps),
-            free.gather(-1, columns) & inside,
-            generator,
+            time * num_blocks - block, free.gather(-1, columns) & inside, generator
         ).slowed(1 / num_blocks)
         zero = torch.zeros(free.shape, dtype=time.dtype, device=free.device)
         done = torch.arange(length, device=free.device) < block[:, None] * self.size
