@@ -8,7 +8,13 @@ from torch import nn
 
 from stochloc.nn import Backbone, Network, token_network
 from stochloc.nn.network import TimeEmbedding
-from stochloc.nn.transformer import attend, neighbour_bias, rotary_angles, rotate
+from stochloc.nn.transformer import (
+    TransformerBlock,
+    attend,
+    neighbour_bias,
+    rotary_angles,
+    rotate,
+)
 
 SMALL = Backbone(width=32, depth=2, heads=2)
 
@@ -100,6 +106,27 @@ def test_the_heads_of_a_causal_network_begin_by_looking_back():
     logits = torch.einsum("qhd,khd->hqk", rotate(query, angles), rotate(key, angles))
     for head in range(4):
         assert int(logits[head, 10].argmax()) == 10 - 1 - head
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_block_is_the_plain_formula_so_that_saved_weights_keep_their_meaning(causal):
+    torch.manual_seed(0)
+    width, heads, length = 8, 2, 5
+    block = shaken(TransformerBlock(width, heads, torch.randn(2 * width), causal))
+    x = torch.randn(3, length, width)
+    angles = rotary_angles(length, width // heads, 100.0, x.device)
+    n = nn.functional.layer_norm(x, [width], block.attention_norm.weight)
+    q, k, v = (n @ block.qkv.weight.T).split(width, -1)
+    q, k = q + block.qk_bias[:width], k + block.qk_bias[width:]
+    q, k, v = (a.unflatten(-1, (heads, -1)).transpose(1, 2) for a in (q, k, v))
+    logits = rotate(q, angles) @ rotate(k, angles).mT / math.sqrt(width // heads)
+    if causal:
+        logits = logits.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
+    mixed = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    y = x + mixed @ block.attention_out.weight.T
+    m = nn.functional.layer_norm(y, [width], block.mlp_norm.weight)
+    expected = y + (m @ block.mlp_in.weight.T).clamp(min=0) ** 2 @ block.mlp_out.weight.T
+    torch.testing.assert_close(block(x, angles), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("timed", [True, False])
