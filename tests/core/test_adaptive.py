@@ -295,11 +295,12 @@ def test_the_controllers_step_is_twice_the_share_over_the_rate_at_which_the_erro
     )
 
 
-def test_the_controller_jumps_at_once_where_nothing_is_uncertain():
+@pytest.mark.parametrize("policy", [Tolerance(0.1), RevealAbove(1.0)])
+def test_where_nothing_is_uncertain_all_is_decided_at_once(policy):
     certain = ExactDenoiser(EXACT.codebook, torch.tensor([[0, 2, 1, 0]]), torch.zeros(1).double())
     state = start(certain.codebook, 2, 4)
     assert float(certain(state).entropy.abs().max()) == 0
-    walk = list(localize(certain, state, Tolerance(0.1), Euler(), 50, generator(0)))
+    walk = list(localize(certain, state, policy, Euler(), 50, generator(0)))
     assert len(walk) == 1
     assert walk[0].state.is_finished
 
