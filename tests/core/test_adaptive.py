@@ -393,6 +393,8 @@ def test_remasking_keeps_the_scheduled_share_of_tokens_known(rate):
         known_after = float(step.state.is_known.double().mean())
         masked_next = plan.remask[n] * plan.known[n]
         assert abs(known_after - masked_next - plan.known[n + 1]) < 5.5 * 0.5 / math.sqrt(4 * num)
+        # What is masked again is as unseen as what was never decided.
+        assert bool((step.state.is_known | (step.state.snr == 0)).all())
     assert walk[-1].state.is_finished
     assert all(b >= a for a, b in zip(plan.known, plan.known[1:], strict=False))
     assert (plan.known[0], plan.known[-1]) == (0, 1)
