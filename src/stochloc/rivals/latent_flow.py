@@ -8,7 +8,7 @@ the emission is a network that reads z; the prior is a flow, inverse autoregress
     ε_i = f(z_i; h_i),  h_i = h(ε_1 ... ε_{i-1}),    log p(z) = Σ log N(ε_i) + log |∂ε_i/∂z_i|.
 
 So all of z is generated at once from ε, but its density is found token by token, each ε_i before
-the next h: an update pays L small serial steps, as the paper's does, and costs 2.9 times a plain
+the next h: an update pays L small serial steps, as the paper's does, and costs 3.2 times a plain
 encoder's (`benchmarks/rivals.py`). f is a stack of split couplings (SCF): half of the D dimensions
 is transformed given the other half and h, then the other, each by the paper's squared flow
 
