@@ -80,9 +80,11 @@ class _Watched:
 
     @property
     def codebook(self) -> Codebook:
+        """The codes of the wrapped denoiser."""
         return self.denoiser.codebook
 
     def __call__(self, state: State) -> Posterior:
+        """Return the wrapped denoiser's answer; one call, and now and then a line."""
         posterior = self.denoiser(state)
         self.calls += 1
         if self.calls % max(1, self.num_calls // REPORTS) == 0:
