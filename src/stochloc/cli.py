@@ -26,14 +26,20 @@ TransitionName = Literal["ancestral", "euler"]
 TokenizerName = Literal["characters", "bytes", "text8"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
-# What may be left out; help pages would speak of {None}|INT and its default.
-MaybeInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
-MaybeFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
-MaybeText = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
-MaybePath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+
+
+def _optional(metavar: str) -> object:
+    """Return how help pages show what may be left out; by themselves they speak of {None}|INT."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+MaybeInt = Annotated[int | None, _optional("INT")]
+MaybeFloat = Annotated[float | None, _optional("FLOAT")]
+MaybeText = Annotated[str | None, _optional("STR")]
+MaybePath = Annotated[Path | None, _optional("PATH")]
 MaybeTokenizer = Annotated[
     TokenizerName | None,
-    tyro.conf.arg(metavar="{characters,bytes,text8}", help_behavior_hint=""),
+    _optional("{characters,bytes,text8}"),
 ]
 
 
@@ -86,7 +92,7 @@ class Train:
     """A test file of its own."""
     fractions: Annotated[
         tuple[float, float, float] | None,
-        tyro.conf.arg(metavar="FLOAT FLOAT FLOAT", help_behavior_hint=""),
+        _optional("FLOAT FLOAT FLOAT"),
     ] = None
     """Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05."""
     length: MaybeInt = None
@@ -169,7 +175,7 @@ class Eval:
     """A text file or a corpus by name; the run's own data when absent."""
     split: Annotated[
         Literal["train", "valid", "test", "all"] | None,
-        tyro.conf.arg(metavar="{train,valid,test,all}", help_behavior_hint=""),
+        _optional("{train,valid,test,all}"),
     ] = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
     path: PathName = "masked"
@@ -366,9 +372,7 @@ class Correct:
 
     run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run, or a model's name on the Hugging Face hub."""
-    text: Annotated[
-        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")
-    ] = None
+    text: Annotated[str | None, tyro.conf.Positional, _optional("TEXT")] = None
     """The text as read."""
     file: MaybePath = None
     """A file that holds the text, in place of TEXT."""
@@ -549,9 +553,7 @@ class Plot:
     numbers of steps; calibration: of the posterior; walk: the SNR of every token of a text."""
     out: Path
     """Folder for the files."""
-    run_folder: Annotated[
-        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help_behavior_hint="")
-    ] = None
+    run_folder: Annotated[str | None, tyro.conf.Positional, _optional("RUN")] = None
     """Folder of the run, or a model's name on the Hugging Face hub; paths and cyclic need none."""
     data: MaybeText = None
     """Held-out text: a file or a corpus by name; the test part of the run's own when absent."""
