@@ -93,6 +93,14 @@ def kill_after_a_checkpoint(process: subprocess.Popen[bytes], folder: Path, dela
     return kill_when(process, lambda: checkpoints(folder) - before != set(), delay_s)
 
 
+def kill_on_the_way(process: subprocess.Popen[bytes], folder: Path, longest_s: float) -> bool:
+    """Kill a process after a time, counted from its start, or at its next checkpoint if sooner."""
+    before, until = checkpoints(folder), time.monotonic() + longest_s
+    return kill_when(
+        process, lambda: time.monotonic() > until or checkpoints(folder) - before != set(), 0
+    )
+
+
 def test_training_killed_thirty_times_has_the_losses_of_a_run_that_was_not(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT * 40, encoding="utf-8")
     whole, cut, cache = tmp_path / "whole", tmp_path / "cut", tmp_path / "cache"
@@ -105,11 +113,11 @@ def test_training_killed_thirty_times_has_the_losses_of_a_run_that_was_not(tmp_p
         resume = ("train", "--out", cut, "--resume", "--accelerator", "cpu")
         process = begin(cache, *(resume if is_begun else (*train, cut)))
         if kills % 6 == 0:  # anywhere from the start of the program, before there is a run at all
-            kills += kill_when(process, lambda: True, chance.uniform(0, 4))
+            is_killed = kill_on_the_way(process, cut, chance.uniform(0, 4))
         else:
             is_killed = kill_after_a_checkpoint(process, cut, chance.uniform(0, 0.1))
-            assert is_killed, f"the run was over after {kills} kills"
-            kills += 1
+        assert is_killed, f"the run was over after {kills} kills"
+        kills += 1
         check_files(cut)
     finish(begin(cache, "train", "--out", cut, "--resume", "--accelerator", "cpu"))
     assert losses(cut) == losses(whole)
