@@ -1,7 +1,5 @@
 """Plaid: the bound of a Gaussian diffusion, its schedule's two gradients, its sampler."""
 
-import math
-
 import pytest
 import torch
 from rivals.oracles import marginals
@@ -17,7 +15,9 @@ from rivals.worlds import (
 )
 from torch.nn import functional as F
 
-from stochloc.rivals.plaid import TOLD, LearnedSchedule, Plaid
+from stochloc.rivals.plaid import SPEED, TOLD, LearnedSchedule, Plaid
+
+NEVER = torch.tensor([False])
 
 
 class CodeOracle(torch.nn.Module):
@@ -28,17 +28,19 @@ class CodeOracle(torch.nn.Module):
         self.codes = codes
 
     def forward(self, inputs, told):
-        z = inputs[..., : self.codes.shape[1]]
+        dimension = self.codes.shape[1]
         g = (TOLD[0] + (TOLD[1] - TOLD[0]) * told)[:, None, None]
-        scale = torch.sigmoid(-g).sqrt() / torch.sigmoid(g)
+        alpha2, sigma2 = torch.sigmoid(-g), torch.sigmoid(g)
+        z = inputs[..., :dimension] * (alpha2 / dimension + sigma2).sqrt()
+        scale = alpha2.sqrt() / sigma2
         return marginals((scale * z @ self.codes.T).double(), cavity=True).float()
 
 
 def exact(ends=(-5.0, 10.0)):
     codes = F.normalize(torch.randn(VOCABULARY, 4, generator=generator(8)), dim=-1)
     method = Plaid(CodeOracle(codes), VOCABULARY, 4)
-    method.embeddings.data, method.schedule.ends.data = codes, torch.tensor(ends)
-    method.schedule.log_rises.data = 0.5 * torch.randn(64, generator=generator(9))
+    method.embeddings.data, method.schedule.slow_ends.data = codes, torch.tensor(ends) / SPEED
+    method.schedule.slow_log_rises.data = 0.5 / SPEED * torch.randn(64, generator=generator(9))
     return method
 
 
@@ -63,20 +65,41 @@ def test_the_bound_asks_twice_at_every_time_and_at_the_end():
     assert estimate.denoiser_calls == len(calls) == 8
 
 
-def test_a_quarter_of_the_updates_makes_a_first_pass():
+def test_every_fourth_sequence_is_looked_at_twice_and_moves_the_network_alone():
     torch.manual_seed(0)
-    method, calls = Plaid.from_frame(frame()), []
-    method.network.register_forward_hook(lambda *_: calls.append(1))
-    for seed in range(400):
-        method.loss(every_sequence()[:8], generator(seed))
-    # Two calls an update, two more in a binomial share of 400; false alarm below 1e-6.
-    share = (len(calls) / 2 - 400) / 400
-    assert abs(share - 0.25) < 4.9 * math.sqrt(0.25 * 0.75 / 400)
+    method, batches = Plaid.from_frame(frame()), []
+    method.network.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
+    tokens, time = every_sequence()[:8], torch.full((8,), 0.5)
+    method.loss(tokens, generator(1))
+    assert batches == [2, 8]
+    for rows, moves in ((torch.ones(8) > 0, False), (torch.ones(8) < 0, True)):
+        method.zero_grad()
+        sum(part.mean() for part in method.part_nats(tokens, time, rows, generator(2))).backward()
+        for own in (method.embeddings, *method.schedule.parameters()):
+            assert (own.grad is not None and bool((own.grad != 0).any())) == moves
+        assert all(bool((p.grad != 0).any()) for p in [method.network.head])
+
+
+def test_the_second_look_sees_the_first_ones_guess():
+    torch.manual_seed(0)
+    method, seen = Plaid.from_frame(frame()), []
+    method.network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    tokens, time = every_sequence()[:4], torch.full((4,), 0.5)
+    method.part_nats(tokens, time, torch.tensor([True, False, True, False]), generator(2))
+    z, x_hat = seen[1].chunk(2, -1)
+    assert not seen[0].chunk(2, -1)[1].any()
+    assert not x_hat[1::2].any()
+    # The untrained network says 0, so the guess is the law of the evidence alone.
+    g = method.schedule.level(method.schedule.interior(time)).g[:, None, None]
+    dimension, alpha2, sigma2 = z.shape[-1], torch.sigmoid(-g), torch.sigmoid(g)
+    evidence = alpha2.sqrt() / sigma2 * (alpha2 / dimension + sigma2).sqrt() * z
+    guess = dimension**0.5 * (evidence @ method.codes.T).softmax(-1) @ method.codes
+    torch.testing.assert_close(x_hat[::2], guess[::2])
 
 
 def test_the_schedule_rises_from_end_to_end_and_its_slope_is_its_derivative():
     schedule = LearnedSchedule()
-    schedule.log_rises.data = torch.randn(64, generator=generator(1))
+    schedule.slow_log_rises.data = torch.randn(64, generator=generator(1)) / SPEED
     time = torch.linspace(0, 1, 1025)[:-1] + 1 / 2050
     share, slope = schedule.interior(time)
     assert bool((share[1:] > share[:-1]).all())
@@ -99,9 +122,9 @@ def test_the_interior_descends_the_variance_and_the_ends_the_bound():
             if power:
                 # Without the hook, the plain gradient of a power of the loss.
                 patch.setattr(torch.Tensor, "register_hook", lambda *_: None)
-            nats = method._diffusion_nats(tokens, time, generator(3), conditions=False).mean()
-            (nats ** (power or 1)).backward()
-        ends, rises = method.schedule.ends.grad, method.schedule.log_rises.grad
+            _, nats = method.part_nats(tokens, time, NEVER, generator(3))
+            (nats.mean() ** (power or 1)).backward()
+        ends, rises = method.schedule.slow_ends.grad, method.schedule.slow_log_rises.grad
         assert ends is not None
         assert rises is not None
         return ends.clone(), rises.clone()
@@ -115,18 +138,22 @@ def test_the_interior_descends_the_variance_and_the_ends_the_bound():
 def test_training_the_schedule_lowers_the_variance_of_the_loss():
     torch.manual_seed(0)
     method = Plaid.from_frame(frame())
-    method.schedule.ends.data = torch.tensor([-6.0, 10.0])
+    method.schedule.slow_ends.data = torch.tensor([-6.0, 10.0]) / SPEED
     rows = every_sequence().repeat(60, 1)
+    never = NEVER.expand(len(rows))
 
     def spread():
         time = torch.rand(len(rows), generator=generator(1))
         with torch.no_grad():
-            return float(method._diffusion_nats(rows, time, generator(2), False).mean(-1).std())
+            return float(method.part_nats(rows, time, never, generator(2))[1].mean(-1).std())
 
-    before, optimizer = spread(), torch.optim.Adam([method.schedule.log_rises], lr=0.05)
+    before, optimizer = (
+        spread(),
+        torch.optim.Adam([method.schedule.slow_log_rises], lr=0.05 / SPEED),
+    )
     for seed in range(60):
         optimizer.zero_grad()
         time = torch.rand(len(rows), generator=generator(10 + seed))
-        method._diffusion_nats(rows, time, generator(100 + seed), False).mean().backward()
+        method.part_nats(rows, time, never, generator(100 + seed))[1].mean().backward()
         optimizer.step()
     assert spread() < 0.8 * before

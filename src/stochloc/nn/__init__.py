@@ -1,6 +1,13 @@
 """The learned denoiser, a converter and a bidirectional transformer, and networks for rivals."""
 
-from stochloc.nn.model import LocalizationModel, ModelConfig
+from stochloc.nn.model import LocalizationModel, ModelConfig, smoothed_log_unigram
 from stochloc.nn.network import Backbone, Network, token_network
 
-__all__ = ["Backbone", "LocalizationModel", "ModelConfig", "Network", "token_network"]
+__all__ = [
+    "Backbone",
+    "LocalizationModel",
+    "ModelConfig",
+    "Network",
+    "smoothed_log_unigram",
+    "token_network",
+]

@@ -124,7 +124,7 @@ class LocalizationModel(
             counts: How often each token occurs in the training text.
         """
         if self.config.unigram:
-            self.log_unigram.copy_((counts.double() + 1).log().log_softmax(0))
+            self.log_unigram.copy_(smoothed_log_unigram(counts))
 
     @property
     def num_parameters(self) -> int:
@@ -213,3 +213,15 @@ class LocalizationModel(
         load_model(model, path)
         check_finite(model)
         return model.to(map_location)
+
+
+def smoothed_log_unigram(counts: Int[Tensor, " vocabulary"]) -> Float[Tensor, " vocabulary"]:
+    """Return logarithms of token frequencies, every token counted once more than it occurs.
+
+    Args:
+        counts: How often each token occurs.
+
+    Returns:
+        Log-probabilities, float64.
+    """
+    return (counts.double() + 1).log().log_softmax(0)

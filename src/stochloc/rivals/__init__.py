@@ -13,7 +13,7 @@ from stochloc.rivals.latent_flow import LatentFlow
 from stochloc.rivals.localization import OURS, PAPER
 from stochloc.rivals.mac import Mac
 from stochloc.rivals.md4 import Md4
-from stochloc.rivals.mdlm import Mdlm, UnweightedMdlm
+from stochloc.rivals.mdlm import InformedMdlm, Mdlm, UnweightedMdlm
 from stochloc.rivals.multinomial import MultinomialDiffusion
 from stochloc.rivals.plaid import Plaid
 from stochloc.rivals.rival import Drawn, Frame, Rival
@@ -42,13 +42,16 @@ METHODS: dict[str, Callable[[Frame], Rival]] = {
 }
 
 TABLE_1 = tuple(METHODS)
-# Our recipe with one choice taken back, or taken from the paper; MDLM with our weight.
+SHARED_SNR = SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma)
+# Our recipe with one choice taken back, or taken from the paper; MDLM with our weight or our prior.
 METHODS |= {
     "mdlm-unweighted": UnweightedMdlm.from_frame,
+    "mdlm-prior": InformedMdlm.from_frame,
     "dsl-learned-codes": replace(OURS, code_dimension=PAPER.code_dimension).from_frame,
     "dsl-no-evidence": replace(OURS, evidence=False).from_frame,
     "dsl-no-prior": replace(OURS, unigram=False).from_frame,
-    "dsl-shared-snr": replace(OURS, law=Endpoints(SentenceLogNormal())).from_frame,
+    "dsl-paper-beta": replace(OURS, beta=PAPER.beta).from_frame,
+    "dsl-shared-snr": replace(OURS, law=Endpoints(SHARED_SNR)).from_frame,
     "dsl-no-endpoints": replace(OURS, law=TokenLogNormal()).from_frame,
     "dsl-masks-only": replace(OURS, law=Masks()).from_frame,
 }

@@ -5,8 +5,9 @@
 The network predicts the law p̃ of `x_0` and Bayes' rule with the kernel makes `p_θ` of it (their
 eq. 4), also in the step to `x_0`, where the divergence is `-log p_θ(x_0|x_1)`. With the absorbing
 kernel, α = 1 - k/T (their 1/(T-k+1) schedule) and the network is told no time; with the uniform
-one, the cosine schedule and the time. Their auxiliary loss, 0.01 times the cross-entropy of p̃, is
-added in training (with masks, over masked tokens: carry-over makes the others certain).
+one, the cosine schedule and the time. With masks, training adds their auxiliary loss to the
+divergence of the one step that is drawn, as their code does (λ = 0.01, for text with uniform noise
+0): the cross-entropy of p̃ over masked tokens, because carry-over makes the others certain.
 
 With the true p̃ the bound exceeds `-log P` by what is lost when tokens change in the same step as
 if they were independent, O(1/T).
@@ -39,7 +40,7 @@ class D3pm(TimeIntegral):
         kernel: How tokens are lost.
         schedule: Gives α.
         num_diffusion_steps: T.
-        auxiliary_weight: Weight of the cross-entropy of p̃ in training.
+        auxiliary_weight: Weight λ of the cross-entropy of p̃ beside one step's divergence.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class D3pm(TimeIntegral):
         kernel: Kernel,
         schedule: Schedule,
         num_diffusion_steps: int = NUM_STEPS,
-        auxiliary_weight: float = AUXILIARY_WEIGHT,
+        auxiliary_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.network, self.vocabulary_size = network, vocabulary_size
@@ -67,7 +68,8 @@ class D3pm(TimeIntegral):
             The method.
         """
         size = frame.vocabulary_size
-        return cls(token_network(size + 1, size, frame.backbone), size, absorbing(size), Linear())
+        network = token_network(size + 1, size, frame.backbone)
+        return cls(network, size, absorbing(size), Linear(), auxiliary_weight=AUXILIARY_WEIGHT)
 
     @classmethod
     def uniform(cls, frame: Frame) -> "D3pm":
@@ -86,11 +88,11 @@ class D3pm(TimeIntegral):
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return one step's divergence times T, and the auxiliary loss; one call."""
+        """Return T times one step's divergence and the weighted auxiliary loss; one call."""
         step = self._step_at(draw_stratified(1, len(tokens), generator)[0].to(tokens.device))
         nats, auxiliary = self.step_nats(tokens, step, generator)
-        nats = self.num_diffusion_steps * nats + self.fixed_nats(tokens)
-        return (nats + self.auxiliary_weight * auxiliary).mean()
+        nats = nats + self.auxiliary_weight * auxiliary
+        return (self.num_diffusion_steps * nats + self.fixed_nats(tokens)).mean()
 
     def token_nats(
         self,

@@ -79,6 +79,8 @@ class Choices:
         code_dimension: Dimension of learned codes; 0 for the simplex.
         evidence: Whether the evidence is added to the logits.
         unigram: Whether token frequencies enter as a prior.
+        beta: β of the converter at the start; 1 is exact for independent tokens of known
+            frequencies, 0 stands for the paper's `1/√d`.
     """
 
     law: SnrLaw
@@ -86,6 +88,7 @@ class Choices:
     code_dimension: int = 0
     evidence: bool = True
     unigram: bool = True
+    beta: float = 1.0
 
     def from_frame(self, frame: Frame) -> Localization:
         """Return the method at its start.
@@ -105,8 +108,7 @@ class Choices:
             self.code_dimension,
             self.evidence,
             self.unigram,
-            # β starts where the converter is exact for independent tokens, if it knows the prior.
-            beta=1.0 if self.unigram else 0.0,
+            beta=self.beta,
             rotary_base=backbone.rotary_base,
             neighbour_logit=backbone.neighbour_logit,
         )
@@ -117,5 +119,10 @@ class Choices:
 
 OURS = Choices(Endpoints(TokenLogNormal()), Masked())
 PAPER = Choices(
-    SentenceLogNormal(), Diffusion(Lomax()), code_dimension=16, evidence=False, unigram=False
+    SentenceLogNormal(),
+    Diffusion(Lomax()),
+    code_dimension=16,
+    evidence=False,
+    unigram=False,
+    beta=0.0,
 )

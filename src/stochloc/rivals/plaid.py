@@ -9,11 +9,15 @@ with g, minus the logarithm of the SNR, rising from g_0 to g_1. With `ν = α²/
 What the paper adds to VDM is here: embeddings learned by the bound; an *output prior*, the exact
 evidence `α/σ² z·e_v` of the token's own code, added to the logits; *categorical
 reparametrisation*, `x̂ = softmax(logits) E`; *self-conditioning*, x̂ of a first pass as input of a
-second, in a quarter of the updates and always afterwards; a *learned schedule*, its ends by the
-bound and its interior by least variance of the bound's estimate.
+second, for every fourth sequence of a batch and always afterwards; a *learned schedule*, its ends
+by the bound and its interior by least variance of the bound's estimate. As in the authors' code the
+network sees z at unit variance, conditioned sequences move neither embeddings nor schedule, and
+those learn seven times as fast as the network: all optimisers here take steps of one length for
+every number, so ends and interior are seven times a parameter, embeddings a seventh as long.
 
 Choices: the interior is piecewise linear (theirs is a monotone network); the reconstruction gets an
-eighth of the batch (theirs adapts from there). The gradient of the square of a sequence's loss is
+eighth of the batch (theirs adapts from there); the evidence has full weight from the first update
+(theirs grows over the first 5,000 of 92,000). The gradient of the square of a sequence's loss is
 `2 loss` times the gradient of the loss, so one backward pass serves both: what arrives at the
 interior is multiplied on its way.
 
@@ -25,7 +29,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,8 +47,10 @@ from stochloc.rivals.rival import Drawn, Frame, Rival
 DIMENSION = 16
 ENDS = (-3.0, 6.0)
 NUM_PIECES = 64
-SELF_CONDITIONED_SHARE = 0.25
+CONDITIONED_EVERY = 4
 RECONSTRUCTED_SHARE = 1 / 8
+# Learning rate of embeddings and schedule over that of the network: 1e-2 over 1.4e-3.
+SPEED = 7.0
 # The network is told g on this scale, which holds whatever the ends become.
 TOLD = (-12.0, 12.0)
 
@@ -76,14 +82,18 @@ class Level(NamedTuple):
         """Share of the noise in z."""
         return torch.sigmoid(self.g).sqrt()[:, None, None]
 
+    def frozen(self, rows: Bool[Tensor, " batch"]) -> "Level":
+        """Return the same noise, without gradient in some sequences."""
+        return Level(_frozen(self.g, rows), _frozen(self.slope, rows))
+
 
 class LearnedSchedule(nn.Module):
     """g(t), rising through a number of linear pieces between two learned ends."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ends = nn.Parameter(torch.tensor(ENDS))
-        self.log_rises = nn.Parameter(torch.zeros(NUM_PIECES))
+        self.slow_ends = nn.Parameter(torch.tensor(ENDS) / SPEED)
+        self.slow_log_rises = nn.Parameter(torch.zeros(NUM_PIECES))
 
     def interior(
         self, time: Float[Tensor, " batch"]
@@ -96,7 +106,7 @@ class LearnedSchedule(nn.Module):
         Returns:
             Shares in `[0, 1]`, and their derivatives.
         """
-        rises = self.log_rises.softmax(0)
+        rises = (SPEED * self.slow_log_rises).softmax(0)
         before = rises.cumsum(0) - rises
         piece = (time * NUM_PIECES).long().clamp(0, NUM_PIECES - 1)
         within = (time * NUM_PIECES - piece).to(rises)
@@ -104,7 +114,7 @@ class LearnedSchedule(nn.Module):
 
     def level(self, interior: tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]) -> Level:
         """Return the noise where the interior is known."""
-        first, last = self.ends
+        first, last = SPEED * self.slow_ends
         return Level(first + (last - first) * interior[0], (last - first) * interior[1])
 
 
@@ -112,8 +122,8 @@ class Plaid(Rival):
     """Gaussian diffusion of embeddings with everything that made it the best of its kind.
 
     Args:
-        network: Returns logits without the output prior, given z with a former x̂ beside it,
-            `(B, L, 2 d)`, and g scaled to `[0, 1]`.
+        network: Returns logits without the output prior, given z at unit variance with a former
+            x̂, times √d, beside it, `(B, L, 2 d)`, and g scaled to `[0, 1]`.
         vocabulary_size: Number of tokens, V.
         dimension: Dimension d of the embeddings.
     """
@@ -123,7 +133,8 @@ class Plaid(Rival):
     ) -> None:
         super().__init__()
         self.network = network
-        self.embeddings = nn.Parameter(torch.randn(vocabulary_size, dimension))
+        start = F.normalize(torch.randn(vocabulary_size, dimension), dim=-1)
+        self.embeddings = nn.Parameter(start / SPEED)
         self.schedule = LearnedSchedule()
 
     @classmethod
@@ -137,9 +148,8 @@ class Plaid(Rival):
             The method, untrained.
         """
         embedding = nn.Linear(2 * DIMENSION, frame.backbone.width)
-        # z has d coordinates of about unit size, x̂ is a vector of at most unit length.
         nn.init.normal_(embedding.weight[:, :DIMENSION], std=DIMENSION**-0.5)
-        nn.init.normal_(embedding.weight[:, DIMENSION:])
+        nn.init.zeros_(embedding.weight[:, DIMENSION:])
         network = Network(embedding, frame.vocabulary_size, frame.backbone, timed=True)
         return cls(network, frame.vocabulary_size)
 
@@ -153,20 +163,22 @@ class Plaid(Rival):
     ) -> Float[Tensor, ""]:
         """Return the bound, nats per token: an eighth of the batch reconstructs, the rest diffuses.
 
-        One call, and one without gradient in a quarter of the updates. A batch of one sequence does
-        both with it.
+        One call, and one without gradient about a quarter of the sequences. A batch of one sequence
+        does both with it.
         """
+        tokens = tokens.expand(max(2, len(tokens)), -1)
         num_reconstructed = max(1, round(len(tokens) * RECONSTRUCTED_SHARE))
-        reconstructed, diffused = tokens[:num_reconstructed], tokens[num_reconstructed:]
-        diffused = diffused if len(diffused) else tokens
-        draw = draw_uniform((1,), generator)
-        conditions = bool(draw < SELF_CONDITIONED_SHARE)
-        time = draw_stratified(1, len(diffused), generator)[0].to(tokens.device)
-        first = self._reconstruction_nats(reconstructed, generator, conditions).mean()
+        num_diffused = len(tokens) - num_reconstructed
+        time = draw_stratified(1, num_diffused, generator)[0].to(tokens.device)
+        time = F.pad(time, (num_reconstructed, 0))
+        offset = (CONDITIONED_EVERY * draw_uniform((1,), generator)).long().to(tokens.device)
+        rows = torch.arange(len(tokens), device=tokens.device)
+        conditioned = (rows - offset) % CONDITIONED_EVERY == 0
+        reconstruction, diffusion = self.part_nats(tokens, time, conditioned, generator)
         return (
-            first
-            + self._diffusion_nats(diffused, time, generator, conditions).mean()
-            + self._prior_nats(tokens).mean()
+            reconstruction[:num_reconstructed].mean()
+            + diffusion[num_reconstructed:].mean()
+            + _frozen(self.prior_nats(tokens), conditioned).mean()
         )
 
     @torch.no_grad()
@@ -176,11 +188,12 @@ class Plaid(Rival):
         """Return an unbiased estimate of the bound; two calls a time and two for z_0."""
         if num_samples < 1:
             raise ValueError(f"A bound needs at least one time, not {num_samples}.")
-        nats = in_double(self._prior_nats(tokens))
-        nats = nats + in_double(self._reconstruction_nats(tokens, generator, conditions=True))
         times = draw_stratified(len(tokens), num_samples, generator).to(tokens.device)
+        all_rows = torch.ones_like(tokens[:, 0], dtype=torch.bool)
+        first, _ = self.part_nats(tokens, torch.zeros_like(times[:, 0]), all_rows, generator)
+        nats = in_double(self.prior_nats(tokens)) + in_double(first)
         for time in times.unbind(-1):
-            part = self._diffusion_nats(tokens, time, generator, conditions=True)
+            _, part = self.part_nats(tokens, time, all_rows, generator)
             nats = nats + in_double(part) / num_samples
         return Estimate(nats, 2 * (num_samples + 1))
 
@@ -196,73 +209,99 @@ class Plaid(Rival):
         times = torch.linspace(1, 0, num_steps, device=device).tolist()
         levels = [self._level(torch.full((num_sequences,), time, device=device)) for time in times]
         for level, following in zip(levels, [*levels[1:], None], strict=True):
-            logits = self._logits(z, level, x_hat)
+            logits = self._logits(z, level, x_hat, z @ codes.T)
             x_hat = logits.softmax(-1) @ codes
             if following is not None:
                 z = _ancestral(z, x_hat, level, following, generator)
         assert logits is not None
         return Drawn(draw_categorical(logits.softmax(-1), generator), num_steps)
 
-    def _level(self, time: Float[Tensor, " batch"]) -> Level:
-        return self.schedule.level(self.schedule.interior(time))
+    def prior_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
+        """Return the divergence of the last noisy codes from the standard normal law.
 
-    def _prior_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
+        Args:
+            tokens: The true tokens.
+
+        Returns:
+            Nats of every token.
+        """
         last = self._level(torch.ones(1, device=tokens.device))
         alpha2, sigma2 = last.alpha[0, 0, 0].square(), last.sigma[0, 0, 0].square()
         x = self.codes[tokens]
         return 0.5 * (sigma2 + alpha2 * x.square() - 1 - sigma2.log()).sum(-1)
 
-    def _reconstruction_nats(
-        self, tokens: Int[Tensor, "batch length"], generator: torch.Generator, conditions: bool
-    ) -> Float[Tensor, "batch length"]:
-        level = self._level(torch.zeros(len(tokens), device=tokens.device))
-        z = self._noisy(tokens, level, generator)
-        logits = self._conditioned_logits(z, level, conditions)
-        return F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
-
-    def _diffusion_nats(
+    def part_nats(
         self,
         tokens: Int[Tensor, "batch length"],
         time: Float[Tensor, " batch"],
+        conditioned: Bool[Tensor, " batch"],
         generator: torch.Generator,
-        conditions: bool,
-    ) -> Float[Tensor, "batch length"]:
+    ) -> tuple[Float[Tensor, "batch length"], Float[Tensor, "batch length"]]:
+        """Return what tokens cost to read off z, and to find on the way past it.
+
+        Args:
+            tokens: The true tokens.
+            time: The time of every sequence's z.
+            conditioned: Which sequences are looked at twice; they move the network alone.
+            generator: Source of the noise.
+
+        Returns:
+            `-log Q(x|z)` and the bound's rate `-½ ν' ‖x - x̂‖²`, nats of every token.
+        """
         interior = self.schedule.interior(time)
         losses: list[Tensor] = []
         for part in interior:
             if part.requires_grad:
                 # Least variance: the gradient of loss² in place of that of the loss.
                 part.register_hook(lambda gradient: gradient * 2 * losses[0])
-        level = self.schedule.level(interior)
-        z = self._noisy(tokens, level, generator)
-        x_hat = self._conditioned_logits(z, level, conditions).softmax(-1) @ self.codes
-        error = (self.codes[tokens] - x_hat).square().sum(-1)
-        nats = 0.5 * ((-level.g).exp() * level.slope)[:, None] * error
-        losses.append(nats.detach().mean(-1))
-        return nats
+        level = self.schedule.level(interior).frozen(conditioned)
+        codes = self.codes
+        x = _frozen(codes[tokens], conditioned)
+        z = level.alpha * x + level.sigma * draw_normal_like(x.detach(), generator)
+        scores = _by_row(z @ codes.T, z @ codes.detach().T, conditioned)
+        logits = self._logits(z, level, self._first_look(z, level, conditioned), scores)
+        law = logits.softmax(-1)
+        x_hat = _by_row(law @ codes, law @ codes.detach(), conditioned)
+        rate = 0.5 * ((-level.g).exp() * level.slope)[:, None]
+        diffusion = rate * (x - x_hat).square().sum(-1)
+        losses.append(diffusion.detach().mean(-1))
+        return F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none"), diffusion
 
-    def _noisy(
-        self, tokens: Int[Tensor, "batch length"], level: Level, generator: torch.Generator
-    ) -> Codes:
-        x = self.codes[tokens]
-        return level.alpha * x + level.sigma * draw_normal_like(x.detach(), generator)
-
-    def _conditioned_logits(
-        self, z: Codes, level: Level, conditions: bool
-    ) -> Float[Tensor, "batch length vocabulary"]:
+    @torch.no_grad()
+    def _first_look(self, z: Codes, level: Level, conditioned: Bool[Tensor, " batch"]) -> Codes:
         x_hat = torch.zeros_like(z)
-        if conditions:
-            with torch.no_grad():
-                x_hat = self._logits(z, level, x_hat).softmax(-1) @ self.codes
-        return self._logits(z, level, x_hat)
+        if bool(conditioned.any()):
+            seen, codes = z[conditioned], self.codes
+            level = Level(level.g[conditioned], level.slope[conditioned])
+            logits = self._logits(seen, level, torch.zeros_like(seen), seen @ codes.T)
+            x_hat[conditioned] = logits.softmax(-1) @ codes
+        return x_hat
+
+    def _level(self, time: Float[Tensor, " batch"]) -> Level:
+        return self.schedule.level(self.schedule.interior(time))
 
     def _logits(
-        self, z: Codes, level: Level, x_hat: Codes
+        self,
+        z: Codes,
+        level: Level,
+        x_hat: Codes,
+        scores: Float[Tensor, "batch length vocabulary"],
     ) -> Float[Tensor, "batch length vocabulary"]:
         low, high = TOLD
         told = ((level.g - low) / (high - low)).clamp(0, 1)
-        evidence = (level.alpha / level.sigma.square()) * z @ self.codes.T
-        return self.network(torch.cat([z, x_hat], -1), told) + evidence
+        dimension = z.shape[-1]
+        # The variance of a coordinate of z, over tokens and noise, while codes point anywhere.
+        variance = level.alpha.square() / dimension + level.sigma.square()
+        seen = torch.cat([z / variance.sqrt(), dimension**0.5 * x_hat], -1)
+        return self.network(seen, told) + (level.alpha / level.sigma.square()) * scores
+
+
+def _by_row(free: Tensor, frozen: Tensor, rows: Bool[Tensor, " batch"]) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (free.ndim - 1)), frozen, free)
+
+
+def _frozen(values: Tensor, rows: Bool[Tensor, " batch"]) -> Tensor:
+    return _by_row(values, values.detach(), rows)
 
 
 def _ancestral(
