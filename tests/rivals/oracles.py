@@ -49,7 +49,15 @@ class MaskOracle(torch.nn.Module):
         return marginals(seen_or_masked(tokens)).clamp(min=-1e3) + self.plus
 
 
-class NextTokenOracle(torch.nn.Module):
+class Remembering(torch.nn.Module):
+    """A causal network that remembers what it was given, and reads all of it again."""
+
+    def extend(self, inputs: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        past = [*past, inputs]
+        return self(torch.cat(past, 1))[:, -1:], past
+
+
+class NextTokenOracle(Remembering):
     """The law of the token after each place, for text that begins with the token V."""
 
     def forward(self, tokens: Tensor) -> Tensor:

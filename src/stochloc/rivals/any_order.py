@@ -19,9 +19,10 @@ from stochloc.core.numerics import draw_categorical
 from stochloc.core.orders import random_ranks
 from stochloc.rivals.masked import MaskFilling
 from stochloc.rivals.rival import Drawn
+from stochloc.rivals.time_integral import TimeIntegral
 
 
-class AnyOrder(MaskFilling):
+class AnyOrder(MaskFilling, TimeIntegral):
     """Autoregression whose order is drawn anew for every sequence."""
 
     def token_nats(

@@ -17,6 +17,7 @@ divides the probability of every token by the valid mass given those before: the
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 
 from stochloc.core.numerics import draw_categorical, draw_normal_like
 from stochloc.nn import Network
+from stochloc.rivals.likelihood import CausalNetwork
 from stochloc.rivals.rival import Drawn, Frame
 from stochloc.rivals.variational import Variational
 
@@ -33,6 +35,7 @@ NUM_COMPONENTS = 64
 # Where q and the components begin: so far from 0 a softplus is the identity, and a Gaussian q is
 # matched by a Gaussian component. The first bound is that of M fair digits, M log 2.
 DISTANCE = 4.0
+Refusal = Callable[[Float[Tensor, "batch digits"]], Bool[Tensor, " batch"]]
 
 
 @runtime_checkable
@@ -43,10 +46,10 @@ class Density(Protocol):
         """Return `log p(v_i | v_1 ... v_{i-1})`."""
         ...
 
-    def draw_next(
-        self, before: Float[Tensor, "batch places digits"], generator: torch.Generator
-    ) -> Float[Tensor, "batch digits"]:
-        """Draw the vector that follows some."""
+    def sample(
+        self, num_sequences: int, length: int, is_refused: Refusal, generator: torch.Generator
+    ) -> Float[Tensor, "batch length digits"]:
+        """Draw sequences vector by vector, each again until it is not refused."""
         ...
 
 
@@ -59,7 +62,7 @@ class MixtureDensity(nn.Module):
         num_digits: Dimension M of the vectors.
     """
 
-    def __init__(self, network: nn.Module, num_digits: int) -> None:
+    def __init__(self, network: CausalNetwork, num_digits: int) -> None:
         super().__init__()
         self.network, self.num_digits = network, num_digits
         # Components begin apart, one in each orthant while there are enough of them.
@@ -68,23 +71,31 @@ class MixtureDensity(nn.Module):
 
     def log_prob(self, v: Float[Tensor, "batch length digits"]) -> Float[Tensor, "batch length"]:
         """Return `log p(v_i | v_1 ... v_{i-1})`; one call."""
-        log_weights, means, log_scales = self._components(F.pad(v[:, :-1], (0, 0, 1, 0)))
+        outputs = self.network(F.pad(v[:, :-1], (0, 0, 1, 0)))
+        log_weights, means, log_scales = self._components(outputs)
         z = (v[:, :, None] - means) * (-log_scales).exp()
         log_normal = -0.5 * z.square() - log_scales - 0.5 * math.log(2 * math.pi)
         return (log_weights + log_normal.sum(-1)).logsumexp(-1)
 
-    def draw_next(
-        self, before: Float[Tensor, "batch places digits"], generator: torch.Generator
-    ) -> Float[Tensor, "batch digits"]:
-        """Draw the vector that follows some; one call."""
-        log_weights, means, log_scales = self._components(F.pad(before, (0, 0, 1, 0)))
-        chosen = draw_categorical(log_weights[:, -1].exp(), generator)
-        rows = torch.arange(len(chosen), device=chosen.device)
-        mean, log_scale = means[rows, -1, chosen], log_scales[rows, -1, chosen]
-        return mean + log_scale.exp() * draw_normal_like(mean, generator)
+    def sample(
+        self, num_sequences: int, length: int, is_refused: Refusal, generator: torch.Generator
+    ) -> Float[Tensor, "batch length digits"]:
+        """Draw sequences vector by vector, each again until it is not refused; L calls."""
+        v = self.centres.new_zeros(num_sequences, self.num_digits)
+        drawn, past = [], []
+        for _ in range(length):
+            outputs, past = self.network.extend(v[:, None], past)
+            components = self._components(outputs[:, 0])
+            v = _draw_of_mixture(*components, generator)
+            while bool((refused := is_refused(v)).any()):
+                v[refused] = _draw_of_mixture(*(part[refused] for part in components), generator)
+            drawn.append(v)
+        return torch.stack(drawn, 1)
 
-    def _components(self, before: Float[Tensor, "batch length digits"]) -> tuple[Tensor, ...]:
-        outputs = self.network(before).unflatten(-1, (NUM_COMPONENTS, 1 + 2 * self.num_digits))
+    def _components(
+        self, outputs: Float[Tensor, "*places outputs"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = outputs.unflatten(-1, (NUM_COMPONENTS, 1 + 2 * self.num_digits))
         weights, means, log_scales = outputs.split((1, self.num_digits, self.num_digits), -1)
         return weights[..., 0].log_softmax(-1), means + self.centres, log_scales
 
@@ -136,18 +147,9 @@ class ArgmaxFlow(Variational):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw token by token, again where digits spell none; a call a token and more for those."""
-        num_digits = len(self.place_values)
-        v = torch.zeros(num_sequences, 0, num_digits, device=generator.device)
-        calls = 0
-        for _ in range(length):
-            drawn = self.density.draw_next(v, generator)
-            calls += 1
-            while bool((is_none := self._spells_none(drawn)).any()):
-                drawn[is_none] = self.density.draw_next(v[is_none], generator)
-                calls += 1
-            v = torch.cat([v, drawn[:, None]], 1)
-        return Drawn(self.tokens_of(v), calls)
+        """Draw token by token, again where digits spell none; as many calls as tokens."""
+        v = self.density.sample(num_sequences, length, self._spells_none, generator)
+        return Drawn(self.tokens_of(v), length)
 
     def digits_of(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch digits"]:
         """Return the digits of tokens as signs.
@@ -192,3 +194,15 @@ class ArgmaxFlow(Variational):
 
     def _spells_none(self, v: Float[Tensor, "batch digits"]) -> Bool[Tensor, " batch"]:
         return self.tokens_of(v) >= self.vocabulary_size
+
+
+def _draw_of_mixture(
+    log_weights: Float[Tensor, "batch components"],
+    means: Float[Tensor, "batch components digits"],
+    log_scales: Float[Tensor, "batch components digits"],
+    generator: torch.Generator,
+) -> Float[Tensor, "batch digits"]:
+    chosen = draw_categorical(log_weights.exp(), generator)
+    rows = torch.arange(len(chosen), device=chosen.device)
+    mean, log_scale = means[rows, chosen], log_scales[rows, chosen]
+    return mean + log_scale.exp() * draw_normal_like(mean, generator)

@@ -6,8 +6,6 @@ A causal network reads a start token and the text and scores the next token ever
 the likelihood is exact and costs one call; sampling costs one call a token.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,10 +13,8 @@ from torch.nn import functional as F
 
 from stochloc.core.numerics import draw_categorical
 from stochloc.nn import token_network
-from stochloc.rivals.likelihood import Likelihood
+from stochloc.rivals.likelihood import CausalNetwork, Likelihood
 from stochloc.rivals.rival import Drawn, Frame
-
-CausalNetwork = Callable[[Int[Tensor, "batch length"]], Float[Tensor, "batch length vocabulary"]]
 
 
 class Autoregressive(Likelihood):
@@ -26,7 +22,7 @@ class Autoregressive(Likelihood):
 
     Args:
         network: Returns logits of the token that follows each place; reads V tokens and the token
-            V, with which every sequence starts. Must be causal.
+            V, with which every sequence starts.
         vocabulary_size: Number of tokens, V.
     """
 
@@ -51,12 +47,14 @@ class Autoregressive(Likelihood):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw token by token; as many calls as tokens."""
-        text = torch.full((num_sequences, 1), self.start, device=generator.device)
+        """Draw token by token; as many calls as tokens, each about one place."""
+        token = torch.full((num_sequences,), self.start, device=generator.device)
+        text, past = [], []
         for _ in range(length):
-            probs = self.network(text)[:, -1].softmax(-1)
-            text = torch.cat([text, draw_categorical(probs, generator)[:, None]], 1)
-        return Drawn(text[:, 1:], length)
+            logits, past = self.network.extend(token[:, None], past)
+            token = draw_categorical(logits[:, 0].softmax(-1), generator)
+            text.append(token)
+        return Drawn(torch.stack(text, 1), length)
 
     def token_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
         """Return `-log P(x_i | x_1 ... x_{i-1})` of every token; one call of each network."""

@@ -12,7 +12,6 @@ bases the autoregressive one, as in its experiments with autoregressive flows. T
 backbone is shared half and half by flow and base, so the method costs what its rivals cost.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -22,12 +21,11 @@ from torch.nn import functional as F
 
 from stochloc.core.numerics import draw_categorical
 from stochloc.nn import Network
-from stochloc.rivals.likelihood import Likelihood
+from stochloc.rivals.likelihood import CausalNetwork, Likelihood
 from stochloc.rivals.rival import Drawn, Frame
 
 TEMPERATURE = 0.1
 OneHots = Float[Tensor, "batch length vocabulary"]
-OneHotNetwork = Callable[[OneHots], OneHots]
 
 
 class DiscreteFlow(Likelihood):
@@ -35,12 +33,12 @@ class DiscreteFlow(Likelihood):
 
     Args:
         shift: Returns logits of `μ_i` from one-hot tokens `x_1 ... x_{i-1}`: zeros come first, so
-            that the input at a place is the token before it. Must be causal.
+            that the input at a place is the token before it.
         base: Returns logits of `y_i` from one-hot tokens `y_1 ... y_{i-1}`, likewise.
         vocabulary_size: Number of tokens, V.
     """
 
-    def __init__(self, shift: OneHotNetwork, base: OneHotNetwork, vocabulary_size: int) -> None:
+    def __init__(self, shift: CausalNetwork, base: CausalNetwork, vocabulary_size: int) -> None:
         super().__init__()
         self.shift, self.base, self.vocabulary_size = shift, base, vocabulary_size
 
@@ -74,17 +72,16 @@ class DiscreteFlow(Likelihood):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw token by token; as many calls of each network as tokens."""
+        """Draw token by token; as many calls of each network as tokens, each about one place."""
         x = torch.zeros(num_sequences, 1, self.vocabulary_size, device=generator.device)
-        y, tokens = x, []
+        y, tokens, past_x, past_y = x, [], [], []
         for _ in range(length):
-            drawn = draw_categorical(self.base(y)[:, -1].softmax(-1), generator)
-            token = (drawn + self.shift(x)[:, -1].argmax(-1)) % self.vocabulary_size
+            shifts, past_x = self.shift.extend(x, past_x)
+            logits, past_y = self.base.extend(y, past_y)
+            drawn = draw_categorical(logits[:, 0].softmax(-1), generator)
+            token = (drawn + shifts[:, 0].argmax(-1)) % self.vocabulary_size
             tokens.append(token)
-            x, y = (
-                torch.cat([text, self._one_hot(new)[:, None]], 1)
-                for text, new in ((x, token), (y, drawn))
-            )
+            x, y = (self._one_hot(new)[:, None] for new in (token, drawn))
         return Drawn(torch.stack(tokens, 1), length)
 
     def token_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:

@@ -1,6 +1,7 @@
 """Methods that know the likelihood itself, `-log P(x) = Σ_i -log P(x_i | x_1 ... x_{i-1})`."""
 
 from abc import abstractmethod
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,21 @@ from torch import Tensor
 from stochloc.core import Estimate
 from stochloc.core.numerics import in_double
 from stochloc.rivals.rival import Rival
+
+
+@runtime_checkable
+class CausalNetwork(Protocol):
+    """A network whose outputs at a place depend on that place and those before it."""
+
+    def __call__(self, inputs: Tensor, /) -> Float[Tensor, "batch length outputs"]:
+        """Return the outputs of every place."""
+        ...
+
+    def extend(
+        self, inputs: Tensor, past: list[Any], /
+    ) -> tuple[Float[Tensor, "batch 1 outputs"], list[Any]]:
+        """Return the outputs of one more place, and what is to be remembered of it."""
+        ...
 
 
 class Likelihood(Rival):

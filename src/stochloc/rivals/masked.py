@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from stochloc.core.numerics import draw_categorical, draw_uniform
 from stochloc.nn import token_network
-from stochloc.rivals.rival import Drawn, Frame
+from stochloc.rivals.rival import Drawn, Frame, Rival
 from stochloc.rivals.schedules import Linear, Schedule, revealing_rate
 from stochloc.rivals.time_integral import TimeIntegral
 
@@ -43,7 +43,7 @@ def masked_network(frame: Frame) -> MaskedNetwork:
     return token_network(frame.vocabulary_size + 1, frame.vocabulary_size, frame.backbone)
 
 
-class MaskFilling(TimeIntegral):
+class MaskFilling(Rival):
     """A method whose network returns the law of hidden tokens, given the others.
 
     Args:
@@ -84,7 +84,7 @@ class MaskFilling(TimeIntegral):
         return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
 
 
-class MaskedDiffusion(MaskFilling):
+class MaskedDiffusion(MaskFilling, TimeIntegral):
     """Masked diffusion along a schedule.
 
     Args:
