@@ -26,6 +26,7 @@ from rivals.worlds import (
     log_law,
 )
 
+from stochloc.core import Diffusion, ExactDenoiser, Lomax, Masked, Path, SimplexCodebook
 from stochloc.data import Cyclic
 from stochloc.rivals import METHODS, TABLE_1, Rival
 from stochloc.rivals.any_order import AnyOrder
@@ -33,12 +34,14 @@ from stochloc.rivals.autoregressive import Autoregressive
 from stochloc.rivals.d3pm import D3pm
 from stochloc.rivals.generalized_md4 import GeneralizedMd4
 from stochloc.rivals.kernels import absorbing, uniform
+from stochloc.rivals.localization import Localization
 from stochloc.rivals.mac import Mac
 from stochloc.rivals.md4 import Md4
 from stochloc.rivals.mdlm import Mdlm
 from stochloc.rivals.multinomial import MultinomialDiffusion
 from stochloc.rivals.schedules import Cosine, Linear, SquaredCosine
 from stochloc.rivals.sedd import FLOOR, EulerJump, Sedd, SeddAbsorbing
+from stochloc.training.snr import Masks
 
 FINE = 4000
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
@@ -54,10 +57,14 @@ def score(oracle: torch.nn.Module, **options) -> Sedd:
     return Sedd(oracle, VOCABULARY, uniform(VOCABULARY), Linear(FLOOR), **options)
 
 
+def localization(path: Path) -> Localization:
+    codebook = SimplexCodebook(VOCABULARY).double()
+    return Localization(ExactDenoiser(codebook, every_sequence(), log_law()), Masks(), path)
+
+
 UNIFORM_SCORE = RatioOracle(uniform(VOCABULARY), Linear(FLOOR))
 UNIFORM_LAW = CavityOracle(uniform(VOCABULARY), SquaredCosine())
-# A method whose network knows the truth, and the steps its sampler needs to be exact. The same of
-# localization is proven with the exact denoiser in tests/core.
+# A method whose network knows the truth, and the steps its sampler needs to be exact.
 EXACT: dict[str, tuple[Callable[[], Rival], int]] = {
     "ar": (lambda: Autoregressive(NextTokenOracle(), VOCABULARY), 1),
     "ardm": (lambda: AnyOrder(MaskOracle(), VOCABULARY), LENGTH),
@@ -81,6 +88,8 @@ EXACT: dict[str, tuple[Callable[[], Rival], int]] = {
     "multinomial": (lambda: MultinomialDiffusion(UNIFORM_LAW, VOCABULARY, FINE), 100),
     "sedd-uniform": (lambda: score(UNIFORM_SCORE), 100),
     "sedd-uniform, Euler": (lambda: score(UNIFORM_SCORE, jump=EulerJump()), 100),
+    "dsl": (lambda: localization(Masked()), 100),
+    "dsl-paper": (lambda: localization(Diffusion(Lomax())), 200),
 }
 
 
@@ -146,7 +155,7 @@ def test_untrained_ratios_of_one_cost_what_the_stationary_law_costs():
     assert_estimates(values, LENGTH * LOG_VOCABULARY)
 
 
-OTHER_LOSS = {"mac", "d3pm-absorbing", "d3pm-uniform", "latent-flow"}
+OTHER_LOSS = {"mac", "d3pm-absorbing", "latent-flow"}
 
 
 @pytest.mark.parametrize("name", TABLE_1)

@@ -133,6 +133,18 @@ def test_with_the_exact_prior_and_emission_the_sampler_draws_from_p():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("updates", "weight"), [(0, 1 / 500), (124, 0.25), (499, 1.0), (900, 1.0)])
+def test_the_divergence_is_weighted_by_the_share_of_five_hundred_updates_done(updates, weight):
+    method = LatentFlow(NarrowInference(), MixturePrior(), NearestEmission())
+    method.updates.fill_(updates)
+    tokens = every_sequence()
+    emitted, divergence = method._parts(tokens, generator(1))
+    expected = (emitted + weight * divergence).mean()
+    torch.testing.assert_close(method.loss(tokens, generator(1)), expected)
+    assert float(divergence.mean()) > 0.5
+
+
+@torch.no_grad()
 def test_the_bound_of_a_learned_flow_covers_what_it_draws():
     torch.manual_seed(0)
     method = LatentFlow.from_frame(frame())

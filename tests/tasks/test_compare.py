@@ -10,12 +10,21 @@ import torch
 from tasks.conftest import TEXT, figures
 
 from stochloc.cli import main
+from stochloc.data import held_out_windows
 from stochloc.nn import Backbone
 from stochloc.rivals import TABLE_1
-from stochloc.tasks.compare import Agenda, Contest, choose_rate, parse_methods
+from stochloc.tasks.compare import (
+    Agenda,
+    Contest,
+    choose_rate,
+    make_judge,
+    parse_methods,
+    summarise,
+)
 from stochloc.tasks.comparison import make_row
 from stochloc.tasks.judge import entropy_bits
 from stochloc.tasks.runs import DataChoice
+from stochloc.tasks.train import load_choice
 from stochloc.tasks.trial import Budget, Trial
 from stochloc.training.recipes import TrainingConfig
 
@@ -216,6 +225,41 @@ def test_a_damaged_result_is_one_sentence(compared, text, refuse, tmp_path):
     assert "damaged" in sentence
 
 
+def test_a_damaged_result_of_a_method_not_asked_for_is_one_sentence(
+    compared, text, refuse, tmp_path
+):
+    folder = shutil.copytree(compared, tmp_path / "damaged")
+    next(folder.glob("trials/mdlm-full*/result.json")).write_text('{"diverged": false}')
+    sentence = refuse("compare", "--data", text, "--out", folder, "--methods", "ar", "--seeds",
+                      "2", "--budget", "updates=6", *SMALL)  # fmt: skip
+    assert "damaged" in sentence
+    assert "mdlm" in sentence
+
+
+def test_the_text_itself_is_judged_by_text_it_is_not_part_of(compared, text):
+    corpus = load_choice(DataChoice(str(text), fractions=(0.8, 0.1, 0.1)), None)
+    windows = held_out_windows(corpus.valid, 8, 6)
+    own = json.loads((compared / "comparison.json").read_text())["text"]
+    assert own["judged"][0] == pytest.approx(make_judge(corpus).verdict(windows).judged.mean)
+
+
+def test_a_seed_that_diverged_is_named_and_left_out_of_the_average(compared, text):
+    trials = [
+        result
+        for result in results(compared).values()
+        if result["trial"]["method"] == "ar" and not result["trial"]["is_short"]
+    ]
+    lost = {**trials[1], "diverged": True}
+    corpus = load_choice(DataChoice(str(text), fractions=(0.8, 0.1, 0.1)), None)
+    training = TrainingConfig(length=8)
+    asked = Contest(DataChoice("text"), None, ("ar",), Budget("updates", 6.0), training=training)
+    comparison = summarise(asked, corpus, make_judge(corpus), [trials[0], lost])
+    assert comparison.rows[0].bits == trials[0]["bits_per_character"]
+    assert comparison.diverged == ["ar, seed 1"]
+    assert "ar, seed 1: diverged" in comparison.table()
+    assert comparison.to_dict()["diverged"] == ["ar, seed 1"]
+
+
 def contest(**changes):
     values = {"methods": ("a", "b"), "grid": (1e-3, 2e-3), "short_share": 0.5, **changes}
     return Contest(DataChoice("text"), None, budget=Budget("updates", 10.0), **values)
@@ -249,6 +293,7 @@ def test_a_method_that_diverges_everywhere_is_left_out_and_the_others_go_on():
         bits = math.inf if trial.method == "a" else 3.0
         agenda.finish(trial, short_result(trial, bits))
     assert set(agenda.full) == {"b"}
+    assert agenda.news == ["b: learning rate 0.001 is best on validation text."]
     assert agenda.num_done == agenda.num_trials == 5
 
 

@@ -85,10 +85,10 @@ class MixtureDensity(nn.Module):
         drawn, past = [], []
         for _ in range(length):
             outputs, past = self.network.extend(v[:, None], past)
-            components = self._components(outputs[:, 0])
-            v = _draw_of_mixture(*components, generator)
-            while bool((refused := is_refused(v)).any()):
-                v[refused] = _draw_of_mixture(*(part[refused] for part in components), generator)
+            weights, means, scales = self._components(outputs[:, 0])
+            v = _draw_of_mixture(weights, means, scales, generator)
+            while bool((no := is_refused(v)).any()):
+                v[no] = _draw_of_mixture(weights[no], means[no], scales[no], generator)
             drawn.append(v)
         return torch.stack(drawn, 1)
 

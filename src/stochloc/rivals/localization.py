@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stochloc.core import (
     Ancestral,
+    Denoiser,
     Diffusion,
     Estimate,
     Follow,
@@ -37,12 +38,12 @@ class Localization(Rival):
     """A localization model and the law of γ it is trained on.
 
     Args:
-        model: The denoiser.
+        model: The denoiser; one that can be trained, unless it is only asked.
         law: Which γ to show in training.
         path: The path of the sampler.
     """
 
-    def __init__(self, model: LocalizationModel, law: SnrLaw, path: Path) -> None:
+    def __init__(self, model: Denoiser, law: SnrLaw, path: Path) -> None:
         super().__init__()
         self.model, self.law, self.path = model, law, path
 
@@ -50,6 +51,7 @@ class Localization(Rival):
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
         """Return the cross-entropy of tokens that are not known; one call."""
+        assert isinstance(self.model, LocalizationModel)
         return cross_entropy(self.model, tokens, self.law, generator)
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from stochloc.tasks.comparison import Comparison, Result, Text, make_row
 from stochloc.tasks.judge import Judge
 from stochloc.tasks.runs import DataChoice
 from stochloc.tasks.train import check_windows, load_choice
-from stochloc.tasks.trial import RESULT, Budget, Scoring, Trial, run_trial
+from stochloc.tasks.trial import RESULT, Budget, Scoring, Trial, read_result, run_trial
 from stochloc.training.checkpoint import replacing
 from stochloc.training.exclusive import exclusive
 from stochloc.training.interruption import Interruption, Stopped
@@ -183,6 +183,8 @@ def compare(
                 f"[{agenda.num_done}/{agenda.num_trials}] {trial.method}, learning rate {rate:g}, "
                 f"seed {seed}: {_figure(result)}"
             )
+            while agenda.news:
+                say(agenda.news.pop(0))
             results = agenda.full_results() + earlier_results(contest, trials)
             # No method has a figure before its learning rate is chosen.
             if results and not trial.is_short:
@@ -202,6 +204,9 @@ class Agenda:
 
     Args:
         contest: What is compared.
+
+    Attributes:
+        news: Which learning rates were chosen, in sentences; whoever tells them takes them out.
     """
 
     def __init__(self, contest: Contest) -> None:
@@ -210,6 +215,7 @@ class Agenda:
         self.grid = {method: contest.grid_trials(method) for method in contest.methods}
         self.full: dict[str, list[Trial]] = {}
         self.ready = [trial for trials in self.grid.values() for trial in trials]
+        self.news: list[str] = []
         for method, trials in self.grid.items():
             if not trials:
                 self._enter(method, contest.grid[0])
@@ -268,6 +274,7 @@ class Agenda:
         if method not in self.full and self._is_tried(method):
             rate = choose_rate([self.results[other.name] for other in self.grid[method]])
             if rate is not None:
+                self.news.append(f"{method}: learning rate {rate:g} is best on validation text.")
                 self._enter(method, rate)
 
     def full_results(self) -> list[Result]:
@@ -334,10 +341,13 @@ def earlier_results(contest: Contest, folder: Path) -> list[Result]:
     Returns:
         The results, lower seeds first; where a method has several learning rates, those of the
         rate whose validation bound is lowest.
+
+    Raises:
+        ValueError: A result is damaged.
     """
     by_method: dict[str, dict[float, list[Result]]] = {}
     for path in sorted(folder.glob(f"*/{RESULT}")):
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_result(path)
         method, training = result["trial"]["method"], result["trial"]["training"]
         rate = training["learning_rate"]
         expected = contest.full_trials(method, rate)[0].to_dict()
@@ -371,19 +381,25 @@ def summarise(
         The comparison, its rows ordered by bits per character.
     """
     finished: dict[str, list[Result]] = {}
+    diverged: list[str] = []
     for result in results:
-        if not result["diverged"]:
-            finished.setdefault(result["trial"]["method"], []).append(result)
+        method, seed = result["trial"]["method"], result["trial"]["training"]["seed"]
+        if result["diverged"]:
+            diverged.append(f"{method}, seed {seed}")
+        else:
+            finished.setdefault(method, []).append(result)
     yardstick = finished.get(YARDSTICK, [])
     costs = [result["cpu_seconds_per_update"] for result in yardstick]
     yardstick_s = sum(costs) / len(costs) if costs else math.nan
     rows = [make_row(own, yardstick_s) for own in finished.values()]
-    windows = held_out_windows(corpus.test, contest.training.length, contest.scoring.windows)
+    # The judge has read the test part: its own text is judged by another.
+    windows = held_out_windows(corpus.valid, contest.training.length, contest.scoring.windows)
     return Comparison(
         Text(contest.choice.data, judge.verdict(windows)),
         f"{contest.budget.unit}={contest.budget.amount:g}",
         sorted(rows, key=lambda row: row.bits),
         [method for method in contest.methods if method not in finished],
+        diverged,
     )
 
 
@@ -448,7 +464,8 @@ def _tell(line: str) -> None:
 def _figure(result: Result) -> str:
     if result["diverged"]:
         return "diverged"
+    valid = f"{result['curve'][-1]['bits_per_token']:.3f} bits per token of validation text"
     if result["trial"]["is_short"]:
-        return f"{result['curve'][-1]['bits_per_token']:.3f} bits per token"
+        return valid
     spread = f"{result['bits_per_character']:.3f} ± {result['stderr']:.3f}"
-    return f"{spread} bits per character, {result['seconds']:.0f} s"
+    return f"{spread} bits per character of test text, {valid}, {result['seconds']:.0f} s"

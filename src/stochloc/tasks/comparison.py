@@ -85,7 +85,7 @@ class Text:
 
     Attributes:
         name: The file or corpus.
-        verdict: What the judge says of its test part.
+        verdict: What the judge, who counted its test part, says of its validation part.
     """
 
     name: str
@@ -101,12 +101,14 @@ class Comparison:
         budget: How long each method trained, as `unit=amount`.
         rows: A line for each method, the lowest figure first.
         missing: Methods whose training diverged or is not finished.
+        diverged: Trials with the chosen learning rate that diverged; averages leave them out.
     """
 
     text: Text
     budget: str
     rows: list[Row]
     missing: list[str]
+    diverged: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -118,6 +120,7 @@ class Comparison:
                 for row in self.rows
             ],
             "missing": self.missing,
+            "diverged": self.diverged,
             "text": {"judged": self.text.verdict.judged, "entropy": self.text.verdict.entropy},
         }
 
@@ -142,10 +145,12 @@ class Comparison:
             lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
         judged, entropy = self.text.verdict.judged, self.text.verdict.entropy
         lines.append(
-            f"\nThe text itself: judge {judged.mean:.2f} ± {judged.stderr:.2f}, entropy "
-            f"{entropy.mean:.2f} ± {entropy.stderr:.2f} bits per token."
+            f"\nThe text itself (its validation part): judge {judged.mean:.2f} ± "
+            f"{judged.stderr:.2f}, entropy {entropy.mean:.2f} ± {entropy.stderr:.2f} bits per "
+            "token."
         )
         lines += [f"{name}: not finished, or diverged." for name in self.missing]
+        lines += [f"{trial}: diverged; the average leaves it out." for trial in self.diverged]
         return "\n".join(lines)
 
     def write(self, folder: Path) -> None:

@@ -169,16 +169,33 @@ class Trial:
         path = folder / RESULT
         if not path.exists():
             return None
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            trial = result["trial"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it to run it again.") from error
-        if trial != self.to_dict():
+        result = read_result(path)
+        if result["trial"] != self.to_dict():
             raise ValueError(
                 f"{path} is of a comparison with other settings: choose another --out."
             )
         return result
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Return the result of a finished trial.
+
+    Args:
+        path: A `result.json`.
+
+    Returns:
+        The result.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        _ = result["diverged"], result["trial"]["method"]
+        _ = result["trial"]["training"]["seed"], result["trial"]["training"]["learning_rate"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to run it again.") from error
+    return result
 
 
 class Contestant:
@@ -230,9 +247,11 @@ class Contestant:
         self.optimizer.step()
         self.average.update(self.step)
         self.step += 1
+        # Asking for the loss waits for the device: the clocks stop after that.
+        value = float(loss.detach())
         self.seconds += time.monotonic() - started_s
         self.cpu_seconds += time.process_time() - started_cpu_s
-        return float(loss.detach())
+        return value
 
     def validate(self) -> None:
         """Add the bound of the averaged weights on validation text to the curve."""
