@@ -13,7 +13,7 @@ from stochloc.rivals.latent_flow import LatentFlow
 from stochloc.rivals.localization import OURS, PAPER
 from stochloc.rivals.mac import Mac
 from stochloc.rivals.md4 import Md4
-from stochloc.rivals.mdlm import InformedMdlm, Mdlm, UnweightedMdlm
+from stochloc.rivals.mdlm import Mdlm, UnweightedMdlm
 from stochloc.rivals.multinomial import MultinomialDiffusion
 from stochloc.rivals.plaid import Plaid
 from stochloc.rivals.rival import Drawn, Frame, Rival
@@ -43,10 +43,12 @@ METHODS: dict[str, Callable[[Frame], Rival]] = {
 
 TABLE_1 = tuple(METHODS)
 SHARED_SNR = SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma)
-# Our recipe with one choice taken back, or taken from the paper; MDLM with our weight or our prior.
+# Our recipe with one choice taken back; masked diffusion with our weight, our prior or both.
 METHODS |= {
     "mdlm-unweighted": UnweightedMdlm.from_frame,
-    "mdlm-prior": InformedMdlm.from_frame,
+    "mdlm-prior": Mdlm.with_prior,
+    "mdlm-prior-unweighted": UnweightedMdlm.with_prior,
+    "genmd4-prior": GeneralizedMd4.with_prior,
     "dsl-learned-codes": replace(OURS, code_dimension=PAPER.code_dimension).from_frame,
     "dsl-no-evidence": replace(OURS, evidence=False).from_frame,
     "dsl-no-prior": replace(OURS, unigram=False).from_frame,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from stochloc.core.numerics import draw_categorical, draw_stratified, draw_uniform, in_double
 from stochloc.nn import token_network
+from stochloc.rivals.masked import WithPrior
 from stochloc.rivals.rival import Drawn, Frame
 from stochloc.rivals.time_integral import TimeIntegral
 
@@ -62,6 +63,20 @@ class GeneralizedMd4(TimeIntegral):
         """
         size = frame.vocabulary_size
         return cls(token_network(size + 1, size, frame.backbone, timed=True), size)
+
+    @classmethod
+    def with_prior(cls, frame: Frame) -> "GeneralizedMd4":
+        """Return the method with token frequencies added to its logits, as ours has them.
+
+        Args:
+            frame: What all methods share.
+
+        Returns:
+            The method, untrained.
+        """
+        method = cls.from_frame(frame)
+        method.network = WithPrior(method.network, frame.counts)
+        return method
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator

@@ -19,11 +19,11 @@ from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stochloc.core.numerics import draw_categorical, draw_uniform
-from stochloc.nn import token_network
+from stochloc.nn import Network, smoothed_log_unigram, token_network
 from stochloc.rivals.rival import Drawn, Frame, Rival
 from stochloc.rivals.schedules import Linear, Schedule, revealing_rate
 from stochloc.rivals.time_integral import TimeIntegral
@@ -31,7 +31,7 @@ from stochloc.rivals.time_integral import TimeIntegral
 MaskedNetwork = Callable[[Int[Tensor, "batch length"]], Float[Tensor, "batch length vocabulary"]]
 
 
-def masked_network(frame: Frame) -> MaskedNetwork:
+def masked_network(frame: Frame) -> Network:
     """Return a network that reads tokens or masks, the token V, and scores the V tokens.
 
     Args:
@@ -41,6 +41,25 @@ def masked_network(frame: Frame) -> MaskedNetwork:
         The network, bidirectional, told no time.
     """
     return token_network(frame.vocabulary_size + 1, frame.vocabulary_size, frame.backbone)
+
+
+class WithPrior(nn.Module):
+    """A network whose outputs are added to the logarithms of token frequencies.
+
+    Args:
+        network: Returns logits of V tokens.
+        counts: How often each token occurs.
+    """
+
+    def __init__(self, network: nn.Module, counts: Int[Tensor, " vocabulary"]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("log_unigram", smoothed_log_unigram(counts).float())
+        self.log_unigram: Tensor
+
+    def forward(self, *inputs: Tensor) -> Float[Tensor, "batch length vocabulary"]:
+        """Return the network's logits, the frequencies added."""
+        return self.network(*inputs) + self.log_unigram
 
 
 class MaskFilling(Rival):

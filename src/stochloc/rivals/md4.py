@@ -4,7 +4,8 @@
 
 Their schedules differ in the variance of the training gradient and in what N steps of the sampler
 reveal, not in the bound. Their text models may be told the time; ours is not, because the true law
-of a masked token does not depend on it. `generalized_md4` has the schedule that is learned.
+of a masked token does not depend on it. Their sampler spaces its times by a cosine, ours evenly.
+`generalized_md4` has the schedule that is learned.
 """
 
 from stochloc.rivals.masked import MaskedDiffusion, masked_network

@@ -8,24 +8,19 @@ cached sampler applies. Times are stratified over the batch, as theirs are.
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from stochloc.core.numerics import draw_stratified
-from stochloc.nn import smoothed_log_unigram
-from stochloc.rivals.masked import MaskedDiffusion, MaskedNetwork, masked_network
+from stochloc.rivals.masked import MaskedDiffusion, WithPrior, masked_network
 from stochloc.rivals.rival import Frame
 
 
 class Mdlm(MaskedDiffusion):
     """Masked diffusion with the log-linear schedule and the cached sampler."""
 
-
-class InformedMdlm(Mdlm):
-    """The same with token frequencies added to the logits, to see what the prior alone does."""
-
     @classmethod
-    def from_frame(cls, frame: Frame) -> "InformedMdlm":
-        """Return the method at its start.
+    def with_prior(cls, frame: Frame) -> "Mdlm":
+        """Return the method with token frequencies added to its logits, as ours has them.
 
         Args:
             frame: What all methods share.
@@ -33,27 +28,7 @@ class InformedMdlm(Mdlm):
         Returns:
             The method, untrained.
         """
-        log_unigram = smoothed_log_unigram(frame.counts).float()
-        return cls(Biased(masked_network(frame), log_unigram), frame.vocabulary_size)
-
-
-class Biased(nn.Module):
-    """A network with constants added to its outputs.
-
-    Args:
-        network: Returns outputs, `(..., V)`.
-        bias: What is added.
-    """
-
-    def __init__(self, network: MaskedNetwork, bias: Float[Tensor, " vocabulary"]) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("bias", bias)
-        self.bias: Tensor
-
-    def forward(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length outputs"]:
-        """Return the network's outputs with the constants added."""
-        return self.network(tokens) + self.bias
+        return cls(WithPrior(masked_network(frame), frame.counts), frame.vocabulary_size)
 
 
 class UnweightedMdlm(Mdlm):
