@@ -85,31 +85,6 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Geometric:
-    """`α = exp(-σ)` with `σ = σ₀ ((σ₁/σ₀)^t - 1)`: SEDD's geometric noise, which begins at 0 here.
-
-    Attributes:
-        first: Scale of the noise of the first steps, σ₀ > 0; SEDD's configuration has 1e-4.
-        last: Total noise at time 1, nearly σ₁; SEDD's configuration has 20.
-    """
-
-    first: float = 1e-4
-    last: float = 20.0
-
-    def alpha(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the probability that a token is still itself."""
-        return (self.first - self._grown(time)).exp()
-
-    def slope(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the derivative α'."""
-        rate = math.log(self.last / self.first) * self._grown(time)
-        return -rate * self.alpha(time)
-
-    def _grown(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return self.first * (self.last / self.first) ** time
-
-
-@dataclass(frozen=True)
 class SquaredCosine:
     """`α ∝ cos²(π/2 (t + s)/(1 + s))` (Nichol and Dhariwal), of D3PM uniform and Multinomial.
 

@@ -8,7 +8,9 @@ Tokens are lost at the rate `σ' = -α'/α` and replaced by draws from π. The n
 
 whose minimum is at the true ratios. For masks the authors scale the network's output by
 `α/(1-α)`, after which only the law of the masked token is left to learn; it need not sum to 1.
-The absorbing network is told no time, because that law has none; the uniform one is.
+The absorbing network is told no time, because that law has none; the uniform one is. Both lose
+tokens evenly (the authors' log-linear noise); their geometric noise, made for others, ends as high
+with uniform noise (docs/log.md).
 
 Samplers go from t to s with `a = α_t/α_s`. *Tweedie*: the ratios at s follow from those at t,
 
