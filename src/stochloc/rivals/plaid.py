@@ -12,17 +12,16 @@ reparametrisation*, `x̂ = softmax(logits) E`; *self-conditioning*, x̂ of a fir
 second, for every fourth sequence of a batch and always afterwards; a *learned schedule*, its ends
 by the bound and its interior by least variance of the bound's estimate. As in the authors' code the
 network sees z at unit variance, conditioned sequences move neither embeddings nor schedule, and
-those learn seven times as fast as the network: all optimisers here take steps of one length for
-every number, so ends and interior are seven times a parameter, embeddings a seventh as long.
+these learn seven times as fast as the network. (Adam moves every number equally far: ends and
+interior are seven times a parameter, embeddings a direction of vectors a seventh long.)
 
-Choices: the interior is piecewise linear (theirs is a monotone network); the reconstruction gets an
-eighth of the batch (theirs adapts from there); the evidence has full weight from the first update
-(theirs grows over the first 5,000 of 92,000). The gradient of the square of a sequence's loss is
-`2 loss` times the gradient of the loss, so one backward pass serves both: what arrives at the
+Choices: the interior is piecewise linear (theirs: a monotone network); the reconstruction gets an
+eighth of the batch (theirs adapts); the evidence has full weight at once (theirs grows over the
+first 5 %). `∇ loss² = 2 loss ∇ loss`, so one backward pass serves both: what arrives at the
 interior is multiplied on its way.
 
-Sampling: N - 1 ancestral steps of VDM, then a draw from the last posterior; each call is
-conditioned on the x̂ of the one before.
+Sampling: N - 1 ancestral steps of VDM, each conditioned on the x̂ before, then a draw from the last
+posterior.
 """
 
 from collections.abc import Callable
