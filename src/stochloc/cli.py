@@ -706,8 +706,10 @@ class Compare:
             _print_json(comparison.to_dict())
         else:
             print(comparison.table())
+        print(f"table.md, table.csv and comparison.json are in {self.out}", file=sys.stderr)
         if find_spec("matplotlib") is None:
-            print("stochloc: no figures: pip install 'stochloc[plot]'.", file=sys.stderr)
+            again = "pip install 'stochloc[plot]' and give the same command again"
+            print(f"stochloc: no figures: {again}.", file=sys.stderr)
             return
         from stochloc.viz.comparison import pictures
         from stochloc.viz.files import write

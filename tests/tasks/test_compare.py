@@ -188,16 +188,33 @@ def test_a_grid_with_the_whole_budget_needs_no_other_trials_and_half_products_ar
     (("--budget", "updates=0"), "budget"), (("--budget", "epochs=3"), "budget"),
     (("--budget", "updates"), "budget"), (("--seeds", "0"), "seed"),
     (("--grid", "-1"), "positive"), (("--grid", "1e-3", "1e-3"), "twice"),
-    (("--jobs", "0"), "one at a time"), (("--length", "400"), "window"),
+    (("--jobs", "0"), "one at a time"), (("--length", "400"), "are needed"),
     (("--fractions", "0.9", "0.1", "0"), "test part"), (("--data", "nowhere.txt"), "nowhere.txt"),
     (("--short", "0"), "share"), (("--windows", "0"), "windows"), (("--texts", "1"), "texts"),
     (("--steps", "0"), "steps"), (("--samples", "0"), "samples"),
+    (("--heads", "3"), "heads"), (("--depth", "0"), "depth"),
+    (("--fractions", "0.98", "0.01", "0.01"), "are needed"),
 ], ids=lambda value: "_".join(value) if isinstance(value, tuple) else "")  # fmt: skip
 def test_a_comparison_that_cannot_be_is_refused(text, tmp_path, refuse, arguments, reason):
     sentence = refuse("compare", "--data", text, "--out", tmp_path / "out", "--methods", "ar",
                       "--budget", "updates=2", *SMALL, *arguments)  # fmt: skip
     assert reason in sentence
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_runs_folder_is_refused(text, tmp_path, refuse):
+    (tmp_path / "recipe.json").write_text("{}")
+    sentence = refuse("compare", "--data", text, "--out", tmp_path, "--methods", "ar",
+                      "--budget", "updates=2", *SMALL)  # fmt: skip
+    assert "training run" in sentence
+    assert not (tmp_path / "trials").exists()
+
+
+def test_where_every_method_diverges_all_are_tried_and_one_sentence_says_so(text, refuse, tmp_path):
+    sentence = refuse("compare", "--data", text, "--out", tmp_path / "out", "--methods",
+                      "ar,mdlm", "--budget", "updates=4", *SMALL, "--grid", "1e30")  # fmt: skip
+    assert "diverged" in sentence
+    assert [result["diverged"] for result in results(tmp_path / "out").values()] == [True, True]
 
 
 def test_a_folder_of_another_comparison_is_refused_and_kept(compared, text, refuse, tmp_path):
@@ -293,7 +310,7 @@ def test_a_method_that_diverges_everywhere_is_left_out_and_the_others_go_on():
         bits = math.inf if trial.method == "a" else 3.0
         agenda.finish(trial, short_result(trial, bits))
     assert set(agenda.full) == {"b"}
-    assert agenda.news == ["b: learning rate 0.001 is best on validation text."]
+    assert agenda.news == ["b: learning rate 0.001 is best on validation text, the lowest tried."]
     assert agenda.num_done == agenda.num_trials == 5
 
 

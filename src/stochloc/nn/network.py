@@ -38,6 +38,15 @@ class Backbone:
     rotary_base: float = 100.0
     neighbour_logit: float = 12.0
 
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"A backbone needs a positive {name}, not {getattr(self, name)}.")
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"The width {self.width} is no multiple of twice the {self.heads} heads."
+            )
+
     def transformer(self, causal: bool) -> Transformer:
         """Return a transformer of this kind with new weights.
 

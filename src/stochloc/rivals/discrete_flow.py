@@ -114,19 +114,18 @@ def straight_through(
 def circular_difference(
     minuend: Float[Tensor, "*batch vocabulary"], subtrahend: Float[Tensor, "*batch vocabulary"]
 ) -> Float[Tensor, "*batch vocabulary"]:
-    """Return the law of `(a - b) mod V` of independent tokens; one-hot for one-hot ones.
+    """Return the law of `(a - b) mod V` of independent tokens; to rounding one-hot for one-hots.
 
     Args:
         minuend: Law of a.
         subtrahend: Law of b.
 
     Returns:
-        `Σ_b P(a = y + b) P(b)` for every y, differentiable in both.
+        `Σ_b P(a = y + b) P(b)` for every y, differentiable in both; O(V log V) each, by Fourier
+        transforms.
     """
-    size = minuend.shape[-1]
-    place = torch.arange(size, device=minuend.device)
-    shifted = minuend[..., (place[:, None] + place) % size]
-    return (shifted * subtrahend[..., None, :]).sum(-1)
+    waves = torch.fft.rfft(minuend) * torch.fft.rfft(subtrahend).conj()
+    return torch.fft.irfft(waves, minuend.shape[-1])
 
 
 def _preceding(one_hots: OneHots) -> OneHots:

@@ -16,15 +16,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from stochloc.data import Corpus, held_out_windows
 from stochloc.nn import Backbone
 from stochloc.rivals import METHODS, TABLE_1
-from stochloc.tasks.comparison import Comparison, Result, Text, make_row
+from stochloc.tasks.comparison import Comparison, Result, make_row
 from stochloc.tasks.judge import Judge
-from stochloc.tasks.runs import DataChoice
+from stochloc.tasks.runs import RECIPE, DataChoice
 from stochloc.tasks.train import check_windows, load_choice
 from stochloc.tasks.trial import RESULT, Budget, Scoring, Trial, read_result, run_trial
 from stochloc.training.checkpoint import replacing
@@ -106,6 +107,19 @@ class Contest:
         """
         return [self._trial(method, rate, seed) for seed in range(self.num_seeds)]
 
+    def settings(self) -> dict[str, Any]:
+        """Return what all trials share, as JSON values."""
+        shared = self._trial(self.methods[0], self.grid[0], 0).to_dict()
+        own = ("method", "is_short")
+        for name in ("learning_rate", "seed"):
+            del shared["training"][name]
+        return {
+            "data": self.choice.data,
+            "tokenizer": self.tokenizer,
+            "grid": list(self.grid),
+            **{key: value for key, value in shared.items() if key not in own},
+        }
+
     def _trial(self, method: str, rate: float, seed: int) -> Trial:
         training = replace(self.training, learning_rate=rate, seed=seed)
         trial = Trial(method, self.backbone, training, self.budget, self.scoring)
@@ -156,7 +170,7 @@ def compare(
 
     Raises:
         ValueError: The text is too short, a setting is out of range, the folder holds another
-            contest, or every method diverged.
+            contest or a training run, or every method diverged.
         OSError: The disk is full; finished trials are kept.
         Stopped: A signal asked for it; what trials have done is saved.
     """
@@ -166,7 +180,10 @@ def compare(
     if contest.choice.test is None and contest.choice.fractions[2] == 0:
         raise ValueError("A comparison needs a test part: give --test, or --fractions with three.")
     length = contest.training.length
-    check_windows(corpus, train=length, valid=length, test=length)
+    # Two windows at least, or there are no standard errors.
+    check_windows(corpus, train=length, valid=2 * length, test=2 * length)
+    if (folder / RECIPE).exists():
+        raise ValueError(f"{folder} holds a training run: choose another --out.")
     agenda, trials = Agenda(contest), folder / "trials"
     trials.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
@@ -186,9 +203,10 @@ def compare(
             while agenda.news:
                 say(agenda.news.pop(0))
             results = agenda.full_results() + earlier_results(contest, trials)
+            comparison = summarise(contest, corpus, judge, results)
             # No method has a figure before its learning rate is chosen.
-            if results and not trial.is_short:
-                summarise(contest, corpus, judge, results).write(folder)
+            if comparison.rows and not trial.is_short:
+                comparison.write(folder)
         results = agenda.full_results() + earlier_results(contest, trials)
         comparison = summarise(contest, corpus, judge, results)
         if not comparison.rows:
@@ -274,7 +292,7 @@ class Agenda:
         if method not in self.full and self._is_tried(method):
             rate = choose_rate([self.results[other.name] for other in self.grid[method]])
             if rate is not None:
-                self.news.append(f"{method}: learning rate {rate:g} is best on validation text.")
+                self.news.append(_choice(method, rate, self.contest.grid))
                 self._enter(method, rate)
 
     def full_results(self) -> list[Result]:
@@ -290,6 +308,11 @@ class Agenda:
     def _enter(self, method: str, rate: float) -> None:
         self.full[method] = self.contest.full_trials(method, rate)
         self.ready += [trial for trial in self.full[method] if trial.name not in self.results]
+
+
+def _choice(method: str, rate: float, grid: Sequence[float]) -> str:
+    edges = {min(grid): ", the lowest tried", max(grid): ", the highest tried"}
+    return f"{method}: learning rate {rate:g} is best on validation text{edges.get(rate, '')}."
 
 
 def choose_rate(results: Sequence[Result]) -> float | None:
@@ -395,8 +418,8 @@ def summarise(
     # The judge has read the test part: its own text is judged by another.
     windows = held_out_windows(corpus.valid, contest.training.length, contest.scoring.windows)
     return Comparison(
-        Text(contest.choice.data, judge.verdict(windows)),
-        f"{contest.budget.unit}={contest.budget.amount:g}",
+        judge.verdict(windows),
+        contest.settings(),
         sorted(rows, key=lambda row: row.bits),
         [method for method in contest.methods if method not in finished],
         diverged,

@@ -15,6 +15,13 @@ from stochloc.training.checkpoint import replacing
 Result = dict[str, Any]
 
 
+LEGEND = """
+≤: an upper bound. ±: a standard error over windows of text; beside the number of seeds, over seeds.
+update, of ar's: processor time of an update over the autoregressive model's. calls: network calls
+for a batch of samples at the most steps. judge: bits per token of samples under an n-gram model of
+test text; entropy: of the tokens within a sample, both of the first seed."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table: a method's figures over its seeds.
@@ -80,32 +87,19 @@ def make_row(results: Sequence[Result], yardstick_s: float) -> Row:
 
 
 @dataclass(frozen=True)
-class Text:
-    """What methods learned.
-
-    Attributes:
-        name: The file or corpus.
-        verdict: What the judge, who counted its test part, says of its validation part.
-    """
-
-    name: str
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
 class Comparison:
     """The results of a contest.
 
     Attributes:
-        text: What was learned.
-        budget: How long each method trained, as `unit=amount`.
+        text: What the judge, who counted the test part, says of the validation part.
+        settings: What all trials shared.
         rows: A line for each method, the lowest figure first.
         missing: Methods whose training diverged or is not finished.
         diverged: Trials with the chosen learning rate that diverged; averages leave them out.
     """
 
-    text: Text
-    budget: str
+    text: Verdict
+    settings: dict[str, Any]
     rows: list[Row]
     missing: list[str]
     diverged: list[str]
@@ -113,15 +107,14 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         return {
-            "data": self.text.name,
-            "budget": self.budget,
+            "settings": self.settings,
             "methods": [
                 {key: None if value != value else value for key, value in vars(row).items()}
                 for row in self.rows
             ],
             "missing": self.missing,
             "diverged": self.diverged,
-            "text": {"judged": self.text.verdict.judged, "entropy": self.text.verdict.entropy},
+            "text": {"judged": self.text.judged, "entropy": self.text.entropy},
         }
 
     def table(self) -> str:
@@ -143,12 +136,13 @@ class Comparison:
                 f"{sample['entropy']:.2f} ± {sample['entropy_stderr']:.2f}",
             )  # fmt: skip
             lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-        judged, entropy = self.text.verdict.judged, self.text.verdict.entropy
+        judged, entropy = self.text.judged, self.text.entropy
         lines.append(
             f"\nThe text itself (its validation part): judge {judged.mean:.2f} ± "
             f"{judged.stderr:.2f}, entropy {entropy.mean:.2f} ± {entropy.stderr:.2f} bits per "
             "token."
         )
+        lines.append(LEGEND)
         lines += [f"{name}: not finished, or diverged." for name in self.missing]
         lines += [f"{trial}: diverged; the average leaves it out." for trial in self.diverged]
         return "\n".join(lines)

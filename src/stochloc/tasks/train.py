@@ -227,11 +227,11 @@ def resumed_description(
 
 
 def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None:
-    """Refuse a corpus with a part shorter than a window.
+    """Refuse a corpus with a part that is too short.
 
     Args:
         corpus: The texts.
-        train: Tokens that a window of training text needs.
+        train: Tokens of training text that are needed.
         valid: The same of validation text.
         test: The same of test text.
 
@@ -245,8 +245,8 @@ def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None
     ):
         if len(part) < needed:
             raise ValueError(
-                f"The {name} text has {len(part)} tokens, but a window needs {needed}: give a "
-                "longer text, other --fractions or a smaller --length."
+                f"The {name} text has {len(part)} tokens, but {needed} are needed: give a longer "
+                "text, other --fractions or a smaller --length."
             )
 
 

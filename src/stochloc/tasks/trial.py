@@ -402,12 +402,14 @@ def run_trial(
             if contestant.share_used >= next_line:
                 next_line += 0.1
                 bits = loss / math.log(2)
-                say(f"{trial.name}: {contestant.share_used:.0%}, its own loss {bits:.3f} bits")
+                share = min(contestant.share_used, 1.0)
+                say(f"{trial.name}: {share:.0%}, its own loss {bits:.3f} bits")
             if contestant.step % training.eval_every == 0 and contestant.share_used < 1:
                 contestant.validate()
             if contestant.step % training.checkpoint_every == 0 or interruption.signum:
                 contestant.save()
             interruption.check()
+        say(f"{trial.name}: measuring")
         with interruption.at_once():
             result = _measure(contestant, judge, has_diverged)
     with replacing(folder / RESULT) as path:

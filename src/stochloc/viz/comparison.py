@@ -86,7 +86,7 @@ class SamplesPicture:
 
     def draw(self, figure: Figure) -> None:
         """Draw a panel for the judge and one for the entropy, the text's own as a line."""
-        panels, own = figure.subplots(1, 2), self.comparison.text.verdict
+        panels, own = figure.subplots(1, 2), self.comparison.text
         labels = {
             "judged": "n-gram judge (bits per token)",
             "entropy": "entropy within a sample (bits per token)",
