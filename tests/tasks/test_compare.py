@@ -27,6 +27,7 @@ from stochloc.tasks.runs import DataChoice
 from stochloc.tasks.train import load_choice
 from stochloc.tasks.trial import Budget, Trial
 from stochloc.training.recipes import TrainingConfig
+from stochloc.viz.comparison import LearningPicture
 
 SMALL = (
     "--length", "8", "--batch-size", "4", "--width", "16", "--depth", "1", "--heads", "2",
@@ -258,6 +259,25 @@ def test_the_text_itself_is_judged_by_text_it_is_not_part_of(compared, text):
     windows = held_out_windows(corpus.valid, 8, 6)
     own = json.loads((compared / "comparison.json").read_text())["text"]
     assert own["judged"][0] == pytest.approx(make_judge(corpus).verdict(windows).judged.mean)
+
+
+def test_bits_over_training_are_of_characters_whatever_the_tokens(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("né" * 2000, encoding="utf-8")
+    choice = DataChoice(str(path), fractions=(0.8, 0.1, 0.1))
+    corpus = load_choice(choice, "bytes")
+    asked = Contest(choice, "bytes", ("ar",), Budget("updates", 6.0))
+    curve = [{"tokens": 1, "seconds": 1.0, "bits_per_token": 2.0, "stderr": 0.2}]
+    result = {
+        "trial": asked.full_trials("ar", 1e-3)[0].to_dict(), "diverged": False, "stderr": 0.1,
+        "is_exact": True, "parameters": 1, "updates": 1, "seconds": 1.0, "samples": [],
+        "cpu_seconds_per_update": 3.0, "bits_per_character": 3.0, "curve": curve,
+    }  # fmt: skip
+    comparison = summarise(asked, corpus, make_judge(corpus), [result])
+    # "né" is two characters of three bytes.
+    assert comparison.tokens_per_character == pytest.approx(1.5, abs=0.02)
+    header, row = LearningPicture(comparison).rows()
+    assert row[header.index("bits_per_character")] == pytest.approx(3.0, abs=0.04)
 
 
 def test_a_seed_that_diverged_is_named_and_left_out_of_the_average(compared, text):

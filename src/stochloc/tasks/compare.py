@@ -24,6 +24,7 @@ from stochloc.data import Corpus, held_out_windows
 from stochloc.nn import Backbone
 from stochloc.rivals import METHODS, TABLE_1
 from stochloc.tasks.comparison import Comparison, Result, make_row
+from stochloc.tasks.evaluate import count_characters
 from stochloc.tasks.judge import Judge
 from stochloc.tasks.runs import RECIPE, DataChoice
 from stochloc.tasks.train import check_windows, load_choice
@@ -419,6 +420,7 @@ def summarise(
     windows = held_out_windows(corpus.valid, contest.training.length, contest.scoring.windows)
     return Comparison(
         judge.verdict(windows),
+        windows.numel() / count_characters(corpus.tokenizer, windows),
         contest.settings(),
         sorted(rows, key=lambda row: row.bits),
         [method for method in contest.methods if method not in finished],

@@ -92,6 +92,7 @@ class Comparison:
 
     Attributes:
         text: What the judge, who counted the test part, says of the validation part.
+        tokens_per_character: Of validation text.
         settings: What all trials shared.
         rows: A line for each method, the lowest figure first.
         missing: Methods whose training diverged or is not finished.
@@ -99,6 +100,7 @@ class Comparison:
     """
 
     text: Verdict
+    tokens_per_character: float
     settings: dict[str, Any]
     rows: list[Row]
     missing: list[str]
@@ -108,6 +110,7 @@ class Comparison:
         """Return everything as JSON values."""
         return {
             "settings": self.settings,
+            "tokens_per_character": self.tokens_per_character,
             "methods": [
                 {key: None if value != value else value for key, value in vars(row).items()}
                 for row in self.rows

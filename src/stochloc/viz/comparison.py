@@ -31,9 +31,16 @@ class LearningPicture:
 
     def rows(self) -> Rows:
         """Return a row per bound."""
-        header = ("method", "training_tokens", "seconds", "bits_per_token", "stderr")
+        header = ("method", "training_tokens", "seconds", "bits_per_character", "stderr")
+        ratio = self.comparison.tokens_per_character
         points = [
-            (row.method, p["tokens"], p["seconds"], p["bits_per_token"], p["stderr"])
+            (
+                row.method,
+                p["tokens"],
+                p["seconds"],
+                ratio * p["bits_per_token"],
+                ratio * p["stderr"],
+            )
             for row in self.comparison.rows
             for p in row.curve
         ]
@@ -41,17 +48,17 @@ class LearningPicture:
 
     def draw(self, figure: Figure) -> None:
         """Draw a curve for each method."""
-        axes = figure.subplots()
+        axes, ratio = figure.subplots(), self.comparison.tokens_per_character
         for k, row in enumerate(self.comparison.rows):
             axes.errorbar(
                 [point["tokens"] / 1e6 for point in row.curve],
-                [point["bits_per_token"] for point in row.curve],
-                [point["stderr"] for point in row.curve],
+                [ratio * point["bits_per_token"] for point in row.curve],
+                [ratio * point["stderr"] for point in row.curve],
                 label=row.method,
                 **_line(k),
             )
         axes.set_xlabel("training tokens (millions)")
-        axes.set_ylabel("bits per token\n(bound on validation text)")
+        axes.set_ylabel("bits per character\n(bound on validation text)")
         _legend(figure, axes)
 
 
