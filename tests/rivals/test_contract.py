@@ -203,7 +203,7 @@ def test_trained_on_cyclic_data_the_bound_comes_within_2_percent_of_log_k(name):
     torch.manual_seed(0)
     backbone = replace(TINY, depth=DEPTH.get(name, TINY.depth))
     method = METHODS[name](replace(frame(size, size), backbone=backbone))
-    rate, num_updates = TRAINING.get(name, (3e-3, 1500))
+    rate, num_updates = TRAINING.get(name, (3e-3, 3000))
     optimizer, draw = torch.optim.AdamW(method.parameters(), lr=rate), generator(7)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
     for _ in range(num_updates):
@@ -212,7 +212,7 @@ def test_trained_on_cyclic_data_the_bound_comes_within_2_percent_of_log_k(name):
         loss.backward()
         optimizer.step()
         decay.step()
-    values = method.bound(cyclic.enumerate(size)[0].repeat(80, 1), 50, draw).values
+    values = method.bound(cyclic.enumerate(size)[0].repeat(320, 1), 50, draw).values
     stderr = float(values.std() / math.sqrt(len(values)))
     assert float(values.mean()) < 1.02 * math.log(size)
     assert float(values.mean()) > math.log(size) - 4.9 * stderr
