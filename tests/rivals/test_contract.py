@@ -191,7 +191,12 @@ def test_the_same_seed_draws_the_same_sequences(name):
 
 
 # What is learned besides a network, embeddings, codes or a schedule, takes longer to find.
-TRAINING = {"plaid": (3e-3, 5000), "dsl-paper": (3e-3, 6000), "latent-flow": (1e-2, 12_000)}
+TRAINING = {
+    "plaid": (3e-3, 5000),
+    "dsl-paper": (3e-3, 6000),
+    "sedd-uniform": (3e-3, 16_000),
+    "latent-flow": (1e-2, 12_000),
+}
 # The latent flow's three networks share the layers: three are left for what comes next.
 DEPTH = {"latent-flow": 5}
 
