@@ -189,12 +189,12 @@ def test_a_grid_with_the_whole_budget_needs_no_other_trials_and_half_products_ar
     (("--budget", "updates=0"), "budget"), (("--budget", "epochs=3"), "budget"),
     (("--budget", "updates"), "budget"), (("--seeds", "0"), "seed"),
     (("--grid", "-1"), "positive"), (("--grid", "1e-3", "1e-3"), "twice"),
-    (("--jobs", "0"), "one at a time"), (("--length", "400"), "are needed"),
+    (("--jobs", "0"), "one at a time"), (("--length", "400"), "windows need"),
     (("--fractions", "0.9", "0.1", "0"), "test part"), (("--data", "nowhere.txt"), "nowhere.txt"),
     (("--short", "0"), "share"), (("--windows", "0"), "windows"), (("--texts", "1"), "texts"),
     (("--steps", "0"), "steps"), (("--samples", "0"), "samples"),
     (("--heads", "3"), "heads"), (("--depth", "0"), "depth"),
-    (("--fractions", "0.98", "0.01", "0.01"), "are needed"),
+    (("--fractions", "0.98", "0.01", "0.01"), "windows need"),
 ], ids=lambda value: "_".join(value) if isinstance(value, tuple) else "")  # fmt: skip
 def test_a_comparison_that_cannot_be_is_refused(text, tmp_path, refuse, arguments, reason):
     sentence = refuse("compare", "--data", text, "--out", tmp_path / "out", "--methods", "ar",

@@ -245,7 +245,7 @@ def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None
     ):
         if len(part) < needed:
             raise ValueError(
-                f"The {name} text has {len(part)} tokens, but {needed} are needed: give a longer "
+                f"The {name} text has {len(part)} tokens, but windows need {needed}: give a longer "
                 "text, other --fractions or a smaller --length."
             )
 
