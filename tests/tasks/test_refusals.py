@@ -243,8 +243,9 @@ def test_a_stopped_run_says_how_it_is_continued(capsys, monkeypatch, command, hi
     def stop(*arguments, **options):
         raise Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr("stochloc.tasks.train.start_run", stop)
+    # In this order: imported after the other is patched, quickstart would keep what it found.
     monkeypatch.setattr("stochloc.tasks.quickstart.start_run", stop)
+    monkeypatch.setattr("stochloc.tasks.train.start_run", stop)
     with pytest.raises(SystemExit) as stopped:
         main([command, "--out", "a run", *(["--data", "builtin"] if command == "train" else [])])
     assert stopped.value.code == 143
