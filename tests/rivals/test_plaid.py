@@ -97,6 +97,19 @@ def test_the_second_look_sees_the_first_ones_guess():
     torch.testing.assert_close(x_hat[::2], guess[::2])
 
 
+def test_embeddings_and_ends_move_seven_times_as_far_as_adam_moves_a_number():
+    torch.manual_seed(0)
+    method, lr = Plaid.from_frame(frame()), 1e-4
+    torch.testing.assert_close(method.embeddings.norm(dim=-1), torch.full((VOCABULARY,), 1 / SPEED))
+    before = SPEED * method.schedule.slow_ends.detach().clone()
+    torch.testing.assert_close(before, torch.tensor([-3.0, 6.0]))
+    optimizer = torch.optim.Adam(method.parameters(), lr=lr)
+    method.loss(every_sequence(), generator(1)).backward()
+    optimizer.step()
+    moved = (SPEED * method.schedule.slow_ends - before).abs()
+    torch.testing.assert_close(moved, torch.full((2,), SPEED * lr), atol=1e-6, rtol=1e-2)
+
+
 def test_the_schedule_rises_from_end_to_end_and_its_slope_is_its_derivative():
     schedule = LearnedSchedule()
     schedule.slow_log_rises.data = torch.randn(64, generator=generator(1)) / SPEED
