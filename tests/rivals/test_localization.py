@@ -31,7 +31,7 @@ def test_the_recipes_are_those_of_the_training_presets():
 
 
 def test_every_ablation_takes_one_choice_back():
-    laws = (OURS.law, Endpoints(SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma)))
+    shared = SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma)
     for name, changed in {
         "dsl-learned-codes": "code_dimension", "dsl-no-evidence": "evidence",
         "dsl-no-prior": "unigram", "dsl-paper-beta": "beta",
@@ -45,7 +45,7 @@ def test_every_ablation_takes_one_choice_back():
         assert different == {changed}
         assert getattr(ablated.model.config, changed) == getattr(PAPER, changed)
         assert ablated.law == OURS.law
-    assert of("dsl-shared-snr").law == laws[1]
+    assert of("dsl-shared-snr").law == Endpoints(shared)
     assert of("dsl-masks-only").law == Masks()
     assert of("dsl-no-endpoints").law == TokenLogNormal()
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from stochloc.core import Codebook, DensePosterior, LearnedCodebook, SimplexCodebook, State, observe
 from stochloc.nn import vocabulary
 from stochloc.nn.declared import check_types
-from stochloc.nn.transformer import Transformer
+from stochloc.nn.transformer import Transformer, check_size
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
 # Beyond any model there is; what is larger comes from a damaged or a hostile file.
@@ -64,9 +64,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("vocabulary_size", "width", "depth", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"A model needs a positive {name}, not {getattr(self, name)}.")
+        if self.vocabulary_size < 1:
+            raise ValueError(
+                f"A model needs a positive vocabulary_size, not {self.vocabulary_size}."
+            )
+        check_size(self.width, self.depth, self.heads)
         for name, largest in LARGEST.items():
             if getattr(self, name) > largest:
                 raise ValueError(f"A model has a {name} of at most {largest}.")
@@ -74,10 +76,6 @@ class ModelConfig:
             raise ValueError(f"β starts at 0 or more, not at {self.beta}.")
         if not 1 <= self.rotary_base < math.inf:
             raise ValueError(f"Rotations need a base of at least 1, not {self.rotary_base}.")
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"The width {self.width} is no multiple of twice the {self.heads} heads."
-            )
         if self.code_dimension < 0:
             raise ValueError(f"Codes cannot have {self.code_dimension} dimensions.")
         if not 0 <= self.neighbour_logit < math.inf:

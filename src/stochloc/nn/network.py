@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stochloc.nn.transformer import Past, Transformer
+from stochloc.nn.transformer import Past, Transformer, check_size
 
 FASTEST_TIME = 1000.0
 
@@ -39,13 +39,7 @@ class Backbone:
     neighbour_logit: float = 12.0
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"A backbone needs a positive {name}, not {getattr(self, name)}.")
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"The width {self.width} is no multiple of twice the {self.heads} heads."
-            )
+        check_size(self.width, self.depth, self.heads)
 
     def transformer(self, causal: bool) -> Transformer:
         """Return a transformer of this kind with new weights.

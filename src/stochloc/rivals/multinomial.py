@@ -38,9 +38,7 @@ class MultinomialDiffusion(D3pm):
         self, network: nn.Module, vocabulary_size: int, num_diffusion_steps: int = NUM_STEPS
     ) -> None:
         kernel = uniform(vocabulary_size)
-        super().__init__(
-            network, vocabulary_size, kernel, SquaredCosine(), num_diffusion_steps, 0.0
-        )
+        super().__init__(network, vocabulary_size, kernel, SquaredCosine(), num_diffusion_steps)
         self.register_buffer("mean_square", torch.zeros(num_diffusion_steps, dtype=torch.float64))
         self.register_buffer("times_seen", torch.zeros(num_diffusion_steps, dtype=torch.long))
 
