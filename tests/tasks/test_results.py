@@ -11,8 +11,11 @@ from tasks.conftest import TEXT, streams
 from stochloc.core import Ancestral, Euler, Follow, bound, line_integral, sample, start
 from stochloc.data import corpora, held_out_windows
 from stochloc.data.texts import file_source
+from stochloc.tasks.correct import correct
 from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
 from stochloc.tasks.generate import Walk, generate, prompt_tokens
+from stochloc.tasks.infill import Infilling, infill
+from stochloc.tasks.repair import OnePass
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import named_path
 
@@ -234,3 +237,26 @@ def test_quickstart_shown_again_trains_nothing_and_prints_the_same_figures(
     assert again["bounds"] == first["bounds"]
     assert again["samples"] == first["samples"]
     assert {"unigram", "trigram"} == {row["model"] for row in first["baselines"]}
+
+
+def test_a_default_type_of_float64_changes_neither_a_run_nor_what_it_says(trained):
+    """Programs that compute in float64 set it for the whole process; a run is in float32."""
+    tokens = np.arange(60) % 20
+
+    def figures():
+        run = open_run(trained / "run")
+        bounded = evaluate(run, tokens, Evaluation(num_steps=4, num_sequences=3)).to_dict()
+        drawn = generate(run, 2, 16, Walk(named_path("hybrid"), Euler(), 6), "the ", 1)
+        filled = infill(run, "the _ick br_wn", Infilling(num_draws=3), ("a-z",)).answers
+        repaired = correct(run, "the quick", OnePass(0.5), 5.0).text
+        types = {tensor.dtype for tensor in run.model.state_dict().values()}
+        return types, bounded, drawn.samples, filled, repaired
+
+    expected = figures()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert figures() == expected
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert expected[0] == {torch.float32}

@@ -188,9 +188,13 @@ def test_generators_of_different_numbers_are_different_streams():
     def first(*seeds):
         return torch.rand(2, generator=seeded_generator(torch.device("cpu"), *seeds)).tolist()
 
-    streams = [first(0, 0, 0), first(0, 0, 1), first(0, 1, 0), first(1, 0, 0), first(2**63 - 1, 0)]
-    assert first(0, 1, 0) == streams[2]
-    assert len({tuple(stream) for stream in streams}) == 5
+    names = [
+        (), (0,), (0, 0), (0, 0, 0), (0, 0, 1), (0, 1, 0), (1,), (1, 0), (1, 0, 0), (0, 1), (10,),
+        (2**32,), (2**32, 0), (2**63 - 1, 0), (2**63 - 1, 1), (2**64,), (12, 3), (1, 23), (123,),
+    ]  # fmt: skip
+    streams = [tuple(first(*name)) for name in names]
+    assert tuple(first(0, 1, 0)) == streams[5]
+    assert len(set(streams)) == len(names)
 
 
 def test_endpoints_leave_the_other_tokens_as_the_inner_law_drew_them():

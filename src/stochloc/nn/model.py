@@ -114,6 +114,8 @@ class LocalizationModel(
         )
         self.head = nn.Parameter(torch.zeros(size, config.width))
         self.register_buffer("log_unigram", torch.zeros(size))
+        # Whatever type the caller's program makes tensors in: runs are written in float32.
+        self.float()
 
     def set_unigram(self, counts: Int[Tensor, " vocabulary"]) -> None:
         """Set the prior to smoothed token frequencies; without effect if the model uses none.

@@ -79,6 +79,8 @@ class Network(nn.Module):
         self.time = TimeEmbedding(backbone.width) if timed else None
         self.transformer = backbone.transformer(causal)
         self.head = nn.Parameter(torch.zeros(num_outputs, backbone.width))
+        # In float32 as `LocalizationModel` is, whatever the default type.
+        self.float()
 
     def forward(
         self, inputs: Tensor, time: Float[Tensor, " batch"] | None = None
@@ -140,7 +142,7 @@ class TimeEmbedding(nn.Module):
         Returns:
             The embeddings.
         """
-        exponents = torch.arange(self.width // 2, device=time.device) / (self.width // 2)
+        exponents = torch.arange(self.width // 2).to(time) / (self.width // 2)
         angles = time[:, None] * math.pi * FASTEST_TIME**exponents
         waves = torch.cat([angles.sin(), angles.cos()], -1)
         return self.outer(F.silu(self.inner(waves)))

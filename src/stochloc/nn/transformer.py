@@ -240,8 +240,9 @@ def neighbour_bias(
     rotation = rotary_angles(2, 2 * pairs, rotary_base, distances.device)[1]
     # Products of D/2 pairs, each the square of this length, are divided by √D in attention.
     length = math.sqrt(logit * math.sqrt(2 * pairs) / pairs)
-    keys = torch.polar(torch.full((heads, pairs), length), torch.zeros(heads, pairs))
-    turned = torch.polar(torch.full((heads, pairs), length), distances[:, None] * rotation)
+    turns = distances[:, None] * rotation
+    lengths = torch.full_like(turns, length)
+    keys, turned = torch.polar(lengths, torch.zeros_like(turns)), torch.polar(lengths, turns)
     return torch.view_as_real(torch.stack([turned, keys])).flatten()
 
 

@@ -1,8 +1,8 @@
 """Random streams by name: what a stream draws follows from its numbers, and from them alone."""
 
+import hashlib
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 
 from stochloc.core import Streams
@@ -13,13 +13,16 @@ def seeded_generator(device: torch.device, *seeds: int) -> torch.Generator:
 
     Args:
         device: Where it draws.
-        seeds: Any non-negative numbers; another one anywhere gives an independent stream.
+        seeds: Whole numbers of any size, as many as there are; another one anywhere, or one more
+            at the end, be it 0, gives an independent stream.
 
     Returns:
         The generator.
     """
-    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+    # A digest of the digits tells (1,) from (1, 0) and (2**32,) from (0, 1), which hashes of
+    # zero-padded words such as numpy's SeedSequence do not.
+    digest = hashlib.sha256(",".join(map(str, map(int, seeds))).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def seeded_streams(device: torch.device, seed: int, names: Iterable[tuple[int, ...]]) -> Streams:
@@ -27,8 +30,8 @@ def seeded_streams(device: torch.device, seed: int, names: Iterable[tuple[int, .
 
     Args:
         device: Where they draw.
-        seed: Seed of them all, at least 0.
-        names: Numbers, at least 0, that tell each sequence from all others of the seed.
+        seed: Seed of them all.
+        names: Whole numbers, of any length, that tell each sequence from all others of the seed.
 
     Returns:
         The streams, independent of each other where their names differ.
