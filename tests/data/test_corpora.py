@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import re
+import time
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 
 from stochloc.data import builtin, text8
 from stochloc.data.corpora import Corpus, load_corpus, split
-from stochloc.data.texts import TextSource
+from stochloc.data.texts import TextSource, file_source
+from stochloc.data.token_cache import write_atomically
 from stochloc.data.token_files import encode_file, encode_source
 from stochloc.data.tokenizers import ByteTokenizer, CharacterTokenizer, Text8Tokenizer
 
@@ -65,6 +67,98 @@ def test_a_changed_file_or_another_tokenizer_has_tokens_of_its_own(text_file):
     changed = encode_file(text_file, ByteTokenizer())
     assert ByteTokenizer().decode(changed.tokens) == "another text"
     assert len(paths | {changed.path}) == 3
+
+
+def test_a_text_is_known_by_its_bytes_not_by_its_name_size_and_date(tmp_path):
+    path = tmp_path / "d.txt"
+    for text in ("aab" * 2000, "aba" * 2000):
+        path.write_text(text)
+        os.utime(path, (0, 0))
+        assert text_of(load_corpus(path)) == text
+    path.rename(tmp_path / "moved.txt")
+    assert encode_file(tmp_path / "moved.txt", CharacterTokenizer("ab")).path.exists()
+
+
+def test_a_text_under_two_names_is_encoded_once(tmp_path, text_file, cache):
+    (tmp_path / "copy.txt").write_text(TEXT)
+    paths = {encode_file(path, ByteTokenizer()).path for path in (text_file, tmp_path / "copy.txt")}
+    assert len(paths) == 1
+    assert len(list(cache.glob("*.tokens"))) == 1
+
+
+def test_a_text_that_changes_while_it_is_encoded_is_refused(text_file, cache):
+    source = file_source(text_file)
+    text_file.write_text(TEXT.upper())
+    with pytest.raises(ValueError, match="changed while it was read; try again"):
+        encode_source(source, ByteTokenizer())
+    assert list(cache.iterdir()) == []
+
+
+def test_the_cache_stays_below_its_size_and_loses_what_was_used_longest_ago(
+    tmp_path, cache, monkeypatch
+):
+    def encoded(letter):
+        path = tmp_path / letter
+        path.write_text(letter * 1000)
+        return encode_file(path, ByteTokenizer())
+
+    first, second = encoded("a"), encoded("b")
+    for age, found in enumerate((second, first)):
+        for suffix in (".tokens", ".json"):
+            os.utime(found.path.with_suffix(suffix), (age, age))
+    mapped = encoded("b")
+    monkeypatch.setenv("STOCHLOC_CACHE_BYTES", "2500")
+    third = encoded("c")
+    names = {path.stem for path in cache.iterdir()}
+    assert names == {second.path.stem, third.path.stem}
+    monkeypatch.setenv("STOCHLOC_CACHE_BYTES", "0")
+    encoded("d")
+    assert len(list(cache.iterdir())) == 2
+    # What is mapped stays readable, whoever has removed its name.
+    assert mapped.tokens.sum() == 1000 * ord("b")
+    monkeypatch.setenv("STOCHLOC_CACHE_BYTES", "much")
+    with pytest.raises(ValueError, match="STOCHLOC_CACHE_BYTES is a number of bytes, not 'much'"):
+        encoded("e")
+
+
+def test_what_a_killed_writer_left_is_swept_but_not_what_is_being_written(text_file, cache):
+    cache.mkdir()
+    with write_atomically(cache / "live.tokens") as file:
+        (left,) = cache.iterdir()
+        dead = cache / "dead.tokens.abcdefgh.partial"
+        dead.write_bytes(b"half")
+        for path in (left, dead):
+            os.utime(path, (0, 0))
+        os.utime(left, (time.time() - 60,) * 2)
+        encode_file(text_file, ByteTokenizer())
+        assert left.exists()
+        assert not dead.exists()
+        file.write(b"whole")
+    assert (cache / "live.tokens").read_bytes() == b"whole"
+    assert not list(cache.glob("*.partial"))
+
+
+def test_without_a_home_the_cache_is_where_xdg_says_or_this_users_own_temporary_folder(
+    tmp_path, text_file, monkeypatch
+):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("STOCHLOC_CACHE")
+    monkeypatch.delenv("STOCHLOC_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert encode_file(text_file, ByteTokenizer()).path.parent == tmp_path / "xdg" / "stochloc"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = encode_file(text_file, ByteTokenizer()).path.parent
+    assert folder == tmp_path / f"stochloc-{os.getuid()}"
+    assert folder.stat().st_mode & 0o077 == 0
+    someone = folder.stat().st_uid + 1
+    monkeypatch.setattr("os.getuid", lambda: someone)
+    folder.rename(tmp_path / f"stochloc-{os.getuid()}")
+    with pytest.raises(ValueError, match="belongs to someone else; set STOCHLOC_CACHE"):
+        encode_file(text_file, ByteTokenizer())
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "facts lost", "facts garbled"])
@@ -147,7 +241,7 @@ def test_what_cannot_be_encoded_is_named_with_its_file(tmp_path, text_file, cach
     other.write_bytes(b"caf\xe9 noir")
     with pytest.raises(ValueError, match=r"valid\.txt cannot be encoded: .* not UTF-8 at byte 3"):
         load_corpus(other)
-    assert not list(cache.glob("*.tokens.*"))
+    assert not list(cache.glob("*.partial"))
 
 
 @given(st.integers(0, 2000), st.integers(0, 100), st.integers(0, 100))

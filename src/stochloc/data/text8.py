@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stochloc.data.texts import CHUNK_BYTES, TextSource, UnreadableTextError, read_chunks
-from stochloc.data.token_files import write_atomically
+from stochloc.data.token_cache import home_folder, sweep, write_atomically
 
 URL = "http://mattmahoney.net/dc/text8.zip"
 ZIP_BYTES = 31_344_016
@@ -78,7 +78,7 @@ def verified(
 
 def _folders() -> list[Path]:
     named = os.environ.get("STOCHLOC_DATA")
-    default = Path.home() / ".cache" / "stochloc" / "corpora"
+    default = home_folder() / "corpora"
     return [Path(named), default] if named else [default]
 
 
@@ -96,6 +96,7 @@ def _download(timeout_s: float) -> Path:
             f"The folder {target.parent} for text8 cannot be made ({error.strerror}); set "
             "STOCHLOC_DATA to a folder you can write to."
         ) from error
+    sweep(target.parent)
     _log.info("downloading %s (%d MB) to %s", URL, ZIP_BYTES // 10**6, target)
     complaint = f"What {URL} sent is not text8.zip"
     advice = f"try again later, or put the file text8.zip into the folder {target.parent}."

@@ -1,12 +1,19 @@
-"""Raw text as chunks of bytes, from plain or compressed files.
+"""Raw text as chunks of bytes, from plain or compressed files, pipes and standard input.
 
-Knows files and compression. Does not know what the bytes mean: encodings, tokens and splits are
-other modules' business.
+A text is known by its bytes, never by its name or its dates. What can be read only once, a pipe for
+instance, is copied to a temporary file first. Knows files and compression. Does not know what the
+bytes mean: encodings, tokens and splits are other modules' business.
 """
 
 import bz2
 import gzip
+import hashlib
 import lzma
+import os
+import stat
+import sys
+import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +22,8 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
+
+STANDARD_INPUT = "-"
 
 # Small enough for a chunk's code points to stay in the processor's cache.
 CHUNK_BYTES = 1 << 18
@@ -27,6 +36,9 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+_PACKINGS = (".xz", ".gz", ".bz2", ".zip")
 
 
 class UnreadableTextError(ValueError):
@@ -70,31 +82,56 @@ def naming(source: TextSource) -> Iterator[None]:
 
 
 def file_source(path: str | Path) -> TextSource:
-    """Return the text of one file, recognised by its path, size and time of change.
+    """Return the text of one file, pipe or standard input, known by the SHA-256 of its bytes.
 
     Args:
         path: a text file; `.xz`, `.gz`, `.bz2` and `.zip` (one member) are unpacked while reading.
+            `-` is standard input, and it and named pipes are read to their end at once.
 
     Returns:
-        A source that reads the file afresh every time it is asked.
+        A source that can be read as often as needed.
 
     Raises:
-        ValueError: the path is missing, is a folder, or the file is empty.
+        ValueError: the path is missing, cannot be read, is a folder or a device, or is empty.
     """
+    if str(path) == STANDARD_INPUT:
+        if sys.stdin is None or sys.stdin.closed:
+            raise ValueError("Standard input is closed; give the path of a text file.")
+        return _copied("Standard input", sys.stdin.buffer.read)
     path = Path(path)
-    if path.is_dir():
+    status = _status(path)
+    if stat.S_ISDIR(status.st_mode):
         raise ValueError(f"{path} is a folder; give the path of one text file.")
-    if not path.exists():
-        raise ValueError(f"There is no file {path}; check the path.")
-    status = path.stat()
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+        with _reading(path), path.open("rb") as pipe:
+            return _copied(str(path), pipe.read)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is a device; give the path of one text file.")
     if status.st_size == 0:
         raise ValueError(f"{path} is empty; give a file with text in it.")
-    fingerprint = {
-        "path": str(path.resolve()),
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-    }
-    return TextSource(str(path), fingerprint, lambda: read_chunks(path))
+    sha256 = _sha256(path)
+    packing = path.suffix.lower() if path.suffix.lower() in _PACKINGS else ""
+    return TextSource(
+        str(path), {"sha256": sha256, "packing": packing}, lambda: _unchanged(path, sha256)
+    )
+
+
+def is_read_once(path: str | Path) -> bool:
+    """Return whether a text can be read only once, as standard input and pipes can.
+
+    Args:
+        path: what a user gave as a text.
+
+    Returns:
+        True for `-` and for what exists but is neither a file nor a folder.
+    """
+    if str(path) == STANDARD_INPUT:
+        return True
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def read_chunks(path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -111,14 +148,70 @@ def read_chunks(path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[by
         UnreadableTextError: the file cannot be read or unpacked.
     """
     path = Path(path)
+    with _reading(path), _open(path) as file:
+        yield from _pieces(file.read, chunk_bytes)
+
+
+def _pieces(read: Callable[[int], bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    while chunk := read(chunk_bytes):
+        yield chunk
+
+
+def _status(path: Path) -> os.stat_result:
     try:
-        with _open(path) as file:
-            while chunk := file.read(chunk_bytes):
-                yield chunk
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"There is no file {path}; check the path.") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except _UNREADABLE as error:
-        raise UnreadableTextError(
-            f"{path} cannot be read ({error}); check or replace the file."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UnreadableTextError:
+    if isinstance(error, PermissionError):
+        return UnreadableTextError(
+            f"{path} cannot be read: you lack the permission; ask its owner, or give a copy."
+        )
+    return UnreadableTextError(f"{path} cannot be read ({error}); check or replace the file.")
+
+
+def _sha256(path: Path) -> str:
+    with _reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unchanged(path: Path, sha256: str) -> Iterator[bytes]:
+    """Yield a file's text and fail at its end if the file is no longer what it was."""
+    yield from read_chunks(path)
+    if _sha256(path) != sha256:
+        raise UnreadableTextError(f"{path} changed while it was read; try again.")
+
+
+def _copied(name: str, read: Callable[[int], bytes]) -> TextSource:
+    """Return a text that can be read only once, from a copy that goes when the source does."""
+    copy, digest = tempfile.TemporaryFile(), hashlib.sha256()  # noqa: SIM115
+    for chunk in _pieces(read):
+        digest.update(chunk)
+        copy.write(chunk)
+    if not copy.tell():
+        raise ValueError(f"{name} is empty; give a text.")
+
+    def chunks() -> Iterator[bytes]:
+        # Two readings at a time each keep their own place.
+        place = 0
+        while copy.seek(place) >= 0 and (chunk := copy.read(CHUNK_BYTES)):
+            place += len(chunk)
+            yield chunk
+
+    weakref.finalize(chunks, copy.close)
+    return TextSource(name, {"sha256": digest.hexdigest(), "packing": ""}, chunks)
 
 
 def _open(path: Path) -> BufferedIOBase:

@@ -1,16 +1,15 @@
 """Texts encoded once and kept on disk as memory-mapped token arrays.
 
-A cache entry is two files named by a hash of the text's fingerprint and the tokenizer: `.tokens`,
-the raw ids, and `.json`, their type and number. Both appear complete or not at all, and an entry
-whose length is not the one written beside it is made anew. Knows nothing of splits.
+A cache entry is two files named by a hash of the text's bytes and the tokenizer: `.tokens`, the raw
+ids, and `.json`, their type and number. Both appear complete or not at all, and an entry whose
+length is not the one written beside it is made anew. The folder is kept below a size by
+`token_cache`. Knows nothing of splits.
 """
 
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt
 
 from stochloc.data.texts import TextSource, file_source, naming
+from stochloc.data.token_cache import cache_folder, prune, sweep, unusable, write_atomically
 from stochloc.data.tokenizers import Tokenizer, token_dtype
 
 COUNT_TOKENS = 1 << 22
@@ -85,7 +85,9 @@ def encode_source(
         ValueError: the text is empty or unreadable, or the tokenizer cannot encode it.
         OSError: the tokens cannot be written; nothing half-written is left.
     """
-    entry = _cache_folder(cache_dir) / _cache_key(source, tokenizer)
+    folder = cache_folder(cache_dir)
+    sweep(folder)
+    entry = folder / _cache_key(source, tokenizer)
     return _find(entry) or _build(entry, source, tokenizer)
 
 
@@ -108,23 +110,6 @@ def count_tokens(
     return counts
 
 
-def _cache_folder(cache_dir: str | Path | None) -> Path:
-    chosen = cache_dir or os.environ.get("STOCHLOC_CACHE") or Path.home() / ".cache" / "stochloc"
-    folder = Path(chosen)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unusable(folder, error.strerror) from error
-    return folder
-
-
-def _unusable(folder: Path, reason: str | None) -> ValueError:
-    return ValueError(
-        f"The cache folder {folder} cannot be used ({reason}); set STOCHLOC_CACHE to a folder you "
-        "can write to."
-    )
-
-
 def _cache_key(source: TextSource, tokenizer: Tokenizer) -> str:
     facts = {"text": dict(source.fingerprint), "tokenizer": tokenizer.to_dict()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
@@ -136,15 +121,20 @@ def _find(entry: Path) -> TokenFile | None:
         facts = json.loads(entry.with_suffix(".json").read_text())
         found = TokenFile(tokens, facts["dtype"], facts["num_tokens"])
         size = tokens.stat().st_size
-        complete = size > 0 and size == len(found) * np.dtype(found.dtype).itemsize
+        if not (size > 0 and size == len(found) * np.dtype(found.dtype).itemsize):
+            return None
+        # Mapped at once: from now on another process may remove the file's name.
+        _ = found.tokens
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if complete else None
+    with suppress(OSError):  # A cache that cannot be written to can still be read.
+        os.utime(entry.with_suffix(".json"))
+    return found
 
 
 def _build(entry: Path, source: TextSource, tokenizer: Tokenizer) -> TokenFile:
     if not os.access(entry.parent, os.W_OK):
-        raise _unusable(entry.parent, "it is not writable")
+        raise unusable(entry.parent, "it is not writable")
     dtype = token_dtype(tokenizer.vocabulary_size)
     tokens = entry.with_suffix(".tokens")
     with write_atomically(tokens) as file:
@@ -152,7 +142,10 @@ def _build(entry: Path, source: TextSource, tokenizer: Tokenizer) -> TokenFile:
     facts = {"dtype": dtype.name, "num_tokens": num_tokens, "text": source.name}
     with write_atomically(entry.with_suffix(".json")) as file:
         file.write(json.dumps(facts).encode())
-    return TokenFile(tokens, dtype.name, num_tokens)
+    built = TokenFile(tokens, dtype.name, num_tokens)
+    _ = built.tokens
+    prune(entry.parent, entry.name)
+    return built
 
 
 def _write_tokens(
@@ -166,23 +159,3 @@ def _write_tokens(
     if num_tokens == 0:
         raise ValueError(f"{source.name} holds no text; give a file with text in it.")
     return num_tokens
-
-
-@contextmanager
-def write_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only once it is written in full.
-
-    Args:
-        path: the name it will have; its folder exists.
-
-    Yields:
-        A temporary file beside it, removed if anything fails.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with open(handle, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
