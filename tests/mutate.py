@@ -63,7 +63,14 @@ MUTATIONS = {
     ),
     "rate of masks": ("rivals/schedules.py", "hidden = (1 - ", "hidden = (2 - "),
     "weight of ARDM": ("rivals/any_order.py", "/ (length - num_seen))", "/ (length + num_seen))"),
-    "what may come next": ("rivals/mac.py", "length * self.masked_nats", "self.masked_nats"),
+    "what is shown": ("rivals/mac.py", "so_far <= num_shown", "so_far < num_shown"),
+    "order of MAC": ("rivals/mac.py", "descending=True", "descending=False"),
+    "density of times": (
+        "rivals/time_integral.py",
+        "(1 - power[:, None]) / power",
+        "(1 - power[:, None]) * power",
+    ),
+    "first step": ("rivals/multinomial.py", "weights[0] = weights[1]", "weights[1] = weights[0]"),
     "mass of jumps": ("rivals/generalized_md4.py", "-rate * (own + 1)", "-rate * own"),
     "leave one out": (
         "rivals/generalized_md4.py",

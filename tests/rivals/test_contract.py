@@ -39,7 +39,7 @@ from stochloc.rivals.mac import Mac
 from stochloc.rivals.md4 import Md4
 from stochloc.rivals.mdlm import Mdlm
 from stochloc.rivals.multinomial import MultinomialDiffusion
-from stochloc.rivals.schedules import Cosine, Linear, SquaredCosine
+from stochloc.rivals.schedules import Cosine, Linear, ShiftedCosine, cosine_grid
 from stochloc.rivals.sedd import FLOOR, EulerJump, Sedd, SeddAbsorbing
 from stochloc.training.snr import Masks
 
@@ -63,13 +63,18 @@ def localization(path: Path) -> Localization:
 
 
 UNIFORM_SCORE = RatioOracle(uniform(VOCABULARY), Linear(FLOOR))
-UNIFORM_LAW = CavityOracle(uniform(VOCABULARY), SquaredCosine())
+UNIFORM_LAW = CavityOracle(uniform(VOCABULARY), ShiftedCosine())
 # A method whose network knows the truth, and the steps its sampler needs to be exact.
 EXACT: dict[str, tuple[Callable[[], Rival], int]] = {
     "ar": (lambda: Autoregressive(NextTokenOracle(), VOCABULARY), 1),
     "ardm": (lambda: AnyOrder(MaskOracle(), VOCABULARY), LENGTH),
     "mac": (lambda: Mac(MaskOracle(), VOCABULARY), 1),
+    "mac, another order": (
+        lambda: Mac(MaskOracle(), VOCABULARY, lambda length: torch.tensor([1, 2, 0])[:length]),
+        1,
+    ),
     "mdlm": (lambda: Mdlm(MaskOracle(), VOCABULARY), 100),
+    "md4": (lambda: Md4(MaskOracle(), VOCABULARY, Linear(), cosine_grid), 100),
     "md4-cosine": (lambda: Md4(MaskOracle(), VOCABULARY, Cosine()), 100),
     "genmd4": (weighted, 100),
     "d3pm-absorbing": (
@@ -82,7 +87,7 @@ EXACT: dict[str, tuple[Callable[[], Rival], int]] = {
         100,
     ),
     "d3pm-uniform": (
-        lambda: D3pm(UNIFORM_LAW, VOCABULARY, uniform(VOCABULARY), SquaredCosine(), FINE),
+        lambda: D3pm(UNIFORM_LAW, VOCABULARY, uniform(VOCABULARY), ShiftedCosine(), FINE),
         100,
     ),
     "multinomial": (lambda: MultinomialDiffusion(UNIFORM_LAW, VOCABULARY, FINE), 100),
@@ -169,6 +174,7 @@ def test_the_loss_is_the_bound_where_theory_says_so_and_moves_every_parameter(na
     loss = method.loss(tokens, generator(5))
     loss.backward()
     assert math.isfinite(float(loss.detach()))
+    assert all(any(p is q for q in method.parameters()) for p in method.undecayed())
     for parameter_name, parameter in method.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert bool(parameter.grad.isfinite().all()), parameter_name

@@ -14,10 +14,16 @@ softplus thresholding at 0), so
 
 If V is no power of 2, some digits spell no token. The sampler draws such a token again, which
 divides the probability of every token by the valid mass given those before: the bound holds.
+
+Choices: the authors' encoder is a bidirectional LSTM that reads the text, ours a Gaussian for each
+token; their AR flow is an LSTM with mixtures of 27 logistics, ours the transformer of all methods
+with mixtures of 64 Gaussians (didriknielsen/argmax_flows, `model/ar/flow.py`). They train with Adam
+and no decay (`optim/base.py`); all methods here share AdamW, but means, scales and centres are not
+decayed.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -117,6 +123,11 @@ class ArgmaxFlow(Variational):
         self.register_buffer("place_values", 2 ** torch.arange(num_digits), persistent=False)
 
     place_values: Tensor
+
+    def undecayed(self) -> Sequence[nn.Parameter]:
+        """Return the means and scales of q, and the components' centres where there are some."""
+        centres = (self.density.centres,) if isinstance(self.density, MixtureDensity) else ()
+        return (self.means, self.log_scales, *centres)
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "ArgmaxFlow":

@@ -4,10 +4,14 @@
 
 The network predicts the law p̃ of `x_0` and Bayes' rule with the kernel makes `p_θ` of it (their
 eq. 4), also in the step to `x_0`, where the divergence is `-log p_θ(x_0|x_1)`. With the absorbing
-kernel, α = 1 - k/T (their 1/(T-k+1) schedule) and the network is told no time; with the uniform
-one, the cosine schedule and the time. With masks, training adds their auxiliary loss to the
-divergence of the one step that is drawn, as their code does (λ = 0.01, for text with uniform noise
-0): the cross-entropy of p̃ over masked tokens, because carry-over makes the others certain.
+kernel, α = 1 - k/T (their 1/(T-k+1) schedule); with the uniform one, α is the cosine of their code
+(google-research, `d3pm/text/diffusion.py`). Both networks are told the step
+(`d3pm/text/configs.py`: `use_timestep_embeddings = True`). With masks, training adds their
+auxiliary loss to the divergence of the one step that is drawn, as their code does (λ = 0.01, for
+text with uniform noise 0): the cross-entropy of p̃ over masked tokens, because carry-over makes the
+others certain; theirs is over all tokens. Choices: steps are drawn one from each of equal strata,
+theirs independently; a step of theirs keeps a token with probability 0.001 at least, ours with what
+the cosine says.
 
 With the true p̃ the bound exceeds `-log P` by what is lost when tokens change in the same step as
 if they were independent, O(1/T).
@@ -20,12 +24,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stochloc.core.numerics import draw_categorical, draw_stratified, in_double
+from stochloc.core.numerics import draw_categorical, in_double
 from stochloc.nn import token_network
 from stochloc.rivals.kernels import Kernel, absorbing, divergence, uniform
 from stochloc.rivals.rival import Drawn, Frame
-from stochloc.rivals.schedules import Linear, Schedule, SquaredCosine, final_alpha
-from stochloc.rivals.time_integral import TimeIntegral
+from stochloc.rivals.schedules import Linear, Schedule, ShiftedCosine, final_alpha
+from stochloc.rivals.time_integral import TimeIntegral, crowded
 
 NUM_STEPS = 1000
 AUXILIARY_WEIGHT = 0.01
@@ -68,7 +72,7 @@ class D3pm(TimeIntegral):
             The method.
         """
         size = frame.vocabulary_size
-        network = token_network(size + 1, size, frame.backbone)
+        network = token_network(size + 1, size, frame.backbone, timed=True)
         return cls(network, size, absorbing(size), Linear(), auxiliary_weight=AUXILIARY_WEIGHT)
 
     @classmethod
@@ -83,16 +87,20 @@ class D3pm(TimeIntegral):
         """
         size = frame.vocabulary_size
         network = token_network(size, size, frame.backbone, timed=True)
-        return cls(network, size, uniform(size), SquaredCosine())
+        return cls(network, size, uniform(size), ShiftedCosine())
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
         """Return T times one step's divergence and the weighted auxiliary loss; one call."""
-        step = self._step_at(draw_stratified(1, len(tokens), generator)[0].to(tokens.device))
+        step = self._step_at(self.training_times(tokens, generator))
         nats, auxiliary = self.step_nats(tokens, step, generator)
         nats = nats + self.auxiliary_weight * auxiliary
         return (self.num_diffusion_steps * nats + self.fixed_nats(tokens)).mean()
+
+    def crowding(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
+        """Return ½: the first of T steps cost up to T times as much as the last."""
+        return crowded(tokens)
 
     def token_nats(
         self,

@@ -13,22 +13,27 @@ the masks at the same time, each the baseline of the other,
 
     ∇E f = E ½ [ ∇(f₁ + f₂) + (f₁ - f₂) ∇(log q₁ - log q₂) ].
 
-An update therefore costs two network calls: 2.3 times a plain encoder's, by
-`benchmarks/rivals.py`. `w = 1` at the start, the linear schedule.
+An update therefore costs two network calls: 2.3 times a plain encoder's, by `benchmarks/rivals.py`.
+`w = 1` at the start, the linear schedule. Times of training begin at 1e-3 (google-deepmind/md4,
+`models/diffusion/genmd4.py`: `t1`); the bound covers all times, and they crowd at 0 the more the
+smaller the least w of a sequence.
+
+Choices: w is the exponential of what is learned, theirs its softplus; the sampler's times are
+even, the bound has no reconstruction term, because no times are left out of it.
 """
 
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from stochloc.core.numerics import draw_categorical, draw_stratified, draw_uniform, in_double
+from stochloc.core.numerics import draw_categorical, draw_uniform, in_double
 from stochloc.nn import token_network
 from stochloc.rivals.masked import WithPrior
 from stochloc.rivals.rival import Drawn, Frame
-from stochloc.rivals.time_integral import TimeIntegral
+from stochloc.rivals.time_integral import SOONEST, TimeIntegral
 
 
 class _Masking(NamedTuple):
@@ -45,6 +50,8 @@ class GeneralizedMd4(TimeIntegral):
         network: Returns logits of V tokens for sequences with masks, the token V, and a time.
         vocabulary_size: Number of tokens, V.
     """
+
+    earliest = 1e-3
 
     def __init__(self, network: nn.Module, vocabulary_size: int) -> None:
         super().__init__()
@@ -82,7 +89,7 @@ class GeneralizedMd4(TimeIntegral):
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
         """Return the bound at one time for each sequence, with its whole gradient; two calls."""
-        time = draw_stratified(1, len(tokens), generator)[0].to(tokens.device)
+        time = self.training_times(tokens, generator)
         first, second = (self._masked(tokens, time, generator) for _ in range(2))
         values = (first.nats + second.nats).sum(-1) / 2
         advantage = (first.nats - second.nats).sum(-1).detach() / 2
@@ -90,6 +97,11 @@ class GeneralizedMd4(TimeIntegral):
         # Worth 0, but with the gradient of the masks' probability.
         correction = advantage * (log_odds - log_odds.detach())
         return (values + correction).mean() / tokens.shape[1]
+
+    def crowding(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
+        """Return half the least w of each sequence's tokens, at most 1."""
+        weights = in_double(self.log_weights.detach().exp())
+        return (weights[tokens.to(weights.device)].amin(-1) / 2).clamp(max=1.0)
 
     def token_nats(
         self,
@@ -123,18 +135,36 @@ class GeneralizedMd4(TimeIntegral):
         generator: torch.Generator,
     ) -> _Masking:
         weights = in_double(self.log_weights.exp())
-        log_time = in_double(time).clamp(min=1e-12).log()[:, None]
-        log_hidden = weights[tokens] * log_time
+        log_hidden = weights[tokens] * in_double(time).clamp(min=SOONEST).log()[:, None]
         u = draw_uniform(tuple(tokens.shape), generator).to(log_hidden)
         is_masked = u < log_hidden.exp()
+        nats = self.divergence_nats(tokens, is_masked, time)
+        # -expm1 keeps the probability of a token that is hardly ever masked from rounding to 1.
+        shown = torch.log(-torch.expm1(log_hidden))
+        return _Masking(nats, torch.where(is_masked, log_hidden, shown).sum(-1))
+
+    def divergence_nats(
+        self,
+        tokens: Int[Tensor, "batch length"],
+        is_masked: Bool[Tensor, "batch length"],
+        time: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch length"]:
+        """Return what `token_nats` does, for given masks.
+
+        Args:
+            tokens: The true tokens.
+            is_masked: Which of them are masked.
+            time: When.
+
+        Returns:
+            Nats of every token.
+        """
+        weights = in_double(self.log_weights.exp())
         log_law = self._law(tokens.masked_fill(is_masked, self.mask), time)
         rates = weights / time[:, None, None]
         rate = rates.expand_as(log_law).gather(-1, tokens[..., None])[..., 0]
         own = log_law.gather(-1, tokens[..., None])[..., 0]
-        nats = (-rate * (own + 1) + (log_law.exp() * rates).sum(-1)) * is_masked
-        # -expm1 keeps the probability of a token that is hardly ever masked from rounding to 1.
-        shown = torch.log(-torch.expm1(log_hidden))
-        return _Masking(nats, torch.where(is_masked, log_hidden, shown).sum(-1))
+        return (-rate * (own + 1) + (log_law.exp() * rates).sum(-1)) * is_masked
 
     def _law(
         self, tokens: Int[Tensor, "batch length"], time: Float[Tensor, " batch"]

@@ -2,21 +2,24 @@
 
     -log P(x) <= ∫₀¹ 1/t E[ Σ_masked -log Q_θ(x_i|x_t) ] dt
 
-Their log-linear noise is `α = 1 - t`. As in their text models the network is told no time, so the
-cached sampler applies. Times are stratified over the batch, as theirs are.
+Their log-linear noise is `α = 1 - t`. As in their text models (kuleshov-group/mdlm,
+`configs/config.yaml`: `time_conditioning: False`) the network is told no time, so the cached
+sampler applies. In training, times are stratified over the batch and begin at 1e-3, as theirs are
+(`antithetic_sampling: True`, `sampling_eps: 1e-3`); the bound covers all times.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core.numerics import draw_stratified
 from stochloc.rivals.masked import MaskedDiffusion, WithPrior, masked_network
 from stochloc.rivals.rival import Frame
 
 
 class Mdlm(MaskedDiffusion):
     """Masked diffusion with the log-linear schedule and the cached sampler."""
+
+    earliest = 1e-3
 
     @classmethod
     def with_prior(cls, frame: Frame) -> "Mdlm":
@@ -38,6 +41,6 @@ class UnweightedMdlm(Mdlm):
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
         """Return the cross-entropy of masked tokens, nats for each of them; one call."""
-        time = draw_stratified(1, len(tokens), generator)[0].to(tokens.device)
+        time = self.training_times(tokens, generator)
         is_masked = self.draw_masks(tokens, time, generator)
         return self.masked_nats(tokens, is_masked).sum() / is_masked.sum().clamp(min=1)

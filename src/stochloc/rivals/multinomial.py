@@ -3,8 +3,13 @@
 The same kernel, posterior and bound as D3PM with uniform noise, found independently. What differs
 is the training: no auxiliary loss, and steps drawn in proportion to `√E[L_k²]`, the root of the
 mean square of their divergences so far, with weights that keep the loss unbiased. As in the
-authors' code, steps are drawn uniformly until each has been seen, and the squares are averaged
-with a decay of 0.9.
+authors' code (ehoogeboom/multinomial_diffusion, `diffusion_multinomial.py`), steps are drawn
+uniformly until each has been seen more than ten times, the squares are averaged with a decay of
+0.9, and the first step, whose divergence is the cross-entropy of the text itself, is drawn as often
+as the second. α is their cosine, the root of Nichol and Dhariwal's schedule.
+
+Choices: the last step keeps a token with the probability the cosine says, theirs with √0.001 at
+least; the bound draws steps where theirs sums all T, and those of it are not drawn by importance.
 """
 
 import torch
@@ -16,7 +21,7 @@ from stochloc.nn import token_network
 from stochloc.rivals.d3pm import NUM_STEPS, D3pm
 from stochloc.rivals.kernels import uniform
 from stochloc.rivals.rival import Frame
-from stochloc.rivals.schedules import SquaredCosine
+from stochloc.rivals.schedules import ShiftedCosine
 
 DECAY = 0.9
 SEEN_OFTEN = 10
@@ -38,7 +43,7 @@ class MultinomialDiffusion(D3pm):
         self, network: nn.Module, vocabulary_size: int, num_diffusion_steps: int = NUM_STEPS
     ) -> None:
         kernel = uniform(vocabulary_size)
-        super().__init__(network, vocabulary_size, kernel, SquaredCosine(), num_diffusion_steps)
+        super().__init__(network, vocabulary_size, kernel, ShiftedCosine(), num_diffusion_steps)
         self.register_buffer("mean_square", torch.zeros(num_diffusion_steps, dtype=torch.float64))
         self.register_buffer("times_seen", torch.zeros(num_diffusion_steps, dtype=torch.long))
 
@@ -62,6 +67,7 @@ class MultinomialDiffusion(D3pm):
         weights = torch.ones_like(self.mean_square)
         if bool((self.times_seen > SEEN_OFTEN).all()):
             weights = self.mean_square.sqrt() + 1e-4
+            weights[0] = weights[1]
         probs = weights / weights.sum()
         index = draw_categorical(probs.to(generator.device).expand(len(tokens), -1), generator)
         index = index.to(tokens.device)

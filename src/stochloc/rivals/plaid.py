@@ -18,13 +18,14 @@ interior are seven times a parameter, embeddings a direction of vectors a sevent
 Choices: the interior is piecewise linear (theirs: a monotone network); the reconstruction gets an
 eighth of the batch (theirs adapts); the evidence has full weight at once (theirs grows over the
 first 5 %). `∇ loss² = 2 loss ∇ loss`, so one backward pass serves both: what arrives at the
-interior is multiplied on its way.
+interior is multiplied on its way. As in theirs (igul222/plaid, `train.py`: `weight_decays`),
+embeddings are not decayed.
 
 Sampling: N - 1 ancestral steps of VDM, each conditioned on the x̂ before, then a draw from the last
 posterior.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -151,6 +152,10 @@ class Plaid(Rival):
         nn.init.zeros_(embedding.weight[:, DIMENSION:])
         network = Network(embedding, frame.vocabulary_size, frame.backbone, timed=True)
         return cls(network, frame.vocabulary_size)
+
+    def undecayed(self) -> Sequence[nn.Parameter]:
+        """Return the embeddings, whose length is a speed."""
+        return (self.embeddings,)
 
     @property
     def codes(self) -> Float[Tensor, "vocabulary dim"]:

@@ -6,6 +6,7 @@ of a small data set can take its place and show that the bound is one.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -58,6 +59,21 @@ class Rival(nn.Module, ABC):
     """
 
     is_exact: ClassVar[bool] = False
+
+    def undecayed(self) -> Sequence[nn.Parameter]:
+        """Return parameters with two or more dimensions that are no weights.
+
+        Means and scales of a law, or the vectors tokens are written as: a decay pulls weights to
+        where a network says less, these to where nobody wants them.
+        """
+        return ()
+
+    def prepare(self, share: float) -> None:
+        """Be told how far training is, before each update; most methods need not know.
+
+        Args:
+            share: Share of the training that is done when this update is, in `(0, 1]`.
+        """
 
     @abstractmethod
     def loss(

@@ -85,8 +85,13 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class SquaredCosine:
-    """`α ∝ cos²(π/2 (t + s)/(1 + s))` (Nichol and Dhariwal), of D3PM uniform and Multinomial.
+class ShiftedCosine:
+    """`α = cos(π/2 (t + s)/(1 + s)) / cos(π/2 s/(1 + s))`, of D3PM uniform and Multinomial.
+
+    The cosine itself, where the schedule of Nichol and Dhariwal has its square: D3PM's code
+    (`d3pm/text/diffusion.py`, `cosine_fn`) keeps a token with probability `cos(t + 1/T)/cos(t)` a
+    step, that of Multinomial Diffusion (`diffusion_multinomial.py`, `cosine_beta_schedule`) with
+    the root of the squared ratio.
 
     Attributes:
         offset: Keeps the first steps from being too small, s > 0.
@@ -96,13 +101,41 @@ class SquaredCosine:
 
     def alpha(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the probability that a token is still itself."""
-        scale = math.cos(self._angle(0.0)) ** 2
-        return (math.pi / 2 * (time + self.offset) / (1 + self.offset)).cos().square() / scale
+        return self._angle(time).cos() / self._scale
 
     def slope(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the derivative α'."""
-        scale, speed = math.cos(self._angle(0.0)) ** 2, math.pi / 2 / (1 + self.offset)
-        return -speed * (2 * speed * (time + self.offset)).sin() / scale
+        return -math.pi / 2 / (1 + self.offset) * self._angle(time).sin() / self._scale
 
-    def _angle(self, time: float) -> float:
+    @property
+    def _scale(self) -> float:
+        return math.cos(math.pi / 2 * self.offset / (1 + self.offset))
+
+    def _angle(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return math.pi / 2 * (time + self.offset) / (1 + self.offset)
+
+
+def even_grid(num_steps: int) -> Float[Tensor, " times"]:
+    """Return the times of a sampler's N steps, from 1 to 0, evenly spaced, float64.
+
+    Args:
+        num_steps: N, at least 1.
+
+    Returns:
+        N + 1 times.
+    """
+    return torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
+
+
+def cosine_grid(num_steps: int) -> Float[Tensor, " times"]:
+    """Return the times of a sampler's N steps, `cos(π/2 n/N)`: short steps near 1 (MD4).
+
+    Args:
+        num_steps: N, at least 1.
+
+    Returns:
+        N + 1 times from 1 to 0, float64.
+    """
+    times = (math.pi / 2 * (1 - even_grid(num_steps))).cos()
+    times[-1] = 0.0
+    return times

@@ -8,9 +8,14 @@ Tokens are lost at the rate `σ' = -α'/α` and replaced by draws from π. The n
 
 whose minimum is at the true ratios. For masks the authors scale the network's output by
 `α/(1-α)`, after which only the law of the masked token is left to learn; it need not sum to 1.
-The absorbing network is told no time, because that law has none; the uniform one is. Both lose
-tokens evenly (the authors' log-linear noise); their geometric noise, made for others, ends as high
-with uniform noise (docs/log.md).
+Both networks are told the time, as in the authors' code (louaaron/Score-Entropy-Discrete-Diffusion,
+`model/transformer.py`), though that law has none. Both lose tokens evenly (the authors' log-linear
+noise); their geometric noise, made for others, ends as high with uniform noise (docs/log.md). Times
+of training begin at 1e-3, as theirs (`losses.py`, `sampling_eps`); the bound covers all times.
+
+Choices: the network is told t where theirs is told `-log α`, by an added embedding where theirs
+modulates every layer; times of training are drawn one from each of equal strata, theirs
+independently; masks end at α = 0, theirs at 1e-3.
 
 Samplers go from t to s with `a = α_t/α_s`. *Tweedie*: the ratios at s follow from those at t,
 
@@ -31,7 +36,7 @@ from stochloc.nn import token_network
 from stochloc.rivals.kernels import Kernel, absorbing, uniform
 from stochloc.rivals.rival import Drawn, Frame
 from stochloc.rivals.schedules import Linear, Schedule, final_alpha
-from stochloc.rivals.time_integral import TimeIntegral
+from stochloc.rivals.time_integral import TimeIntegral, crowded
 
 # The authors' ε: the time stops where a token is still itself once in a thousand.
 FLOOR = 1e-3
@@ -114,6 +119,8 @@ class Sedd(TimeIntegral):
         jump: How the sampler steps, by Tweedie's formula unless told otherwise.
     """
 
+    earliest = 1e-3
+
     def __init__(
         self,
         network: nn.Module,
@@ -155,6 +162,10 @@ class Sedd(TimeIntegral):
         """
         return in_double(self.network(noisy, time))
 
+    def crowding(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
+        """Return ½: tokens are lost in proportion to the time."""
+        return crowded(tokens)
+
     def token_nats(
         self,
         tokens: Int[Tensor, "batch length"],
@@ -162,8 +173,26 @@ class Sedd(TimeIntegral):
         generator: torch.Generator,
     ) -> Float[Tensor, "batch length"]:
         """Return the score entropy times the rate at which tokens are lost."""
+        alpha = self.schedule.alpha(time)[:, None]
+        return self.entropy_nats(tokens, self.kernel.noisy(tokens, alpha, generator), time)
+
+    def entropy_nats(
+        self,
+        tokens: Int[Tensor, "batch length"],
+        noisy: Int[Tensor, "batch length"],
+        time: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch length"]:
+        """Return what `token_nats` does, for given noise.
+
+        Args:
+            tokens: The true tokens.
+            noisy: The noisy ones.
+            time: Their time.
+
+        Returns:
+            Nats of every token.
+        """
         alpha = self.schedule.alpha(time)[:, None, None]
-        noisy = self.kernel.noisy(tokens, alpha[..., 0], generator)
         log_s = self.log_ratios(noisy, time)
         law = self.kernel.forward_law(self.kernel.one_hot(tokens), alpha)
         ratios = (law / law.gather(-1, noisy[..., None]))[..., : self.vocabulary_size]
@@ -228,7 +257,7 @@ class SeddAbsorbing(Sedd):
             The method, untrained.
         """
         size = frame.vocabulary_size
-        return cls(token_network(size + 1, size, frame.backbone), size)
+        return cls(token_network(size + 1, size, frame.backbone, timed=True), size)
 
     def log_ratios(
         self, noisy: Int[Tensor, "batch length"], time: Float[Tensor, " batch"]

@@ -218,7 +218,7 @@ class Contestant:
         for module in self.method.modules():
             if isinstance(module, Transformer):
                 module.half_products = trial.half_products
-        self.optimizer = make_optimizer(self.method, trial.training)
+        self.optimizer = make_optimizer(self.method, trial.training, self.method.undecayed())
         self.average = AveragedWeights(self.method, trial.training.ema_decay)
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
         self.curve: list[dict[str, Any]] = []
@@ -240,6 +240,9 @@ class Contestant:
         for group in self.optimizer.param_groups:
             # The schedule's own count of steps is a unit of the budget here.
             group["lr"] = learning_rate(training, min(self.share_used, 1.0) * training.num_steps)
+        per_update = training.batch_size * training.length
+        share = self.trial.budget.share_used(self.step + 1, per_update, self.seconds)
+        self.method.prepare(min(share, 1.0))
         loss = self.method.loss(tokens.to(self.device), noise)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

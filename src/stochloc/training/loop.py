@@ -9,7 +9,7 @@ the process, so a run that was cut off and resumed computes the same numbers as 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -97,18 +97,24 @@ def check_sharing(config: TrainingConfig, processes: int) -> None:
         )
 
 
-def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    model: torch.nn.Module,
+    config: TrainingConfig,
+    undecayed: Iterable[torch.nn.Parameter] = (),
+) -> torch.optim.AdamW:
     """Return AdamW over every parameter; vectors and scalars are not decayed.
 
     Args:
         model: The module to train.
         config: Gives the weight decay and the moments' decay.
+        undecayed: Matrices that are not decayed either.
 
     Returns:
         The optimiser.
     """
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+    kept = {id(p) for p in undecayed}
+    matrices = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in kept]
+    others = [p for p in model.parameters() if p.ndim < 2 or id(p) in kept]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
