@@ -11,9 +11,9 @@ MAY_IMPORT = {
     "core": {"core"},
     "data": {"data"},
     "nn": {"core", "nn"},
-    "training": {"core", "nn", "data", "training"},
+    "training": {"core", "nn", "data", "training", "terminal"},
     "rivals": {"core", "nn", "training", "rivals"},
-    "tasks": {"core", "nn", "data", "training", "rivals", "tasks"},
+    "tasks": {"core", "nn", "data", "training", "rivals", "tasks", "terminal"},
 }
 CORE_PACKAGES = {"torch", "jaxtyping", "stochloc"}
 
@@ -100,4 +100,12 @@ def test_the_command_line_imports_nothing_heavy_before_a_command_is_chosen():
         [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))], []
     )
     assert not imports(at_once) & {"torch", "numpy", "lightning_fabric", "huggingface_hub"}
-    assert not {module for module in imports(at_once) if module.startswith("stochloc")}
+    own = {module for module in imports(at_once) if module.startswith("stochloc")}
+    assert own <= {"stochloc.terminal"}
+
+
+def test_the_terminal_knows_the_standard_library_alone():
+    import sys
+
+    tree = ast.parse((SOURCE / "terminal.py").read_text(encoding="utf-8"))
+    assert {module.split(".")[0] for module in imports(tree)} <= sys.stdlib_module_names

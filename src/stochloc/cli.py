@@ -6,7 +6,6 @@ sentence. Nothing heavy is imported before a command is chosen, so `--help` answ
 
 import errno
 import json
-import os
 import re
 import shlex
 import sys
@@ -16,6 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+from stochloc.terminal import (
+    ReaderGoneError,
+    ResultLostError,
+    can_show,
+    guarded,
+    say,
+    tell,
+)
 
 if TYPE_CHECKING:
     from stochloc.tasks.cyclic import CyclicExperiment
@@ -58,7 +66,7 @@ class Quickstart:
         """Train, bound, sample."""
         from stochloc.tasks.quickstart import quickstart
 
-        results = quickstart(self.out, self.seed, say=_tell if self.json else _say)
+        results = quickstart(self.out, self.seed, say=tell if self.json else say)
         if self.json:
             _print_json(results)
 
@@ -155,7 +163,9 @@ class Train:
                 _print_json(train.resolve_recipe(preset, size, changes).to_dict())
                 return
             train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware, self.slots)
-        print(f"The model is in {self.out}. Try: stochloc sample {self.out}", file=sys.stderr)
+        tell(
+            f"The model is in {self.out}. Try: {shlex.join(('stochloc', 'sample', str(self.out)))}"
+        )
 
 
 _RECIPE_FLAGS = (
@@ -295,15 +305,14 @@ class Sample:
         )  # fmt: skip
         length = run.length if self.length is None else self.length
         if length > run.length:
-            print(
+            tell(
                 f"stochloc: the model was trained on windows of {run.length} tokens; longer texts "
-                "may be poor.",
-                file=sys.stderr,
+                "may be poor."
             )
-        trace = (lambda step: print(json.dumps(step, ensure_ascii=False))) if self.trace else None
+        trace = (lambda step: print(_json(step), flush=True)) if self.trace else None
         result = generate(run, self.n, length, walk, self.prompt, self.seed, trace, self.label)
         if self.json or self.trace:
-            print(json.dumps(result.__dict__, ensure_ascii=False))
+            print(_json(result.__dict__))
             return
         for text in result.samples:
             print(f"{text}\n")
@@ -358,7 +367,7 @@ class Infill:
         policy = PolicyChoice(self.policy)
         walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
-        result = infill(run, self.template, infilling, self.constraint, self.blank, _tell)
+        result = infill(run, self.template, infilling, self.constraint, self.blank, tell)
         if self.json:
             _print_json({"template": self.template, **asdict(result)})
             return
@@ -425,10 +434,9 @@ class Correct:
         repair = walk if self.walk else OnePass(threshold)
         result = correct(run, text, repair, self.snr, confidences)
         if not isinstance(run.tokenizer, SlottedTokenizer):
-            print(
+            tell(
                 "stochloc: this model keeps the length of a text; one trained with --slots also "
-                "finds lost and added characters.",
-                file=sys.stderr,
+                "finds lost and added characters."
             )
         if self.json:
             _print_json(result.to_dict())
@@ -503,7 +511,7 @@ class Tune:
         from stochloc.tasks.tune import tune
 
         run = open_run(self.run_folder, _device(self.accelerator))
-        result = tune(run, self.transition, self.sequences, self.seed, _tell)
+        result = tune(run, self.transition, self.sequences, self.seed, tell)
         if self.json:
             _print_json(result)
             return
@@ -599,10 +607,10 @@ class Plot:
         check_folder(self.out)
         subject = self._subject()
         for name in names:
-            print(f"drawing {name}", file=sys.stderr, flush=True)
+            tell(f"drawing {name}")
             for title, picture in FIGURES[name](subject).items():
                 for file in write(picture, self.out, title):
-                    print(file, flush=True)
+                    say(str(file))
 
     def _subject(self) -> "Subject":
         from stochloc.tasks.cyclic import CyclicExperiment
@@ -701,22 +709,20 @@ class Compare:
         )
         device = _device(self.accelerator)
         device = "cpu" if device == "mps" else device
-        comparison = compare(contest, self.out, self.jobs, device, _tell)
-        if self.json:
-            _print_json(comparison.to_dict())
-        else:
-            print(comparison.table())
-        print(f"table.md, table.csv and comparison.json are in {self.out}", file=sys.stderr)
+        comparison = compare(contest, self.out, self.jobs, device, tell)
+        # Figures are still to come, so whoever stops reading here does not end the work.
+        say(_json(comparison.to_dict(), indent=2) if self.json else comparison.table())
+        tell(f"table.md, table.csv and comparison.json are in {self.out}")
         if find_spec("matplotlib") is None:
             again = "pip install 'stochloc[plot]' and give the same command again"
-            print(f"stochloc: no figures: {again}.", file=sys.stderr)
+            tell(f"stochloc: no figures: {again}.")
             return
         from stochloc.viz.comparison import pictures
         from stochloc.viz.files import write
 
         for name, picture in pictures(comparison).items():
             for file in write(picture, self.out, name):
-                print(file, file=sys.stderr)
+                tell(str(file))
 
 
 Command = (
@@ -741,37 +747,58 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: The command line after the program's name; `sys.argv` when absent.
 
     Raises:
-        SystemExit: With code 2 after bad input, 130 after an interruption, 143 after SIGTERM.
+        SystemExit: With code 2 after bad input or if results cannot be written, 129 after SIGHUP,
+            130 after an interruption, 143 after SIGTERM.
     """
-    command = tyro.cli(
-        Command,  # pyright: ignore[reportArgumentType]
-        prog="stochloc",
-        description="Learn, score and generate discrete sequences by stochastic localization.",
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-    )
+    with guarded():
+        _obey(arguments)
+
+
+def _obey(arguments: list[str] | None) -> None:
+    command = None
     try:
+        command = _parse(arguments)
         _check_seed(getattr(command, "seed", None))
         command.run()
-    except BrokenPipeError:
-        # The reader, `head` say, has seen enough; Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+    except ReaderGoneError:
+        pass  # The reader, `head` say, has seen enough.
+    except ResultLostError as error:
+        _tell_end(f"The results cannot be written to standard output: {error}.")
+        raise SystemExit(2) from None
     except (ValueError, OSError) as error:
-        print(f"stochloc: {_sentence(error)}", file=sys.stderr)
+        _tell_end(_sentence(error))
         raise SystemExit(2) from None
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
             raise
-        print(
-            "stochloc: There is not enough memory; ask for fewer or shorter texts, a smaller batch "
-            "or a smaller model.", file=sys.stderr,
-        )  # fmt: skip
+        _tell_end(
+            "There is not enough memory; ask for fewer or shorter texts, a smaller batch or a "
+            "smaller model."
+        )
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
         # A run in the midst of training says by which signal, and that it is saved.
-        told = f"{stopped} {_to_continue(command)}" if str(stopped) else "interrupted."
-        print(f"stochloc: {told}", file=sys.stderr)
+        _tell_end(f"{stopped} {_to_continue(command)}" if str(stopped) else "interrupted.")
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
+
+
+def _parse(arguments: list[str] | None) -> Any:  # noqa: ANN401
+    try:
+        return tyro.cli(
+            Command,  # pyright: ignore[reportArgumentType]
+            prog="stochloc",
+            description="Learn, score and generate discrete sequences by stochastic localization.",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        )
+    except SystemExit:
+        sys.stdout.flush()  # a help page
+        raise
+
+
+def _tell_end(sentence: str) -> None:
+    tell(f"stochloc: {sentence}")
 
 
 # torch says so in a RuntimeError, on the CPU and on CUDA in different words.
@@ -785,7 +812,8 @@ def _check_seed(seed: int | None) -> None:
 
 def _to_continue(command: object) -> str:
     if isinstance(command, Train):
-        return f"Continue it with: stochloc train --out {shlex.quote(str(command.out))} --resume"
+        again = ("stochloc", "train", "--out", str(command.out), "--resume")
+        return f"Continue it with: {shlex.join(again)}"
     return "The same command continues it."
 
 
@@ -813,7 +841,7 @@ def _draw_cyclic(experiment: "CyclicExperiment", folder: Path) -> None:
     check_folder(folder)
     for name, picture in cyclic.measure(experiment).items():
         for file in write(picture, folder, f"cyclic-{name}"):
-            print(file, file=sys.stderr)
+            tell(str(file))
 
 
 def _device(accelerator: str) -> str:
@@ -827,13 +855,10 @@ def _device(accelerator: str) -> str:
     return accelerator
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _print_json(values: dict[str, Any]) -> None:
-    print(json.dumps(values, ensure_ascii=False, indent=2))
+    print(_json(values, indent=2))
+
+
+def _json(values: dict[str, Any], indent: int | None = None) -> str:
+    text = json.dumps(values, ensure_ascii=False, indent=indent)
+    return text if can_show(text) else json.dumps(values, indent=indent)

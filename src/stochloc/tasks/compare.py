@@ -10,7 +10,6 @@ they are named, and all of them from the first seed before any from the second.
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from stochloc.tasks.judge import Judge
 from stochloc.tasks.runs import RECIPE, DataChoice
 from stochloc.tasks.train import check_windows, load_choice
 from stochloc.tasks.trial import RESULT, Budget, Scoring, Trial, read_result, run_trial
+from stochloc.terminal import tell
 from stochloc.training.checkpoint import replacing
 from stochloc.training.exclusive import exclusive
 from stochloc.training.interruption import Interruption, Stopped
@@ -479,11 +479,7 @@ def _run(
     trial: Trial, choice: DataChoice, tokenizer: str | None, folder: Path, device: str
 ) -> Result:
     corpus = load_choice(choice, tokenizer)
-    return run_trial(trial, corpus, make_judge(corpus), folder, torch.device(device), _tell)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return run_trial(trial, corpus, make_judge(corpus), folder, torch.device(device), tell)
 
 
 def _figure(result: Result) -> str:

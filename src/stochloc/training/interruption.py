@@ -1,4 +1,4 @@
-"""Stopping in good order: a signal asks the work to save and stop, the same again stops it at once.
+"""Stopping in good order: a signal asks the work to save and stop; Ctrl-C again stops it at once.
 
 An update must not be torn, so a signal that comes within one is noted and answered after it. What
 can be done again from what is saved may be torn: `at_once` marks it.
@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP, which Windows does not know, comes when a terminal closes.
+SIGNALS = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,12 +32,14 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects: 130 after Ctrl-C, 143 after SIGTERM."""
+        """What a shell expects: 129 after SIGHUP, 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.signum
 
 
 class Interruption:
-    """Notes SIGINT and SIGTERM while it is entered; outside the main thread it notes nothing.
+    """Notes SIGINT, SIGTERM and SIGHUP while it is entered; outside the main thread, nothing.
+
+    A signal that the program was started to ignore, SIGHUP under nohup say, stays ignored.
 
     Attributes:
         signum: The first signal that came; 0 while there is none.
@@ -47,7 +52,8 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(
@@ -84,6 +90,8 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         # Another signal is no impatience: Ctrl-C reaches children, who then hear SIGTERM as well.
-        is_repeated, self.signum = number == self.signum, self.signum or number
+        # Nor is SIGHUP, which shell and terminal both send.
+        is_repeated = number == self.signum in (signal.SIGINT, signal.SIGTERM)
+        self.signum = self.signum or number
         if self._tears or is_repeated:
             raise Stopped(self.signum)

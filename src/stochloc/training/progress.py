@@ -1,12 +1,14 @@
 """What a person sees of a training run, on stderr: a bar in a terminal, a few lines elsewhere."""
 
 import math
-import sys
 import time
 from types import TracebackType
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stochloc.terminal import messages
 
 
 class ProgressDisplay:
@@ -24,7 +26,8 @@ class ProgressDisplay:
     ) -> None:
         self.first_step, self.num_steps, self.visible = first_step, num_steps, visible
         self.update_tokens = update_tokens
-        self.console = Console(stderr=True, quiet=not visible)
+        stream = messages()
+        self.console = Console(file=cast(TextIO, stream), quiet=not visible)
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -32,7 +35,7 @@ class ProgressDisplay:
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not (visible and sys.stderr.isatty()),
+            disable=not (visible and stream.isatty()),
         )
         self.started_s = time.monotonic()
         self.next_line = 0.0

@@ -1,6 +1,5 @@
 """The price of few steps: finite-step bounds of every path, with each transition."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.runs import Run
+from stochloc.terminal import tell
 from stochloc.viz.files import Rows
 from stochloc.viz.style import COLOURS, MARKERS
 
@@ -120,7 +120,7 @@ def measure(
                     result = evaluate(run, tokens, evaluation).to_dict()
                 except ValueError as error:
                     refusal = error
-                    print(f"stochloc: {path} in {steps} steps left out: {error}", file=sys.stderr)
+                    tell(f"stochloc: {path} in {steps} steps left out: {error}")
                     continue
                 spread = result["bits_per_character_stderr"]
                 prices.append(
@@ -129,7 +129,7 @@ def measure(
                         result["bits_per_character"], float("nan") if spread is None else spread,
                     )
                 )  # fmt: skip
-                print(f"{path:16s}{transition:12s}{steps:5d} steps", file=sys.stderr)
+                tell(f"{path:16s}{transition:12s}{steps:5d} steps")
     if not prices and refusal is not None:
         raise refusal
     return StepsPicture(prices, num_sequences)
