@@ -65,6 +65,26 @@ def test_once_what_may_be_torn_is_over_a_signal_is_only_noted(number):
         assert interruption.signum == number
 
 
+def test_a_hangup_is_noted_however_often_it_comes():
+    with Interruption() as interruption:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(Stopped) as stopped:
+            interruption.check()
+        assert stopped.value.exit_code == 129
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(number)
+            interruption.check()
+    finally:
+        signal.signal(number, before)
+
+
 def test_outside_the_main_thread_signals_are_left_alone():
     handlers = []
 
