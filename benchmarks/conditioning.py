@@ -31,7 +31,7 @@ from stochloc.core import (
     bound,
 )
 from stochloc.data import held_out_windows
-from stochloc.tasks.evaluate import choose_text
+from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.runs import Run, open_run
 
 PATHS: dict[str, tuple[Path, int]] = {"masked": (Masked(), 64), "diffusion": (Diffusion(), 16)}
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=48)
     options = parser.parse_args()
     run = open_run(options.run)
-    held_out = choose_text(run, None, "valid")[0]
+    held_out = tokens_to_evaluate(run, None, "valid")[0]
     print(f"| | {' | '.join(PATHS)} |\n|---|---|---|")
     for length in LENGTHS:
         texts = held_out_windows(held_out, length, options.texts)

@@ -26,12 +26,12 @@ from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sampl
 from stochloc.data import SlottedTokenizer, held_out_windows
 from stochloc.tasks.caution import Defaults, correction_defaults
 from stochloc.tasks.correct import Repair, correct
-from stochloc.tasks.evaluate import choose_text
+from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.infill import surrounded
+from stochloc.tasks.own_text import own_text
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.repair import FullWalk, OnePass
 from stochloc.tasks.runs import Run, open_run
-from stochloc.tasks.train import load_choice
 
 ROWS = 64
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2)
@@ -107,7 +107,7 @@ class HardMask:
 
 def tuned_hard_mask(run: Run, num_texts: int) -> HardMask:
     """Return the threshold that mends most at 5 % and changes at most 0.1 % of clean text."""
-    texts = lines(run, load_choice(run.data, run.tokenizer).valid, num_texts)
+    texts = lines(run, own_text(run).valid, num_texts)
     garbled = [garble(text, 0.05, 0.0, seed) for seed, text in enumerate(texts)]
     scores = {}
     encode, any_mask = run.tokenizer.encode, HardMask(run, 0.0)
@@ -264,7 +264,7 @@ def main() -> None:
     allowed = lambda text: run.tokenizer.decode(run.tokenizer.encode(text))  # noqa: E731
     defaults, hard = correction_defaults(run), tuned_hard_mask(run, 16)
     print(f"{defaults}, hard masks below {hard.threshold:g}")
-    test = choose_text(run, None, "test")[0]
+    test = tokens_to_evaluate(run, None, "test")[0]
     texts = lines(run, test, options.texts)
     tasks = {
         f"{100 * rate:g} % of characters replaced, {100 * options.edits:g} % lost and added": [

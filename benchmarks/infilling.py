@@ -40,7 +40,7 @@ from stochloc.core import (
     start,
 )
 from stochloc.data import NgramModel, held_out_windows
-from stochloc.tasks.evaluate import choose_text
+from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.infill import surrounded
 from stochloc.tasks.runs import Run, open_run
 
@@ -181,7 +181,7 @@ class Filler:
 
 def methods(run: Run, known: Tensor, seed: int) -> dict[str, Callable[[], dict[str, Tensor]]]:
     """Return every method by name; one that computes two fillings names both."""
-    trigram = Trigram.fit(choose_text(run, None, "train")[0], run.tokenizer.vocabulary_size)
+    trigram = Trigram.fit(tokens_to_evaluate(run, None, "train")[0], run.tokenizer.vocabulary_size)
     filler = Filler(surrounded(run, known.shape[1]), known, seed)
     masked, diffusion, steps = Follow(Masked()), Follow(Diffusion()), known.shape[1]
 
@@ -230,7 +230,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run = open_run(options.run)
-    tokens = held_out_windows(choose_text(run, None, "test")[0], options.length, options.lines)
+    tokens = held_out_windows(
+        tokens_to_evaluate(run, None, "test")[0], options.length, options.lines
+    )
     generator = torch.Generator().manual_seed(options.seed)
     known = blank_out(tokens, options.share, options.spans, generator)
     print(

@@ -46,8 +46,8 @@ from stochloc.core import (
 )
 from stochloc.data import BitsPerToken, held_out_windows
 from stochloc.tasks.judge import ORDER, Judge
+from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import open_run
-from stochloc.tasks.train import load_choice
 from stochloc.tasks.tune import KNOWN_SHARES, SNR_LEVELS
 from stochloc.tasks.tuned import PATH_SHARES
 
@@ -140,7 +140,7 @@ def show(figure: BitsPerToken) -> str:
 def main(options: Options) -> None:
     """Measure and print."""
     run = open_run(options.run)
-    corpus = load_choice(run.data, run.tokenizer)
+    corpus = own_text(run)
     held_out = corpus.test if len(corpus.test) else corpus.valid
     per_token = 1 / (run.length * math.log(2))
     windows = held_out_windows(held_out, run.length, options.windows)

@@ -78,8 +78,9 @@ class Train:
     out: Path
     """Folder for the run."""
     data: MaybeText = None
-    """A text file (plain, .gz, .bz2, .xz or .zip), or a corpus by name: text8, builtin; or texts of
-    several classes, NAME=FILE,NAME=FILE, for a model that can be asked for one of them."""
+    """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, - for standard input, or a corpus by
+    name: text8, builtin; or texts of several classes, NAME=FILE,NAME=FILE, for a model that can be
+    asked for one of them."""
     preset: MaybeText = None
     """tiny (the default), small, text8 or text8-paper."""
     steps: MaybeInt = None
@@ -87,7 +88,8 @@ class Train:
     seed: MaybeInt = None
     """Seed of everything random."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint."""
+    """Continue the run in --out from its last checkpoint; --data says where its text is now, if it
+    has moved."""
     dry_run: bool = False
     """Print the resolved configuration as JSON and stop."""
     tokenizer: MaybeTokenizer = None
@@ -148,7 +150,10 @@ class Train:
             changes |= {name: getattr(self, name) for name in _RUN_FLAGS}
             changes["slots"] = self.slots or None
             if self.dry_run:
-                _print_json(train.resumed_description(self.out, changes)[0].to_dict())
+                recipe = train.resumed_description(self.out, changes)[0]
+                if self.data or self.valid or self.test:
+                    train.resumed_text(self.out, changes)
+                _print_json(recipe.to_dict())
                 return
             train.resume_run(self.out, changes, hardware)
         elif self.data is None:
@@ -182,7 +187,8 @@ class Eval:
     run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run, or a model's name on the Hugging Face hub."""
     data: MaybeText = None
-    """A text file or a corpus by name; the run's own data when absent."""
+    """A text file, a pipe, - for standard input, or a corpus by name; the run's own data when
+    absent, and when its tokens are those of the run's own."""
     split: Annotated[
         Literal["train", "valid", "test", "all"] | None,
         _optional("{train,valid,test,all}"),
@@ -217,12 +223,12 @@ class Eval:
 
     def run(self) -> None:
         """Bound and report."""
-        from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
+        from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.runs import open_run
 
         run = open_run(self.run_folder, _device(self.accelerator))
-        tokens, source = choose_text(run, self.data, self.split)
+        tokens, source = tokens_to_evaluate(run, self.data, self.split)
         evaluation = Evaluation(
             self.path, self.transition, self.steps, self.continuous, self.sequences, self.seed,
             PolicyChoice(
@@ -392,6 +398,9 @@ class Correct:
     """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
     threshold: MaybeFloat = None
     """A change is made if its probability exceeds this; chosen with the SNR when absent."""
+    data: MaybeText = None
+    """Where the run's own text is now, if it has moved; what is absent is chosen on its validation
+    part."""
     one_pass: bool = False
     """Ask the model once: the default, which keeps more of what was right."""
     walk: bool = False
@@ -424,15 +433,17 @@ class Correct:
         text = read_text(self.text, self.file)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = open_run(self.run_folder, _device(self.accelerator))
-        threshold = self.threshold
-        if threshold is None:
-            threshold = correction_defaults(run).threshold
+        threshold, snr = self.threshold, self.snr
+        if threshold is None or snr is None:
+            defaults = correction_defaults(run, self.data, tell)
+            threshold = defaults.threshold if threshold is None else threshold
+            snr = defaults.snr if snr is None else snr
         walk = FullWalk(
             threshold, path_for(run, self.path, "ancestral", self.steps), PolicyChoice(self.policy),
             self.steps, seed=self.seed,
         )  # fmt: skip
         repair = walk if self.walk else OnePass(threshold)
-        result = correct(run, text, repair, self.snr, confidences)
+        result = correct(run, text, repair, snr, confidences)
         if not isinstance(run.tokenizer, SlottedTokenizer):
             tell(
                 "stochloc: this model keeps the length of a text; one trained with --slots also "
@@ -498,6 +509,8 @@ class Tune:
     """How the walk will take its steps."""
     sequences: int = 48
     """Windows of training text to measure on."""
+    data: MaybeText = None
+    """Where the run's own text is now, if it has moved."""
     seed: int = 0
     """Seed of all randomness."""
     accelerator: Accelerator = "auto"
@@ -511,7 +524,7 @@ class Tune:
         from stochloc.tasks.tune import tune
 
         run = open_run(self.run_folder, _device(self.accelerator))
-        result = tune(run, self.transition, self.sequences, self.seed, tell)
+        result = tune(run, self.transition, self.sequences, self.seed, tell, self.data)
         if self.json:
             _print_json(result)
             return

@@ -23,8 +23,8 @@ from stochloc.tasks.compare import (
 )
 from stochloc.tasks.comparison import make_row
 from stochloc.tasks.judge import entropy_bits
+from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import DataChoice
-from stochloc.tasks.train import load_choice
 from stochloc.tasks.trial import Budget, Trial
 from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture

@@ -283,7 +283,8 @@ def test_defaults_are_measured_once_and_kept_beside_the_model(trained, tmp_path,
     assert first.clean_changes is not None
     assert first.errors_left is not None
     kept = json.loads((tmp_path / "run" / "correction.json").read_text())
-    assert kept == first.__dict__
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert kept == {**first.__dict__, "text": recipe["fingerprint"]["valid"]}
     monkeypatch.setattr("stochloc.tasks.caution._measure", None)
     assert correction_defaults(run) == first
     (tmp_path / "run" / "correction.json").write_text("[1]")
@@ -303,7 +304,7 @@ def test_without_validation_text_the_defaults_are_those_of_errors_at_five_per_ce
 ):
     shutil.copytree(trained / "run", tmp_path / "run")
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    recipe["data"]["data"] = str(tmp_path / "gone.txt")
+    recipe["data"]["data"] = recipe["where"]["data"] = str(tmp_path / "gone.txt")
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(recipe))
     run = open_run(tmp_path / "run")
     assert correction_defaults(run).snr == snr_at(0.05, run.tokenizer.vocabulary_size)

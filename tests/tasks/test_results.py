@@ -12,7 +12,7 @@ from stochloc.core import Ancestral, Euler, Follow, bound, line_integral, sample
 from stochloc.data import corpora, held_out_windows
 from stochloc.data.texts import file_source
 from stochloc.tasks.correct import correct
-from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
+from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
 from stochloc.tasks.generate import Walk, generate, prompt_tokens
 from stochloc.tasks.infill import Infilling, infill
 from stochloc.tasks.repair import OnePass
@@ -92,17 +92,17 @@ def test_the_same_seed_gives_the_same_bound_and_another_seed_another(trained, ca
 
 
 def test_splits_are_the_parts_of_the_text_in_order(trained, opened):
-    parts = {name: choose_text(opened, None, name)[0] for name in ("train", "valid", "test")}
-    together, description = choose_text(opened, str(trained / "text.txt"), "all")
+    parts = {name: tokens_to_evaluate(opened, None, name)[0] for name in ("train", "valid", "test")}
+    together, description = tokens_to_evaluate(opened, str(trained / "text.txt"), "all")
     np.testing.assert_array_equal(np.concatenate(list(parts.values())), together)
     assert [len(part) for part in parts.values()] == [2124, 118, 118]
     assert "all of" in description
-    np.testing.assert_array_equal(choose_text(opened, None, None)[0], parts["test"])
+    np.testing.assert_array_equal(tokens_to_evaluate(opened, None, None)[0], parts["test"])
 
 
 def test_another_file_is_evaluated_whole(trained, opened, tmp_path):
     (tmp_path / "other.txt").write_text("the dog runs. " * 9, encoding="utf-8")
-    tokens, description = choose_text(opened, str(tmp_path / "other.txt"), None)
+    tokens, description = tokens_to_evaluate(opened, str(tmp_path / "other.txt"), None)
     assert opened.tokenizer.decode(tokens) == "the dog runs. " * 9
     assert description == f"all of {tmp_path / 'other.txt'}"
 
@@ -117,7 +117,7 @@ def test_characters_of_several_bytes_are_counted_once_even_where_a_window_cuts_t
          "bytes", "--steps", 1, "--length", length, "--width", 8, "--depth", 1, "--heads", 2,
          "--batch-size", 2, "--accelerator", "cpu")  # fmt: skip
     run = open_run(tmp_path / "run")
-    tokens, _ = choose_text(run, None, "all")
+    tokens, _ = tokens_to_evaluate(run, None, "all")
     result = evaluate(run, tokens, Evaluation(num_steps=1, num_sequences=0)).to_dict()
     assert result["sequences"] == 2400 // length
     assert result["bits_per_character"] == pytest.approx(2 * result["bits_per_token"], rel=1e-9)
@@ -149,7 +149,7 @@ def test_a_text_is_the_same_however_many_are_drawn_beside_it(trained, call_json)
 
 @pytest.mark.parametrize("continuous", [False, True])
 def test_windows_are_priced_alike_in_batches_of_any_size(opened, trained, monkeypatch, continuous):
-    tokens, _ = choose_text(opened, None, "all")
+    tokens, _ = tokens_to_evaluate(opened, None, "all")
     evaluation = Evaluation(num_steps=4, num_sequences=7, continuous=continuous)
     together = evaluate(opened, tokens, evaluation).estimate
     monkeypatch.setattr("stochloc.tasks.evaluate.BATCH_TOKENS", 3 * opened.length)

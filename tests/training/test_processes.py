@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from stochloc.data import draw_windows
 from stochloc.nn import LocalizationModel
+from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import open_run, read_description
-from stochloc.tasks.train import load_choice
 from stochloc.training.loop import learning_rate, make_optimizer
 from stochloc.training.objective import cross_entropy
 from stochloc.training.seeds import seeded_generator

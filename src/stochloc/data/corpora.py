@@ -16,7 +16,7 @@ from jaxtyping import Integer
 from stochloc.data.builtin import builtin_source
 from stochloc.data.labels import interleave, parse_classes
 from stochloc.data.text8 import text8_source
-from stochloc.data.texts import file_source, naming
+from stochloc.data.texts import TextSource, file_source, naming
 from stochloc.data.token_files import TokenFile, encode_file, encode_source
 from stochloc.data.tokenizers import (
     LabelledTokenizer,
@@ -28,6 +28,7 @@ from stochloc.data.tokenizers import (
 __all__ = ["Corpus", "TokenFile", "encode_file", "load_corpus"]
 
 Fractions = tuple[float, float, float]
+Text = str | Path | TextSource
 
 _NAMED = {"text8": text8_source, "builtin": builtin_source}
 
@@ -65,12 +66,21 @@ class Corpus:
         }
 
 
+def is_corpus_name(data: str | Path) -> bool:
+    """Return whether this is the name of a corpus, unless it is a file's.
+
+    Args:
+        data: what a user gave as data.
+    """
+    return str(data) in _NAMED
+
+
 def load_corpus(
-    data: str | Path,
+    data: Text,
     tokenizer: Tokenizer | str | None = None,
     *,
-    valid: str | Path | None = None,
-    test: str | Path | None = None,
+    valid: Text | None = None,
+    test: Text | None = None,
     fractions: Fractions = (0.9, 0.05, 0.05),
     cache_dir: str | Path | None = None,
 ) -> Corpus:
@@ -80,9 +90,10 @@ def load_corpus(
     file of its own is not cut from `data`; its fraction goes to train.
 
     Args:
-        data: a text file, or "text8" or "builtin" (the King James Bible). A file with one of these
-            names in the working directory wins; `./text8` always means the file. Texts of several
-            classes are `NAME=FILE,NAME=FILE`; their tokens are labelled (`data.labels`).
+        data: a text file, a pipe, `-` for standard input, a source, or one of the names "text8" and
+            "builtin" (the King James Bible). A file with one of these names in the working
+            directory wins; `./text8` always means the file. Texts of several classes are
+            `NAME=FILE,NAME=FILE`; their tokens are labelled (`data.labels`).
         tokenizer: a tokenizer, or "characters", "bytes" or "text8"; None: text8 for the corpora
             known by name, characters for files. The alphabet is that of `data`.
         valid: the validation text, if it is a file of its own.
@@ -98,13 +109,13 @@ def load_corpus(
             text is too short to leave anything for training.
     """
     shares = _shares(fractions, valid is not None, test is not None)
-    classes = {} if Path(data).is_file() else parse_classes(str(data))
+    classes = _classes(data)
     if classes:
         if valid is not None or test is not None:
             raise ValueError("Labelled texts are split by fractions; leave out --valid and --test.")
         return _load_labelled(classes, tokenizer, fractions, cache_dir)
-    named = str(data) in _NAMED and not Path(data).is_file()
-    source = _NAMED[str(data)]() if named else file_source(data)
+    named = isinstance(data, str) and data in _NAMED and not Path(data).is_file()
+    source = _NAMED[str(data)]() if named else _source(data)
     if tokenizer is None:
         tokenizer = Text8Tokenizer() if named else "characters"
     if isinstance(tokenizer, str):
@@ -114,11 +125,20 @@ def load_corpus(
     if not len(parts[0]):
         raise ValueError(f"{source.name} is too short to split; give a longer text.")
     held_out = [
-        part if path is None else encode_file(path, tokenizer, cache_dir).tokens
-        for path, part in zip((valid, test), parts[1:], strict=True)
+        part if text is None else encode_source(_source(text), tokenizer, cache_dir).tokens
+        for text, part in zip((valid, test), parts[1:], strict=True)
     ]
-    name = str(data) if named else Path(data).name
+    name = str(data) if named else Path(source.name).name
     return Corpus(parts[0], held_out[0], held_out[1], tokenizer, name, source.name)
+
+
+def _classes(data: Text) -> dict[str, str]:
+    is_one_text = isinstance(data, TextSource) or Path(data).exists()
+    return {} if is_one_text else parse_classes(str(data))
+
+
+def _source(text: Text) -> TextSource:
+    return text if isinstance(text, TextSource) else file_source(text)
 
 
 def _load_labelled(
@@ -127,17 +147,18 @@ def _load_labelled(
     fractions: Fractions,
     cache_dir: str | Path | None,
 ) -> Corpus:
+    sources = {name: file_source(file) for name, file in classes.items()}
     if isinstance(tokenizer, LabelledTokenizer):
         labelled = tokenizer
     elif isinstance(tokenizer, str) or tokenizer is None:
-        chunks = chain.from_iterable(file_source(file).chunks() for file in classes.values())
+        chunks = chain.from_iterable(source.chunks() for source in sources.values())
         inner = tokenizer_for(tokenizer or "characters", chunks)
         labelled = LabelledTokenizer(inner, tuple(classes))
     else:
         labelled = LabelledTokenizer(tokenizer, tuple(classes))
     corpora = {
-        name: load_corpus(file, labelled.inner, fractions=fractions, cache_dir=cache_dir)
-        for name, file in classes.items()
+        name: load_corpus(source, labelled.inner, fractions=fractions, cache_dir=cache_dir)
+        for name, source in sources.items()
     }
     parts = [
         np.concatenate(

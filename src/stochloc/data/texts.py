@@ -92,23 +92,24 @@ def file_source(path: str | Path) -> TextSource:
         A source that can be read as often as needed.
 
     Raises:
-        ValueError: the path is missing, cannot be read, is a folder or a device, or is empty.
+        UnreadableTextError: the path is missing, cannot be read, is a folder or a device, or is
+            empty.
     """
     if str(path) == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.closed:
-            raise ValueError("Standard input is closed; give the path of a text file.")
+            raise UnreadableTextError("Standard input is closed; give the path of a text file.")
         return _copied("Standard input", sys.stdin.buffer.read)
     path = Path(path)
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
-        raise ValueError(f"{path} is a folder; give the path of one text file.")
+        raise UnreadableTextError(f"{path} is a folder; give the path of one text file.")
     if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
         with _reading(path), path.open("rb") as pipe:
             return _copied(str(path), pipe.read)
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path} is a device; give the path of one text file.")
+        raise UnreadableTextError(f"{path} is a device; give the path of one text file.")
     if status.st_size == 0:
-        raise ValueError(f"{path} is empty; give a file with text in it.")
+        raise UnreadableTextError(f"{path} is empty; give a file with text in it.")
     sha256 = _sha256(path)
     packing = path.suffix.lower() if path.suffix.lower() in _PACKINGS else ""
     return TextSource(
@@ -161,7 +162,7 @@ def _status(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"There is no file {path}; check the path.") from None
+        raise UnreadableTextError(f"There is no file {path}; check the path.") from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
@@ -201,7 +202,7 @@ def _copied(name: str, read: Callable[[int], bytes]) -> TextSource:
         digest.update(chunk)
         copy.write(chunk)
     if not copy.tell():
-        raise ValueError(f"{name} is empty; give a text.")
+        raise UnreadableTextError(f"{name} is empty; give a text.")
 
     def chunks() -> Iterator[bytes]:
         # Two readings at a time each keep their own place.

@@ -7,6 +7,8 @@ smallest share of errors is chosen, averaged over the rates.
 
 import json
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -16,9 +18,9 @@ from torch import Tensor
 
 from stochloc.data import held_out_windows
 from stochloc.tasks.garbling import Channel, channel_of, snr_at, soft_mask
+from stochloc.tasks.own_text import own_text
 from stochloc.tasks.repair import choose
-from stochloc.tasks.runs import Run
-from stochloc.tasks.train import load_choice
+from stochloc.tasks.runs import Run, read_origin
 from stochloc.training.checkpoint import replacing
 
 FILE = "correction.json"
@@ -48,39 +50,56 @@ class Defaults:
     errors_left: float | None = None
 
 
-def correction_defaults(run: Run) -> Defaults:
+def correction_defaults(
+    run: Run, data: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Defaults:
     """Return a model's defaults, measured at the first call and kept until the model changes.
 
     Args:
         run: The model.
+        data: Where the run's text is now, if it has moved.
+        say: Is told why nothing was measured, where nothing was.
 
     Returns:
-        The defaults; those of errors at 5 % where the validation text cannot be had. Costs
-        40 denoiser calls the first time.
+        The defaults; those of errors at 5 % where the run's own validation text cannot be had, and
+        then nothing is kept. Costs 40 denoiser calls the first time.
 
     Raises:
         ValueError: The file of the defaults is damaged, or the model was trained with classes.
     """
-    path, model = run.folder / FILE, run.folder / "model.safetensors"
-    if path.is_file() and path.stat().st_mtime >= model.stat().st_mtime:
-        try:
-            return Defaults(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is damaged; delete it and try again.") from error
+    text = (read_origin(run.folder).fingerprint or {}).get("valid")
+    if (kept := _kept(run, text)) is not None:
+        return kept
     channel = channel_of(run.tokenizer)
     try:
-        valid = load_choice(run.data, run.tokenizer).valid
+        valid = own_text(run, data).valid
         # Twice as long as needed: what is lost on the way is made up for by what follows.
         clean = held_out_windows(valid, 2 * run.length, NUM_WINDOWS)
-    except (ValueError, OSError):
+    except (ValueError, OSError) as error:
+        say(
+            f"{str(error).rstrip('.')}; meanwhile settings for one wrong character in twenty are "
+            "used, which were not measured."
+        )
         return Defaults(snr_at(FALLBACK_RATE, channel.num_symbols), FALLBACK_THRESHOLD)
     chosen = _measure(run, channel, clean)
-    try:
-        with replacing(path) as file:
-            file.write_text(json.dumps(asdict(chosen), indent=2), encoding="utf-8")
-    except OSError:
-        pass  # A folder that cannot be written to, a hub's cache say, is measured anew every time.
+    # A folder that cannot be written to, a hub's cache say, is measured anew every time.
+    with suppress(OSError), replacing(run.folder / FILE) as file:
+        values = {**asdict(chosen), "text": text}
+        file.write_text(json.dumps(values, indent=2), encoding="utf-8")
     return chosen
+
+
+def _kept(run: Run, text: str | None) -> Defaults | None:
+    """Return what was measured on this validation text since the model was written, if it was."""
+    path, model = run.folder / FILE, run.folder / "model.safetensors"
+    if not (path.is_file() and path.stat().st_mtime >= model.stat().st_mtime):
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        measured_on = values.pop("text", None)
+        return Defaults(**values) if measured_on == text else None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged; delete it and try again.") from error
 
 
 def _measure(run: Run, channel: Channel, clean: Int[Tensor, "windows length"]) -> Defaults:

@@ -25,8 +25,9 @@ from stochloc.rivals import METHODS, TABLE_1
 from stochloc.tasks.comparison import Comparison, Result, make_row
 from stochloc.tasks.evaluate import count_characters
 from stochloc.tasks.judge import Judge
+from stochloc.tasks.own_text import in_files, load_choice
 from stochloc.tasks.runs import RECIPE, DataChoice
-from stochloc.tasks.train import check_windows, load_choice
+from stochloc.tasks.train import check_windows
 from stochloc.tasks.trial import RESULT, Budget, Scoring, Trial, read_result, run_trial
 from stochloc.terminal import tell
 from stochloc.training.checkpoint import replacing
@@ -177,7 +178,20 @@ def compare(
     """
     if jobs < 1:
         raise ValueError(f"Trials run one at a time or more, not {jobs}.")
-    corpus = load_choice(contest.choice, contest.tokenizer)
+    with in_files(contest.choice) as choice:
+        return _compare(contest, choice, folder, jobs, device, say)
+
+
+def _compare(
+    contest: Contest,
+    choice: DataChoice,
+    folder: Path,
+    jobs: int,
+    device: str,
+    say: Callable[[str], None],
+) -> Comparison:
+    """Compare on texts that every process can read."""
+    corpus = load_choice(choice, contest.tokenizer)
     if contest.choice.test is None and contest.choice.fractions[2] == 0:
         raise ValueError("A comparison needs a test part: give --test, or --fractions with three.")
     length = contest.training.length
@@ -191,9 +205,9 @@ def compare(
         check_same_text(corpus, folder)
         judge = make_judge(corpus)
         finished = (
-            _run_here(agenda, trials, device)
+            _run_here(agenda, choice, trials, device)
             if jobs == 1
-            else _run_in_processes(agenda, trials, device, jobs)
+            else _run_in_processes(agenda, choice, trials, device, jobs)
         )
         for trial, result in finished:
             rate, seed = trial.training.learning_rate, trial.training.seed
@@ -433,16 +447,17 @@ def make_judge(corpus: Corpus) -> Judge:
     return Judge.of(corpus.test, corpus.tokenizer.vocabulary_size)
 
 
-def _run_here(agenda: Agenda, folder: Path, device: str) -> Iterator[tuple[Trial, Result]]:
+def _run_here(
+    agenda: Agenda, choice: DataChoice, folder: Path, device: str
+) -> Iterator[tuple[Trial, Result]]:
     while (trial := agenda.next_unfinished(folder)) is not None:
-        contest = agenda.contest
-        result = _run(trial, contest.choice, contest.tokenizer, folder / trial.name, device)
+        result = _run(trial, choice, agenda.contest.tokenizer, folder / trial.name, device)
         agenda.finish(trial, result)
         yield trial, result
 
 
 def _run_in_processes(
-    agenda: Agenda, folder: Path, device: str, jobs: int
+    agenda: Agenda, choice: DataChoice, folder: Path, device: str, jobs: int
 ) -> Iterator[tuple[Trial, Result]]:
     contest, threads = agenda.contest, max(1, (os.cpu_count() or 1) // jobs)
     running: dict[Future[Result], Trial] = {}
@@ -457,7 +472,7 @@ def _run_in_processes(
                 if trial is None:
                     break
                 place = folder / trial.name
-                future = pool.submit(_run, trial, contest.choice, contest.tokenizer, place, device)
+                future = pool.submit(_run, trial, choice, contest.tokenizer, place, device)
                 running[future] = trial
             if not running:
                 return
@@ -479,6 +494,7 @@ def _run(
     trial: Trial, choice: DataChoice, tokenizer: str | None, folder: Path, device: str
 ) -> Result:
     corpus = load_choice(choice, tokenizer)
+    check_same_text(corpus, folder.parent.parent)
     return run_trial(trial, corpus, make_judge(corpus), folder, torch.device(device), tell)
 
 

@@ -10,15 +10,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.core import UNKNOWN, Estimate, bound, line_integral
-from stochloc.data import (
-    LabelledTokenizer,
-    Tokenizer,
-    encode_file,
-    held_out_windows,
-    load_corpus,
-)
+from stochloc.data import LabelledTokenizer, Tokenizer, held_out_windows
+from stochloc.data.texts import STANDARD_INPUT
+from stochloc.tasks.own_text import choose_text, is_own_name, own_text
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
-from stochloc.tasks.runs import DataChoice, Run, is_same_text
+from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
 from stochloc.training.seeds import seeded_streams
@@ -59,40 +55,38 @@ class Evaluation:
         )
 
 
-def choose_text(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
+def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
     """Return the tokens to evaluate on, and in words which they are.
 
     Args:
         run: Gives the tokenizer and the data the model was trained on.
-        data: A file or the name of a corpus; None for the run's own.
+        data: A file, a pipe, `-` or the name of a corpus; None for the run's own. A text with the
+            tokens of the run's own is the run's own, whatever it is called.
         split: "train", "valid", "test" or "all"; None for "test" of the run's own data and of
             corpora known by name, and for all of any other file.
 
     Returns:
-        Tokens, and a description.
+        Tokens, and a description, which says so if a part is not one of the run's own text.
 
     Raises:
-        ValueError: The text cannot be read or has characters the model has never seen.
+        ValueError: The text cannot be read, has characters the model has never seen, or is called
+            as the run's own and has changed, so that nobody knows what the model has seen of it.
     """
-    own = data is None or is_same_text(data, run.data.data)
-    choice = run.data if own else DataChoice(str(data))
-    is_file = Path(choice.data).is_file()
-    part = split or ("test" if own or not is_file else "all")
-    if part == "all" and is_file:
-        return encode_file(choice.data, run.tokenizer).tokens, f"all of {choice.data}"
-    corpus = load_corpus(
-        choice.data,
-        run.tokenizer,
-        valid=choice.valid,
-        test=choice.test,
-        fractions=choice.fractions,
-    )
+    corpus, is_own = (own_text(run), True) if data is None else choose_text(run, data)
+    if not is_own and split != "all" and is_own_name(run, str(data)):
+        raise ValueError(
+            f"{data} is not as it was when {run.folder} was trained on it, so which part the model "
+            "has not seen is not known: restore it, or take all of it with --split all."
+        )
+    is_whole = not is_own and (Path(str(data)).exists() or str(data) == STANDARD_INPUT)
+    part = split or ("all" if is_whole else "test")
     parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
     if part == "all":
-        return np.concatenate(list(parts.values())), f"all of {corpus.name}"
+        return np.concatenate(list(parts.values())), f"all of {corpus.source}"
     if part == "test" and not len(corpus.test):
         part = "valid"
-    return parts[part], f"the {part} part of {corpus.name}"
+    strange = "" if is_own else ", which is not the text of the run"
+    return parts[part], f"the {part} part of {corpus.name}{strange}"
 
 
 def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated":

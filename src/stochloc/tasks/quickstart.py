@@ -12,9 +12,10 @@ from stochloc.tasks.correct import correct
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.generate import Walk, generate
 from stochloc.tasks.infill import Infilling, infill
+from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.repair import FullWalk
 from stochloc.tasks.runs import DataChoice, Run, open_run
-from stochloc.tasks.train import Hardware, load_choice, resume_run, start_run
+from stochloc.tasks.train import Hardware, resume_run, start_run
 
 NUM_UPDATES = 500
 PATHS = ("masked", "autoregressive", "diffusion")

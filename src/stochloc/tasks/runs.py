@@ -1,8 +1,9 @@
 """A run's folder: what training leaves behind and every other task opens."""
 
 import json
+import os
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
+from stochloc.data.corpora import is_corpus_name
+from stochloc.data.labels import parse_classes
+from stochloc.data.texts import STANDARD_INPUT
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.declared import check_types
 from stochloc.training.checkpoint import replacing
@@ -40,6 +44,28 @@ class DataChoice:
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    def named(self) -> dict[str, str]:
+        """Return the texts that were named, by `data`, `valid` and `test`."""
+        texts = {"data": self.data, "valid": self.valid, "test": self.test}
+        return {name: text for name, text in texts.items() if text is not None}
+
+    def absolute(self) -> "DataChoice":
+        """Return the same choice with absolute paths; names of corpora and `-` stay."""
+        return replace(self, **{name: absolute_data(text) for name, text in self.named().items()})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a run's text is known again.
+
+    Attributes:
+        where: Where the text was when the run began, absolutely; None if the run does not say.
+        fingerprint: SHA-256 of the tokens of each part; None in runs of older versions.
+    """
+
+    where: DataChoice | None
+    fingerprint: dict[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -80,12 +106,12 @@ def write_description(
         folder: The run's folder, which exists.
         recipe: How the run is trained.
         corpus: What it is trained on; its fingerprint is kept.
-        data: What the user called it.
+        data: What the user called it; where that is absolutely is kept beside it.
         version: Version of this package.
     """
     description = {
         "stochloc": version, **recipe.to_dict(), "data": data.__dict__,
-        "fingerprint": corpus.fingerprint(),
+        "where": data.absolute().named(), "fingerprint": corpus.fingerprint(),
     }  # fmt: skip
     for name, values in ((RECIPE, description), (TOKENIZER, corpus.tokenizer.to_dict())):
         with replacing(folder / name) as path:
@@ -114,22 +140,28 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
     return Recipe.from_dict(values), tokenizer, choice
 
 
-def check_text(folder: Path, corpus: Corpus) -> None:
-    """Refuse a text that is not the one a run began with.
+def read_origin(folder: Path) -> Origin:
+    """Return how the text of a run is known again.
 
     Args:
-        folder: The run's folder; runs of older versions, which kept no fingerprint, pass.
-        corpus: The text as it is now.
+        folder: The run's folder.
+
+    Returns:
+        Where it was and what its tokens are.
 
     Raises:
-        ValueError: The text has changed.
+        ValueError: The folder holds no run, or its description is damaged.
     """
-    kept = _read_json(folder / RECIPE).get("fingerprint")
-    if kept is not None and kept != corpus.fingerprint():
-        raise ValueError(
-            f"The text of {corpus.name} has changed since the run in {folder} began: restore it, "
-            "or start a new run in another folder."
-        )
+    values = _read_json(folder / RECIPE)
+    _, _, data = read_description(folder)
+    where, fingerprint = values.get("where"), values.get("fingerprint")
+    if not all(part is None or isinstance(part, dict) for part in (where, fingerprint)):
+        raise ValueError(f"{folder / RECIPE} is damaged: it does not say where its text is.")
+    try:
+        known = None if where is None else replace(data, **where)
+    except TypeError as error:
+        raise ValueError(f"{folder / RECIPE} is damaged: {error}.") from error
+    return Origin(known, fingerprint)
 
 
 def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
@@ -177,6 +209,27 @@ def is_same_text(data: str, own: str) -> bool:
     if data == own:
         return True
     return Path(data).is_file() and Path(own).is_file() and Path(data).samefile(own)
+
+
+def absolute_data(data: str) -> str:
+    """Return what a user gave as data with absolute paths in it.
+
+    Args:
+        data: A file, `NAME=FILE,NAME=FILE`, `-` or the name of a corpus.
+
+    Returns:
+        The same from any working directory. A path that the form of labelled texts cannot hold,
+        one with a comma in it, stays as it is.
+    """
+    if data == STANDARD_INPUT or (is_corpus_name(data) and not Path(data).is_file()):
+        return data
+    classes = {} if Path(data).exists() else parse_classes(data)
+    if not classes:
+        return os.path.abspath(data)
+    paths = {name: os.path.abspath(file) for name, file in classes.items()}
+    if any("," in path for path in paths.values()):
+        return data
+    return ",".join(f"{name}={path}" for name, path in paths.items())
 
 
 def _local_folder(run: str | Path) -> Path:

@@ -14,17 +14,12 @@ from stochloc.data import (
     SlottedTokenizer,
     Tokenizer,
     draw_windows,
-    load_corpus,
 )
+from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.generate import sample_line
-from stochloc.tasks.runs import (
-    DataChoice,
-    check_text,
-    is_same_text,
-    read_description,
-    write_description,
-)
+from stochloc.tasks.own_text import OtherTextError, find_text, load_choice, opened
+from stochloc.tasks.runs import DataChoice, read_description, write_description
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.exclusive import exclusive
 from stochloc.training.loop import Texts, Trainer, train
@@ -71,28 +66,6 @@ class Hardware:
         except (RuntimeError, TypeError, AssertionError) as error:
             raise ValueError(f"This machine cannot train like that: {error}") from error
         return fabric
-
-
-def load_choice(
-    choice: DataChoice, tokenizer: Tokenizer | str | None, slots: bool = False
-) -> Corpus:
-    """Return the corpus that a data choice describes.
-
-    Args:
-        choice: Which text, and how it is split.
-        tokenizer: How it becomes tokens; None for the corpus's default.
-        slots: Whether that tokenizer's texts are to be laid out in slots.
-
-    Returns:
-        The corpus.
-
-    Raises:
-        ValueError: A file is missing, empty or not readable as text.
-    """
-    corpus = load_corpus(
-        choice.data, tokenizer, valid=choice.valid, test=choice.test, fractions=choice.fractions
-    )
-    return load_choice(choice, SlottedTokenizer(corpus.tokenizer)) if slots else corpus
 
 
 def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> Recipe:
@@ -145,6 +118,8 @@ def start_run(
             f"{folder} already exists and is not empty: continue its run with --resume, or choose "
             "another --out."
         )
+    if hardware.devices > 1 and any(map(is_read_once, choice.named().values())):
+        raise ValueError("Several processes cannot read one pipe; save the text in a file.")
     corpus = load_choice(choice, tokenizer, slots)
     recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
     texts = _texts(corpus, recipe)
@@ -173,12 +148,11 @@ def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> Loc
     Raises:
         ValueError: The folder holds no run, its checkpoint is damaged, or a change contradicts it.
     """
-    recipe, tokenizer, choice = resumed_description(folder, changes)
+    recipe, _, _ = resumed_description(folder, changes)
     checkpoint = Checkpoint.read(folder)
     if checkpoint is not None and Recipe.from_dict(checkpoint.description) != recipe:
         raise ValueError(f"The checkpoint in {folder} is not of the recipe beside it.")
-    corpus = load_choice(choice, tokenizer)
-    check_text(folder, corpus)
+    corpus = resumed_text(folder, changes)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
@@ -216,14 +190,43 @@ def resumed_description(
         for name, value in changes.items()
         if value is not None
         and value != kept[name]
-        and not (name in _TEXTS and kept[name] and is_same_text(value, kept[name]))
+        # Texts may have moved; their tokens are compared where they are read.
+        and not (name in _TEXTS and kept[name])
     ]
     if differ:
-        raise ValueError(
-            f"A resumed run keeps its recipe, but {', '.join(differ)} would differ from that in "
-            f"{folder}: start a new run in another folder to change it."
-        )
+        raise _contradicting(folder, differ)
     return recipe, tokenizer, choice
+
+
+def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus:
+    """Return the text of a run that is to be continued, wherever it lies now.
+
+    Args:
+        folder: The run's folder.
+        changes: What the user named; `data`, `valid` and `test` say where the texts are now.
+
+    Returns:
+        The text, whose tokens are those the run began with.
+
+    Raises:
+        ValueError: There is no such text, or a text that the user named is another one.
+    """
+    _, tokenizer, choice = read_description(folder)
+    moved = {name: changes[name] for name in _TEXTS if changes.get(name) is not None}
+    texts = opened(moved)
+    try:
+        return find_text(folder, choice, tokenizer, texts)
+    except OtherTextError:
+        if not moved:
+            raise
+        raise _contradicting(folder, list(moved)) from None
+
+
+def _contradicting(folder: Path, names: list[str]) -> ValueError:
+    return ValueError(
+        f"A resumed run keeps its recipe, but {', '.join(names)} would differ from that in "
+        f"{folder}: start a new run in another folder to change it."
+    )
 
 
 def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from stochloc.core import Codebook, Denoiser, Posterior, State, measure_step_costs
 from stochloc.data import held_out_windows
+from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import Run
-from stochloc.tasks.train import load_choice
 from stochloc.tasks.tuned import PATH_SHARES, keep_costs
 from stochloc.tasks.walks import named_transition
 
@@ -29,6 +29,7 @@ def tune(
     num_sequences: int,
     seed: int,
     say: Callable[[str], None] = lambda line: None,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Measure step costs on training text and keep them with the model.
 
@@ -38,16 +39,17 @@ def tune(
         num_sequences: Windows of training text, at least 1.
         seed: Seed of the order of the tokens and of the noise.
         say: Is told now and then how far the measurement is.
+        data: Where the run's text is now, if it has moved.
 
     Returns:
         JSON values: the best paths of some numbers of steps with the bits per token they promise
         on the text they were measured on. Costs 288 denoiser calls.
 
     Raises:
-        ValueError: The training text cannot be read.
+        ValueError: The text the run was trained on cannot be had, or has changed.
     """
     priced = named_transition(transition)
-    corpus = load_choice(run.data, run.tokenizer)
+    corpus = own_text(run, data)
     windows = held_out_windows(corpus.train, run.length, num_sequences).to(run.device)
     known = torch.arange(KNOWN_SHARES, dtype=torch.float64) / KNOWN_SHARES
     snr = torch.tensor(SNR_LEVELS, dtype=torch.float64)

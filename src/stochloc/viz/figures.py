@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from stochloc.tasks.cyclic import CyclicExperiment
-from stochloc.tasks.evaluate import choose_text
+from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.policies import PolicyChoice
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
@@ -83,7 +83,7 @@ class Subject:
     @cached_property
     def tokens(self) -> np.ndarray:
         """The held-out text."""
-        return choose_text(self.needed_run, self.data, None)[0]
+        return tokens_to_evaluate(self.needed_run, self.data, None)[0]
 
     @cached_property
     def text(self) -> HeldOut:
