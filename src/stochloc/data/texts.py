@@ -98,7 +98,7 @@ def file_source(path: str | Path) -> TextSource:
     if str(path) == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.closed:
             raise UnreadableTextError("Standard input is closed; give the path of a text file.")
-        return _copied("Standard input", sys.stdin.buffer.read)
+        return _copied("standard input", sys.stdin.buffer.read)
     path = Path(path)
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
@@ -202,7 +202,7 @@ def _copied(name: str, read: Callable[[int], bytes]) -> TextSource:
         digest.update(chunk)
         copy.write(chunk)
     if not copy.tell():
-        raise UnreadableTextError(f"{name} is empty; give a text.")
+        raise UnreadableTextError(f"{name[0].upper()}{name[1:]} is empty; give a text.")
 
     def chunks() -> Iterator[bytes]:
         # Two readings at a time each keep their own place.

@@ -12,7 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stochloc.data import Corpus, SlottedTokenizer, Tokenizer, load_corpus
-from stochloc.data.texts import TextSource, UnreadableTextError, file_source, is_read_once
+from stochloc.data.texts import (
+    STANDARD_INPUT,
+    TextSource,
+    UnreadableTextError,
+    file_source,
+    is_read_once,
+)
 from stochloc.tasks.runs import DataChoice, Run, is_same_text, read_origin
 
 Named = Mapping[str, str | TextSource]
@@ -194,7 +200,8 @@ def _refuse_what_is_gone(kept: Mapping[str, str]) -> None:
     # A stranger's recipe must not make us wait for a pipe, either.
     for text in kept.values():
         if is_read_once(text):
-            raise UnreadableTextError(f"{text} was a pipe, which is gone")
+            name = "standard input" if text == STANDARD_INPUT else text
+            raise UnreadableTextError(f"it came from {name}, which is gone")
 
 
 def _load(choice: DataChoice, texts: Named, tokenizer: Tokenizer | str | None) -> Corpus:
