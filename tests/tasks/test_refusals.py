@@ -203,14 +203,6 @@ def test_metrics_cut_off_in_the_middle_of_a_line_do_not_stop_a_resume(copy, call
     assert (copy / "metrics.jsonl").read_bytes() == whole
 
 
-def test_a_name_that_is_no_folder_and_not_on_the_hub_is_refused(refuse, monkeypatch):
-    def offline(*arguments, **options):
-        raise OSError("no connection")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    assert "neither the folder of a run nor a model" in refuse("sample", "somebody/something")
-
-
 @pytest.mark.parametrize("option", [
     ("--path", "zigzag"), ("--transition", "jump"), ("--steps", "many"), ("--split", "half"),
     ("--nonsense",),

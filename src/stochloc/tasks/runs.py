@@ -2,13 +2,13 @@
 
 import json
 import os
+import shlex
 import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
@@ -17,6 +17,7 @@ from stochloc.data.labels import parse_classes
 from stochloc.data.texts import STANDARD_INPUT
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.declared import check_types
+from stochloc.tasks.hub import find_run
 from stochloc.training.checkpoint import replacing
 from stochloc.training.recipes import Recipe
 
@@ -177,10 +178,11 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
     Raises:
         ValueError: It is no run, has no model yet, or its model is damaged or of another shape.
     """
-    folder = _local_folder(run)
+    folder = find_run(run, RECIPE)
     recipe, tokenizer, data = read_description(folder)
     if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
-        raise ValueError(f"{run} has no model yet; continue it with: stochloc train --resume.")
+        again = shlex.join(("stochloc", "train", "--out", str(folder), "--resume"))
+        raise ValueError(f"{run} has no model yet; continue it with: {again}")
     try:
         # The mixin would read a file of any size and pass over names it does not know.
         ModelConfig(**_read_json(folder / "config.json"))
@@ -230,21 +232,6 @@ def absolute_data(data: str) -> str:
     if any("," in path for path in paths.values()):
         return data
     return ",".join(f"{name}={path}" for name, path in paths.items())
-
-
-def _local_folder(run: str | Path) -> Path:
-    if Path(run).is_dir():
-        return Path(run)
-    if Path(run).exists() or str(run).count("/") != 1 or str(run).startswith((".", "/", "~")):
-        raise ValueError(f"{run} is not the folder of a run.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(run), allow_patterns=["*.json", "*.safetensors"]))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ValueError(
-            f"{run} is neither the folder of a run nor a model that can be fetched from the hub."
-        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""Where a run is: in a folder of this machine, or on the Hugging Face hub.
+
+What may be a mistyped folder is never asked for elsewhere, and a hub that does not answer is given
+up after seconds.
+"""
+
+import queue
+import re
+import shlex
+import threading
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from stochloc.terminal import tell
+
+ANSWER_S = 10.0
+MOST_NAMES = 5
+FILES = ["*.json", "*.safetensors"]
+
+
+def find_run(run: str | Path, mark: str) -> Path:
+    """Return the folder of a run, fetched from the hub if it is a name of the hub.
+
+    Args:
+        run: A folder, or the name of a repository on the hub, `owner/name`. A name whose first
+            part is a file or a folder here is not asked for.
+        mark: Name of the file by which the folder of a run is known.
+
+    Returns:
+        The folder on this machine; that of an earlier call if the hub does not answer now.
+
+    Raises:
+        ValueError: There is no such folder, and no such model that can be fetched.
+    """
+    folder = Path(run).expanduser()
+    if folder.is_dir():
+        if not (folder / mark).exists() and (runs := _runs_in(folder, mark)):
+            raise ValueError(
+                f"{run} is not the folder of a run: {mark} is missing; {_listed(folder, runs)}."
+            )
+        return folder
+    if folder.exists():
+        raise ValueError(f"{run} is not the folder of a run: it is a file.")
+    if not _is_hub_name(str(run)):
+        raise ValueError(_what_there_is(folder, mark))
+    tell(f"There is no folder {run} here. Asking the Hugging Face hub for a model of this name.")
+    return _fetch(str(run))
+
+
+def _is_hub_name(name: str) -> bool:
+    parts = re.fullmatch(r"([A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*", name, re.ASCII)
+    return parts is not None and not Path(parts[1]).exists()
+
+
+def _what_there_is(folder: Path, mark: str) -> str:
+    begin = f"There is no run in {folder}"
+    if not folder.parent.is_dir():
+        return f"{begin}: there is no folder {folder.parent}."
+    runs = _runs_in(folder.parent, mark)
+    if not runs:
+        again = shlex.join(("stochloc", "train", "--data", "FILE", "--out", str(folder)))
+        return f"{begin}; make one with: {again}"
+    close = get_close_matches(folder.name, runs, MOST_NAMES)
+    return f"{begin}; {_listed(folder.parent, close or runs)}."
+
+
+def _runs_in(folder: Path, mark: str) -> list[str]:
+    try:
+        return sorted(path.parent.name for path in folder.glob(f"*/{mark}"))
+    except OSError:
+        return []
+
+
+def _listed(folder: Path, runs: list[str]) -> str:
+    more = f" and {len(runs) - MOST_NAMES} more" if len(runs) > MOST_NAMES else ""
+    verb = "is" if len(runs) == 1 else "are"
+    place = "this folder" if folder == Path() else folder
+    return f"in {place} there {verb}: {', '.join(runs[:MOST_NAMES])}{more}"
+
+
+def _fetch(name: str) -> Path:
+    hub = HfApi()
+    try:
+        _within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))
+        return Path(hub.snapshot_download(name, allow_patterns=FILES))
+    except (RepositoryNotFoundError, GatedRepoError, HFValidationError) as error:
+        raise ValueError(
+            f"{name} is neither the folder of a run nor a model that can be fetched from the hub: "
+            "check its name, or log in with: hf auth login."
+        ) from error
+    except Exception as error:
+        # Whatever the network may raise, which depends on the hub's library underneath.
+        return _fetched_before(hub, name, error)
+
+
+def _fetched_before(hub: HfApi, name: str, error: Exception) -> Path:
+    try:
+        folder = hub.snapshot_download(name, allow_patterns=FILES, local_files_only=True)
+    except LocalEntryNotFoundError:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise ValueError(
+            f"{name} is neither the folder of a run nor a model that can be fetched from the hub "
+            f"now ({reason}): check its name, or try again later."
+        ) from error
+    tell("The hub does not answer; the model is as it was when last fetched.")
+    return Path(folder)
+
+
+def _within(limit_s: float, ask: Callable[[], object]) -> None:
+    """Wait for an answer, but not for long, as the look-up of a name alone may take."""
+    failures: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            ask()
+            failures.put(None)
+        except Exception as error:
+            failures.put(error)
+
+    # A daemon, so that the program can end while it still waits.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        failure = failures.get(timeout=limit_s)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {limit_s:g} s") from None
+    if failure is not None:
+        raise failure

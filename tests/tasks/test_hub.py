@@ -1,0 +1,163 @@
+"""A run by name: what may be a mistyped folder is not asked for, and no hub is waited for long."""
+
+import json
+import shutil
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from stochloc.tasks.hub import find_run
+from stochloc.tasks.runs import RECIPE, open_run
+
+SHA = "0123456789012345678901234567890123456789"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Set which hub is asked; all that was fetched before is forgotten."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+
+    def ask(url):
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    return ask
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with two runs and a folder that is none, in which a command is given."""
+    for name in ("good", "better"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / RECIPE).touch()
+    (tmp_path / "runs" / "notes").mkdir()
+    (tmp_path / "runs" / "a text").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("runs/goood", "There is no run in runs/goood; in runs there is: good."),
+    ("runs/xyz", "There is no run in runs/xyz; in runs there are: better, good."),
+    ("./runs/goood", "There is no run in runs/goood; in runs there is: good."),
+    ("runs", "runs is not the folder of a run: recipe.json is missing; in runs there are: "
+             "better, good."),
+    ("runs/a text", "runs/a text is not the folder of a run: it is a file."),
+    ("runs/notes/x", "There is no run in runs/notes/x; make one with: stochloc train --data FILE "
+                     "--out runs/notes/x"),
+    ("my run", "There is no run in my run; make one with: stochloc train --data FILE --out "
+               "'my run'"),
+    ("here/there/x", "There is no run in here/there/x: there is no folder here/there."),
+    ("~/x/y", "/x/y: there is no folder "),
+    ("../x/y", "There is no run in ../x/y: there is no folder ../x."),
+])  # fmt: skip
+def test_what_may_be_a_mistyped_folder_is_asked_of_no_hub(folder, monkeypatch, name, sentence):
+    def ask(*arguments, **options):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("stochloc.tasks.hub.HfApi", ask)
+    with pytest.raises(ValueError, match=r".") as refused:
+        find_run(name, RECIPE)
+    assert sentence in str(refused.value)
+
+
+def test_a_folder_is_found_under_its_name_and_from_home(folder):
+    assert find_run("runs/good", RECIPE).samefile(folder / "runs" / "good")
+    assert find_run("~/runs/good", RECIPE).samefile(folder / "runs" / "good")
+
+
+def test_a_hub_that_never_answers_is_announced_and_given_up(folder, hub, monkeypatch, capsys):
+    monkeypatch.setattr("stochloc.tasks.hub.ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun_s = time.monotonic()
+        with pytest.raises(
+            ValueError, match=r"nor a model that can be fetched .*(no answer|timed out)"
+        ):
+            find_run("nobody/nothing", RECIPE)
+        assert time.monotonic() - begun_s < 5
+    assert "Asking the Hugging Face hub" in capsys.readouterr().err
+
+
+def test_without_a_connection_the_answer_comes_at_once(folder, hub, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    hub(f"http://127.0.0.1:{port}")
+    with pytest.raises(ValueError, match=r"fetched from the hub now .*refused"):
+        find_run("nobody/nothing", RECIPE)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"fetched from the hub now .*offline"):
+        find_run("nobody/nothing", RECIPE)
+
+
+@contextmanager
+def serving(files):
+    """A hub that holds one model, owner/name."""
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            path = self.path.split("?")[0]
+            file = path.removeprefix(f"/owner/name/resolve/{SHA}/")
+            if path.startswith(f"/api/models/owner/name/tree/{SHA}"):
+                rows = [{"type": "file", "path": name, "size": len(files[name]), "oid": "0" * 40}
+                        for name in files]  # fmt: skip
+                self.answer(json.dumps(rows).encode())
+            elif path.startswith("/api/models/owner/name"):
+                siblings = [{"rfilename": name} for name in files]
+                model = {"id": "owner/name", "modelId": "owner/name", "sha": SHA,
+                         "siblings": siblings}  # fmt: skip
+                self.answer(json.dumps(model).encode())
+            elif file in files:
+                self.answer(files[file])
+            else:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        do_HEAD = do_GET
+
+        def answer(self, content):
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", SHA)
+            self.send_header("ETag", f'"{hash(content):x}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_model_of_the_hub_is_opened_and_kept_for_when_the_hub_is_away(
+    trained, folder, hub, capsys
+):
+    files = {p.name: p.read_bytes() for p in (trained / "run").iterdir() if p.suffix == ".json"}
+    files["model.safetensors"] = (trained / "run" / "model.safetensors").read_bytes()
+    with serving({**files, "model.pkl": b"never fetched"}) as url:
+        hub(url)
+        run = open_run("owner/name")
+        assert run.tokenizer.to_dict() == open_run(trained / "run").tokenizer.to_dict()
+        assert {path.name for path in run.folder.iterdir()} == files.keys()
+        with pytest.raises(ValueError, match="check its name, or log in"):
+            open_run("owner/another")
+    capsys.readouterr()
+    assert open_run("owner/name").folder == run.folder
+    assert "does not answer" in capsys.readouterr().err
+    shutil.rmtree(folder / "hub")
+    with pytest.raises(ValueError, match="try again later"):
+        open_run("owner/name")
