@@ -46,7 +46,9 @@ def test_layouts_are_all_combinations_of_lengths_with_the_given_tokens_in_place(
 
 @pytest.mark.parametrize(("constraints", "expected"), [
     (("aeiou",), ["aeiou", "aeiou"]), (("2:a-e",), [LETTERS.decode(range(27)), "abcde"]),
-    (("a-cx", "1:xy"), ["x", "abcx"]), (("1: z",), [" z", LETTERS.decode(range(27))]),
+    (("a-cx", "1:xy"), ["x", "abcx"]), (("X-Z",), ["xyz", "xyz"]),
+    (("x-ÿ",), ["xyz", "xyz"]), (("1:\x00-\U0010ffff",), 2 * [LETTERS.decode(range(27))]),
+    (("1: z",), [" z", LETTERS.decode(range(27))]),
 ])  # fmt: skip
 def test_constraints_narrow_the_blanks_they_name_to_what_they_have_in_common(constraints, expected):
     allowed = allowed_tokens(constraints, 2, LETTERS)
@@ -178,6 +180,7 @@ def test_the_command_prints_answers_and_the_same_seed_gives_the_same(trained, ca
     (("the _", "--constraint", "#"), "'#'"), (("the _", "--constraint", "2:a"), "no blank 2"),
     (("the _", "--constraint", "0:a"), "no blank 0"), (("the _", "--constraint", ""), "names no"),
     (("the _", "--constraint", "z-a"), "backwards"),
+    (("the _", "--constraint", "α-ω"), "no character of the range α-ω"),
     (("the _", "--constraint", "abc", "1:xyz"), "no allowed token for blank 1"),
     (("the _", "-n", "0"), "one answer"), (("the _", "--draws", "0"), "one draw"),
     (("the _", "--steps", "0"), "step"), (("the _", "--policy", "nope"), "policy"),

@@ -9,6 +9,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,7 +144,8 @@ def allowed_tokens(
 
     Args:
         constraints: Sets of characters such as `aeiou` or `a-e` for all blanks, `2:xyz` for the
-            second blank; a blank named by several may hold what they have in common.
+            second blank; a blank named by several may hold what they have in common. Of a range
+            counts what the model knows; a character named by itself must be known.
         num_blanks: Number of blanks.
         tokenizer: How a character becomes a token.
 
@@ -152,15 +154,17 @@ def allowed_tokens(
 
     Raises:
         ValueError: A set is malformed, names a blank that is not there or a character that is not
-            one token of the model, or leaves a blank without any.
+            one token of the model, has a range of which the model knows nothing, or leaves a blank
+            without any.
     """
+    alphabet = _alphabet(tokenizer) if constraints else {}
     allowed = torch.ones(num_blanks, tokenizer.vocabulary_size, dtype=torch.bool)
     for constraint in constraints:
-        number, characters = _read_constraint(constraint)
+        number, ids = _read_constraint(constraint, alphabet)
         if number is not None and not 1 <= number <= num_blanks:
             raise ValueError(f"There is no blank {number} to constrain; there are {num_blanks}.")
         in_set = torch.zeros(tokenizer.vocabulary_size, dtype=torch.bool)
-        in_set[[_token(character, tokenizer) for character in characters]] = True
+        in_set[sorted(ids)] = True
         allowed[slice(None) if number is None else number - 1] &= in_set
     empty = (~allowed.any(-1)).nonzero()
     if len(empty):
@@ -185,22 +189,37 @@ def _read_blank(part: str, marker: str) -> Blank:
     return Blank(shortest, longest)
 
 
-def _read_constraint(constraint: str) -> tuple[int | None, set[str]]:
+def _read_constraint(constraint: str, alphabet: dict[str, int]) -> tuple[int | None, set[int]]:
     match = re.fullmatch(r"(?:([0-9]{1,6}):)?(.+)", constraint, re.DOTALL)
     if match is None:
         raise ValueError(
             f"The constraint {constraint!r} names no characters; write aeiou or 1:a-e."
         )
-    characters: set[str] = set()
+    ids: set[int] = set()
     for first, last, single in re.findall(r"(.)-(.)|(.)", match[2], re.DOTALL):
         if first > last:
             raise ValueError(f"The range {first}-{last} in {constraint!r} runs backwards.")
-        characters |= {single} if single else {chr(c) for c in range(ord(first), ord(last) + 1)}
-    return (int(match[1]) if match[1] else None), characters
+        if single and single not in alphabet:
+            raise ValueError(f"The character {single!r} is not one token of the model.")
+        known = {alphabet[single]} if single else _between(first, last, alphabet)
+        if not known:
+            raise ValueError(f"The model knows no character of the range {first}-{last}.")
+        ids |= known
+    return (int(match[1]) if match[1] else None), ids
 
 
-def _token(character: str, tokenizer: Tokenizer) -> int:
-    ids = _ids(character, tokenizer)
-    if len(ids) != 1 or tokenizer.decode(ids) not in (character, character.lower()):
-        raise ValueError(f"The character {character!r} is not one token of the model.")
-    return ids[0]
+def _between(first: str, last: str, alphabet: dict[str, int]) -> set[int]:
+    return {token for character, token in alphabet.items() if first <= character <= last}
+
+
+def _alphabet(tokenizer: Tokenizer) -> dict[str, int]:
+    """Return the token of every character that is one, capitals included where all is small."""
+    texts = {tokenizer.decode([token]) for token in range(tokenizer.vocabulary_size)}
+    forms = {form for text in texts for form in (text, text.upper()) if len(form) == 1}
+    alphabet: dict[str, int] = {}
+    for form in forms:
+        with suppress(ValueError):
+            ids = _ids(form, tokenizer)
+            if len(ids) == 1 and tokenizer.decode(ids) in (form, form.lower()):
+                alphabet[form] = ids[0]
+    return alphabet
