@@ -1,5 +1,6 @@
 """A first look: train a small model on text that came with the install, and show what it does."""
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -66,7 +67,7 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     corrected = correct(run, GARBLED, FullWalk(CAUTION), GARBLED_SNR)
     say(f"\n{GARBLED}, corrected:\n\n  {corrected.text}")
     say(f"\nEverything is in {folder}. Go on with:")
-    say(f"  stochloc sample {folder} --prompt 'and he said'")
+    say("  " + shlex.join(("stochloc", "sample", str(folder), "--prompt", "and he said")))
     return {
         "run": str(folder),
         "corpus": corpus.source,

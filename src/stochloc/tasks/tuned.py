@@ -1,5 +1,6 @@
 """The measured step costs beside a model, and the paths they make."""
 
+import shlex
 from pathlib import Path as FilePath
 
 from safetensors import SafetensorError
@@ -42,9 +43,9 @@ def tuned_path(folder: FilePath, transition: str, num_steps: int) -> Interleaved
     """
     path = _file(folder, transition)
     if not path.is_file():
+        tune = shlex.join(("stochloc", "tune", str(folder), "--transition", transition))
         raise ValueError(
-            f"{folder} has no path tuned for {transition} steps; make one with: "
-            f"stochloc tune {folder} --transition {transition}"
+            f"{folder} has no path tuned for {transition} steps; make one with: {tune}"
         )
     try:
         return StepCosts(**load_file(path)).refined(PATH_SHARES).best_path(num_steps)
