@@ -9,10 +9,11 @@ import json
 import re
 import shlex
 import sys
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
@@ -21,6 +22,7 @@ from stochloc.terminal import (
     ResultLostError,
     can_show,
     guarded,
+    is_first_process,
     say,
     tell,
 )
@@ -763,7 +765,9 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: With code 2 after bad input or if results cannot be written, 129 after SIGHUP,
             130 after an interruption, 143 after SIGTERM.
     """
-    with guarded():
+    with guarded(), warnings.catch_warnings():
+        if not is_first_process():
+            warnings.simplefilter("ignore")
         _obey(arguments)
 
 
@@ -784,7 +788,7 @@ def _obey(arguments: list[str] | None) -> None:
         raise SystemExit(2) from None
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
-            raise
+            _raise_once(error)
         _tell_end(
             "There is not enough memory; ask for fewer or shorter texts, a smaller batch or a "
             "smaller model."
@@ -794,6 +798,8 @@ def _obey(arguments: list[str] | None) -> None:
         # A run in the midst of training says by which signal, and that it is saved.
         _tell_end(f"{stopped} {_to_continue(command)}" if str(stopped) else "interrupted.")
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
+    except Exception as error:
+        _raise_once(error)
 
 
 def _parse(arguments: list[str] | None) -> Any:  # noqa: ANN401
@@ -811,7 +817,22 @@ def _parse(arguments: list[str] | None) -> Any:  # noqa: ANN401
 
 
 def _tell_end(sentence: str) -> None:
-    tell(f"stochloc: {sentence}")
+    if _may_tell_end():
+        print(f"stochloc: {sentence}", file=sys.stderr, flush=True)
+
+
+def _raise_once(error: Exception) -> NoReturn:
+    if _may_tell_end():
+        raise error
+    raise SystemExit(1) from None
+
+
+def _may_tell_end() -> bool:
+    if "torch" not in sys.modules:  # too early for several processes
+        return True
+    from stochloc.training.processes import may_tell_end
+
+    return may_tell_end()
 
 
 # torch says so in a RuntimeError, on the CPU and on CUDA in different words.

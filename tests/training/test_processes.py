@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -16,6 +17,7 @@ from stochloc.data import draw_windows
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import open_run, read_description
+from stochloc.training.exclusive import LOCK
 from stochloc.training.loop import learning_rate, make_optimizer
 from stochloc.training.objective import cross_entropy
 from stochloc.training.seeds import seeded_generator
@@ -120,6 +122,20 @@ def test_a_batch_that_two_processes_cannot_share_is_refused_and_nothing_is_writt
                                     place / "run", *SETTINGS, *TWO, "--batch-size", 3)  # fmt: skip
     assert code == 2
     assert output == ""
-    assert "shared equally by 2 processes" in errors
+    assert errors.count("shared equally by 2 processes") == 1
     assert "Traceback" not in errors
     assert not (place / "run").exists()
+
+
+def test_two_processes_tell_once_what_ends_them(place):
+    run, lock = place / "run", FileLock(place / "run" / LOCK)
+    train = ("train", "--data", place / "text.txt", "--out", run, *SETTINGS, *TWO, "--steps", 2)
+    code, _, errors = stochloc(place, *train)
+    assert code == 0, errors
+    assert errors.count("The model is in") == 1
+    with lock:  # met by the first process alone; the other one misses it
+        code, _, errors = stochloc(place, "train", "--out", run, "--resume", *TWO)
+    assert code == 2
+    assert errors.count("stochloc: ") == 1, errors
+    assert "Another process is at work" in errors
+    assert "Traceback" not in errors

@@ -214,6 +214,7 @@ class Trainer:
     def _failure(self, tokens: Tensor, name: str, value: Tensor) -> ValueError:
         # Collective: the weights before the update, and the batch of the first process.
         weights = get_model_state_dict(self.model_module, options=WHOLE)
+        value = cast(Tensor, self.fabric.all_reduce(value.detach()))  # one infinite is all
         path = self.folder / FAILURE
         if self.fabric.is_global_zero:
             tensors = flatten({"model": cast(dict[str, Tensor], weights)})
@@ -222,7 +223,7 @@ class Trainer:
                 header = {"failure": json.dumps(note)}
                 temporary.write_bytes(save({**tensors, "tokens": tokens}, metadata=header))
         return ValueError(
-            f"The {name} became {float(value.detach())} in update {self.step + 1}: lower the "
+            f"The {name} became {float(value)} in update {self.step + 1}: lower the "
             f"learning rate. The batch and the weights before it are in {path}."
         )
 
