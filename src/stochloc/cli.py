@@ -6,6 +6,7 @@ sentence. Nothing heavy is imported before a command is chosen, so `--help` answ
 
 import errno
 import json
+import math
 import re
 import shlex
 import sys
@@ -29,6 +30,7 @@ from stochloc.terminal import (
 
 if TYPE_CHECKING:
     from stochloc.tasks.cyclic import CyclicExperiment
+    from stochloc.tasks.policies import PolicyChoice
     from stochloc.viz.figures import Subject
 
 PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
@@ -47,6 +49,10 @@ MaybeInt = Annotated[int | None, _optional("INT")]
 MaybeFloat = Annotated[float | None, _optional("FLOAT")]
 MaybeText = Annotated[str | None, _optional("STR")]
 MaybePath = Annotated[Path | None, _optional("PATH")]
+MaybePathName = Annotated[
+    PathName | None,
+    _optional("{masked,diffusion,autoregressive,block,rolling,hybrid,tuned}"),
+]
 MaybeTokenizer = Annotated[
     TokenizerName | None,
     _optional("{characters,bytes,text8}"),
@@ -196,8 +202,8 @@ class Eval:
         _optional("{train,valid,test,all}"),
     ] = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
-    path: PathName = "masked"
-    """The path to walk or to integrate along; tuned: see stochloc tune."""
+    path: MaybePathName = None
+    """The path to walk or to integrate along, masked when absent; tuned: see stochloc tune."""
     policy: str = "path"
     """Who hands out SNR: path, confidence, entropy, threshold, share, share-entropy, curvature,
     curvature-difference, tolerance, remdm-cap, remdm-rescale, remdm-conf or remdm-loop; a setting
@@ -231,13 +237,20 @@ class Eval:
 
         run = open_run(self.run_folder, _device(self.accelerator))
         tokens, source = tokens_to_evaluate(run, self.data, self.split)
+        policy = PolicyChoice(
+            self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
+        )
         evaluation = Evaluation(
-            self.path, self.transition, self.steps, self.continuous, self.sequences, self.seed,
-            PolicyChoice(
-                self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
-            ),
+            _path_name(self.path, policy), self.transition, self.steps, self.continuous,
+            self.sequences, self.seed, policy,
         )  # fmt: skip
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
+        if result["is_empty"]:
+            tell(
+                f"stochloc: this bound says nothing of the model: guessing costs "
+                f"{math.log2(run.tokenizer.vocabulary_size):.3f} bits per token. Evaluate with "
+                "another policy, or with more steps."
+            )
         if self.json:
             _print_json(result)
             return
@@ -245,9 +258,11 @@ class Eval:
             error = result["stderr" if unit == "bits_per_token" else f"{unit}_stderr"]
             spread = "" if error is None else f" ± {error:.4f}"
             print(f"{unit.replace('_', ' '):20s} {result[unit]:.4f}{spread}")
+        route = f"{result['path']} path; " if result["path"] else ""
         print(
             f"{result['sequences']} windows of {result['length']} tokens, {source}; "
-            f"{self.path} path; {result['estimator']}; {result['denoiser_calls']} denoiser calls"
+            f"counted: {result['counted']}; {route}{result['estimator']}; "
+            f"{result['denoiser_calls']} denoiser calls"
         )
 
 
@@ -263,8 +278,8 @@ class Sample:
     """Tokens per text; as many as in training when absent."""
     steps: int = 64
     """Steps of the walk."""
-    path: PathName = "masked"
-    """The path to follow; tuned: see stochloc tune."""
+    path: MaybePathName = None
+    """The path to follow, masked when absent; tuned: see stochloc tune."""
     policy: str = "path"
     """Who hands out SNR: path, confidence, entropy, threshold, share, share-entropy, curvature,
     curvature-difference, tolerance, remdm-cap, remdm-rescale, remdm-conf or remdm-loop; a setting
@@ -299,14 +314,14 @@ class Sample:
         from stochloc.tasks.generate import Walk, generate
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.runs import open_run
-        from stochloc.tasks.tuned import path_for
         from stochloc.tasks.walks import named_transition
 
         run = open_run(self.run_folder, _device(self.accelerator))
         policy = PolicyChoice(
             self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
         )
-        path = path_for(run, self.path, self.transition, self.steps)
+        name = _path_name(self.path, policy)
+        path = policy.path_of(run, name, self.transition, self.steps)
         walk = Walk(
             path, named_transition(self.transition), self.steps, self.temperature, policy,
             self.guidance,
@@ -344,8 +359,8 @@ class Infill:
     """What marks a blank of one token."""
     steps: int = 64
     """Steps of the walk."""
-    path: PathName = "masked"
-    """The path to follow; tuned: see stochloc tune."""
+    path: MaybePathName = None
+    """The path to follow, masked when absent; tuned: see stochloc tune."""
     policy: str = "path"
     """Who hands out SNR, as in sample."""
     transition: TransitionName = "ancestral"
@@ -367,12 +382,12 @@ class Infill:
         from stochloc.tasks.infill import Infilling, infill
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.runs import open_run
-        from stochloc.tasks.tuned import path_for
         from stochloc.tasks.walks import named_transition
 
         run = open_run(self.run_folder, _device(self.accelerator))
-        path = path_for(run, self.path, self.transition, self.steps)
         policy = PolicyChoice(self.policy)
+        name = _path_name(self.path, policy)
+        path = policy.path_of(run, name, self.transition, self.steps)
         walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         result = infill(run, self.template, infilling, self.constraint, self.blank, tell)
@@ -411,8 +426,8 @@ class Correct:
     """Most steps of the walk."""
     policy: str = "threshold:0.9"
     """Who decides the order of the walk, as in sample."""
-    path: PathName = "masked"
-    """The path of the walk, with --policy path."""
+    path: MaybePathName = None
+    """The path of the walk, with --walk --policy path; masked when absent."""
     seed: int = 0
     """Seed of all randomness."""
     accelerator: Accelerator = "auto"
@@ -428,7 +443,6 @@ class Correct:
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.repair import FullWalk, OnePass
         from stochloc.tasks.runs import open_run
-        from stochloc.tasks.tuned import path_for
 
         if self.walk and self.one_pass:
             raise ValueError("Give either --walk or --one-pass.")
@@ -440,10 +454,12 @@ class Correct:
             defaults = correction_defaults(run, self.data, tell)
             threshold = defaults.threshold if threshold is None else threshold
             snr = defaults.snr if snr is None else snr
-        walk = FullWalk(
-            threshold, path_for(run, self.path, "ancestral", self.steps), PolicyChoice(self.policy),
-            self.steps, seed=self.seed,
-        )  # fmt: skip
+        if self.path is not None and not self.walk:
+            tell("stochloc: --path is not used without --walk.")
+        policy = PolicyChoice(self.policy)
+        name = _path_name(self.path if self.walk else None, policy)
+        path = policy.path_of(run, name, "ancestral", self.steps)
+        walk = FullWalk(threshold, path, policy, self.steps, seed=self.seed)
         repair = walk if self.walk else OnePass(threshold)
         result = correct(run, text, repair, snr, confidences)
         if not isinstance(run.tokenizer, SlottedTokenizer):
@@ -592,8 +608,8 @@ class Plot:
     """Tokens of the walk's text."""
     steps: int = 64
     """Steps of the walk."""
-    path: PathName = "hybrid"
-    """The path of the walk; tuned: see stochloc tune."""
+    path: MaybePathName = None
+    """The path of the walk, hybrid when absent; tuned: see stochloc tune."""
     policy: str = "path"
     """Who hands out SNR on the walk, as in sample."""
     transition: TransitionName = "ancestral"
@@ -629,6 +645,7 @@ class Plot:
 
     def _subject(self) -> "Subject":
         from stochloc.tasks.cyclic import CyclicExperiment
+        from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.runs import open_run
         from stochloc.viz.figures import Subject, WalkChoice
 
@@ -640,7 +657,13 @@ class Plot:
             self.sequences,
             self.counts,
             self.paths,
-            WalkChoice(self.path, self.policy, self.transition, self.steps, self.length),
+            WalkChoice(
+                _path_name(self.path, PolicyChoice(self.policy), "hybrid"),
+                self.policy,
+                self.transition,
+                self.steps,
+                self.length,
+            ),
             CyclicExperiment(self.size, recovery_snr=self.snr, seed=self.seed),
             self.seed,
         )
@@ -889,10 +912,22 @@ def _device(accelerator: str) -> str:
     return accelerator
 
 
+def _path_name(named: str | None, policy: "PolicyChoice", default: str = "masked") -> str:
+    """Return the path to walk; a user who names one that the policy does not follow is told."""
+    if named is not None and not policy.follows_path:
+        tell(
+            f"stochloc: --path {named} is not used: the policy {policy.name} follows no path "
+            "(--policy path does)."
+        )
+    return named or default
+
+
 def _print_json(values: dict[str, Any]) -> None:
     print(_json(values, indent=2))
 
 
 def _json(values: dict[str, Any], indent: int | None = None) -> str:
-    text = json.dumps(values, ensure_ascii=False, indent=indent)
-    return text if can_show(text) else json.dumps(values, indent=indent)
+    from stochloc.training.records import to_json
+
+    text = to_json(values, indent)
+    return text if can_show(text) else json.dumps(json.loads(text), indent=indent)

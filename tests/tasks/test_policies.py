@@ -1,6 +1,7 @@
 """Policies, tuned paths, labels and guidance through the command line."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -18,6 +19,7 @@ from stochloc.core import (
     Policy,
     Tempered,
     bound,
+    line_integral,
     sample,
     start,
 )
@@ -26,6 +28,7 @@ from stochloc.tasks.generate import prompt_tokens, with_labels
 from stochloc.tasks.policies import POLICIES, PolicyChoice
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.tuned import tuned_path
+from stochloc.training.seeds import seeded_streams
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -50,6 +53,41 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_js
     priced = bound(denoiser, windows, policy, Ancestral(), 5, streams(0, 4))
     assert result["nats_per_sequence"] == pytest.approx(priced.mean, rel=1e-6)
     assert result["policy"] == name
+    assert result["path"] == ("masked" if name == "path" else None)
+
+
+def test_a_path_that_is_not_followed_is_named_on_stderr_and_not_reported(trained, call):
+    run = trained / "run"
+    commands = [
+        ("eval", run, "--sequences", 2), ("sample", run, "--n", 1), ("infill", run, "th_"),
+        ("correct", run, "teh", "--snr", 5, "--threshold", 0.5, "--walk"),
+    ]  # fmt: skip
+    for command in commands:
+        # No path was tuned: one that is not walked need not be there.
+        captured = call(*command, "--policy", "confidence", "--path", "tuned")
+        assert "--path tuned is not used: the policy confidence follows no path" in captured.err
+        for quiet in (("--policy", "confidence"), ("--policy", "path", "--path", "hybrid")):
+            assert "--path" not in call(*command, *quiet).err
+    told = call("eval", run, "--sequences", 2, "--policy", "entropy", "--path", "hybrid").out
+    assert "path;" not in told
+    assert "the policy entropy" in told
+
+
+def test_the_bound_of_corrector_rounds_is_refused_and_an_empty_one_is_called_so(
+    trained, call, call_json, refuse
+):
+    run = trained / "run"
+    assert "Leave out --corrector-rounds" in refuse("eval", run, "--corrector-rounds", 1)
+    arguments = ("eval", run, "--sequences", 2, "--steps", 64, "--policy", "remdm-conf")
+    captured = call(*arguments, "--json")
+    result = json.loads(captured.out)
+    assert result["is_empty"]
+    assert result["bits_per_token"] > math.log2(27)
+    assert "says nothing of the model" in captured.err
+    assert "pays again" in result["estimator"]
+    captured = call("eval", run, "--sequences", 2, "--json")
+    assert not json.loads(captured.out)["is_empty"]
+    assert captured.err == ""
 
 
 def test_a_setting_and_corrector_rounds_change_the_walk(trained, call_json):
@@ -168,9 +206,23 @@ def test_eval_gives_the_labels_and_does_not_score_them(classes, call_json):
     assert result["denoiser_calls"] == 64 - num_labels
     given = bound(run.model, window, Follow(Masked()), Ancestral(), 64, streams(0, 1), labels)
     assert result["nats_per_sequence"] == pytest.approx(given.mean, rel=1e-6)
-    assert result["bits_per_character"] == pytest.approx(
-        result["bits_per_token"] * 64 / (64 - num_labels), rel=1e-6
+    # Every token but the labels is a character.
+    assert result["bits_per_token"] == result["bits_per_character"]
+    assert result["bits_per_token"] == pytest.approx(
+        given.mean / math.log(2) / (64 - num_labels), rel=1e-6
     )
+    assert result["tokens"] == 64 - num_labels
+    assert "labels are given" in result["counted"]
+    lines = [json.loads(line) for line in (classes / "metrics.jsonl").read_text().splitlines()]
+    told = next(line for line in reversed(lines) if "valid_bits_per_token" in line)
+    assert told["counted"] == result["counted"]
+    windows = held_out_windows(corpus.valid, 64, run.recipe.training.eval_sequences)
+    known = windows.masked_fill(windows < 4, -1)
+    seeds = ((0, 0, 2, row) for row in range(len(windows)))
+    drawn = seeded_streams(torch.device("cpu"), run.recipe.training.seed, seeds)
+    measured = line_integral(run.model, windows, Masked(), 8, drawn, known)
+    bits = float(measured.values.sum()) / math.log(2) / int((known < 0).sum())
+    assert told["valid_bits_per_token"] == pytest.approx(bits, rel=1e-5)
     assert json.loads((classes / "tokenizer.json").read_text())["labels"] == ["letters", "others"]
     assert run.tokenizer.vocabulary_size == 6
 

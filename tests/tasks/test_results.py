@@ -69,6 +69,51 @@ def test_the_units_of_an_evaluation_agree_with_each_other(trained, call_json):
     assert result["stderr"] == pytest.approx(spread)
     assert result["bits_per_character_stderr"] == pytest.approx(spread)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["tokens"] == result["characters"] == 6 * 16
+
+
+def test_bits_per_character_have_the_error_of_a_ratio_over_blocks(opened, tmp_path, call):
+    """Half the text takes two bytes a character, so windows hold 16 characters or 8."""
+    (tmp_path / "text.txt").write_text(("abcd" * 80 + "äöüß" * 40) * 9, encoding="utf-8")
+    call("train", "--data", tmp_path / "text.txt", "--out", tmp_path / "run", "--tokenizer",
+         "bytes", "--steps", 1, "--length", 16, "--width", 8, "--depth", 1, "--heads", 2,
+         "--batch-size", 2, "--accelerator", "cpu")  # fmt: skip
+    run = open_run(tmp_path / "run")
+    tokens, _ = tokens_to_evaluate(run, None, "all")
+    evaluated = evaluate(run, tokens, Evaluation(num_steps=16, num_sequences=0))
+    result, nats = evaluated.to_dict(), evaluated.estimate.values
+    characters = evaluated.characters.double()
+    assert {8, 16} <= set(characters.tolist())
+    bits = result["bits_per_character"] * math.log(2)
+    blocks = [float(b.sum()) for b in (nats - bits * characters).tensor_split(20)]
+    expected = math.sqrt(sum(b * b for b in blocks) * 20 / 19) / float(characters.sum())
+    assert result["bits_per_character_stderr"] == pytest.approx(expected / math.log(2), rel=1e-6)
+
+
+def test_one_held_out_window_leaves_metrics_that_are_json(tmp_path, call):
+    def no_number(name):
+        raise AssertionError(name)
+
+    (tmp_path / "text.txt").write_text(TEXT * 5, encoding="utf-8")
+    captured = call("train", "--data", tmp_path / "text.txt", "--out", tmp_path / "run", "--steps",
+                    2, "--length", 8, "--width", 8, "--depth", 1, "--heads", 2)  # fmt: skip
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line, parse_constant=no_number) for line in lines]
+    assert records[-1]["stderr"] is None
+    assert "±" not in captured.err
+    assert "nan" not in captured.err
+
+
+def test_a_model_of_slots_says_that_one_layout_is_bounded(trained, tmp_path, call, call_json):
+    call("train", "--data", trained / "text.txt", "--out", tmp_path / "run", "--slots", "--steps",
+         1, "--length", 16, "--width", 8, "--depth", 1, "--heads", 2)  # fmt: skip
+    result = call_json("eval", tmp_path / "run", "--sequences", 2, "--steps", 2)
+    assert "one layout of the text" in result["counted"]
+    assert result["tokens"] == 32
+    assert result["characters"] == 16
+    assert "one layout" in call("eval", tmp_path / "run", "--sequences", 2, "--steps", 2).out
+    record = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    assert json.loads(record)["counted"] == result["counted"]
 
 
 def test_one_sequence_has_no_standard_error_and_0_means_all(trained, call, call_json):
@@ -152,7 +197,7 @@ def test_windows_are_priced_alike_in_batches_of_any_size(opened, trained, monkey
     tokens, _ = tokens_to_evaluate(opened, None, "all")
     evaluation = Evaluation(num_steps=4, num_sequences=7, continuous=continuous)
     together = evaluate(opened, tokens, evaluation).estimate
-    monkeypatch.setattr("stochloc.tasks.evaluate.BATCH_TOKENS", 3 * opened.length)
+    monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 3 * opened.length)
     apart = evaluate(opened, tokens, evaluation).estimate
     torch.testing.assert_close(apart.token_nats, together.token_nats, rtol=1e-4, atol=1e-4)
 

@@ -26,7 +26,7 @@ from stochloc.core import (
     observe,
 )
 from stochloc.tasks.cyclic import CyclicExperiment
-from stochloc.tasks.evaluate import Evaluation, choose_text, evaluate
+from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
 from stochloc.tasks.runs import open_run
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
 from stochloc.viz import calibration, error, files, paths, steps, style, training, walk
@@ -65,7 +65,9 @@ def few_frames(monkeypatch):
 
 def text_of(world, num_windows, seed=1):
     tokens = world.denoiser.sample(num_windows, generator(seed))
-    return HeldOut(tokens, torch.full_like(tokens, UNKNOWN), tokens.numel())
+    return HeldOut(
+        tokens, torch.full_like(tokens, UNKNOWN), torch.full((len(tokens),), tokens.shape[1])
+    )
 
 
 def walked(seed):
@@ -104,7 +106,7 @@ def test_the_integral_of_the_error_field_is_the_line_integral():
     other = line_integral(WORLD.denoiser, text.tokens, path, 9, generator(3))
     difference = total - other.values
     assert abs(difference.mean()) < SIGMAS * difference.std() / math.sqrt(len(difference))
-    bits = float(field.running_bits[:, -1].mean() + field.remainder_bits.mean())
+    bits = float(field.total_bits[0])
     assert bits == pytest.approx(float(total.mean()) / 4 / math.log(2))
 
 
@@ -184,7 +186,7 @@ def test_cyclic_walks_start_where_they_should_climb_and_end_in_a_cycle():
 
 def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, capsys):
     run = open_run(place / "run")
-    tokens = choose_text(run, None, None)[0]
+    tokens = tokens_to_evaluate(run, None, None)[0]
     # Eight blocks of two tokens cannot be walked in four steps.
     monkeypatch.setattr("stochloc.tasks.walks.BLOCK_TOKENS", 2)
     picture = steps.measure(run, tokens, ("diffusion", "block"), (4, 8), 3, seed=7)

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from stochloc.data import Corpus, held_out_windows
+from stochloc.data import Corpus, LabelledTokenizer, held_out_windows
 from stochloc.nn import Backbone
 from stochloc.rivals import METHODS, TABLE_1
 from stochloc.tasks.comparison import Comparison, Result, make_row
-from stochloc.tasks.evaluate import count_characters
+from stochloc.tasks.counting import characters_in
 from stochloc.tasks.judge import Judge
 from stochloc.tasks.own_text import in_files, load_choice
 from stochloc.tasks.runs import RECIPE, DataChoice
@@ -192,6 +192,8 @@ def _compare(
 ) -> Comparison:
     """Compare on texts that every process can read."""
     corpus = load_choice(choice, contest.tokenizer)
+    if isinstance(corpus.tokenizer, LabelledTokenizer):
+        raise ValueError("Methods are compared on a text without classes; name one file as --data.")
     if contest.choice.test is None and contest.choice.fractions[2] == 0:
         raise ValueError("A comparison needs a test part: give --test, or --fractions with three.")
     length = contest.training.length
@@ -434,7 +436,7 @@ def summarise(
     windows = held_out_windows(corpus.valid, contest.training.length, contest.scoring.windows)
     return Comparison(
         judge.verdict(windows),
-        windows.numel() / count_characters(corpus.tokenizer, windows),
+        windows.numel() / int(characters_in(corpus.tokenizer, windows).sum()),
         contest.settings(),
         sorted(rows, key=lambda row: row.bits),
         [method for method in contest.methods if method not in finished],

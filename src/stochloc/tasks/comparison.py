@@ -1,7 +1,6 @@
 """The results of a comparison: a line for each method, as Markdown, CSV and JSON."""
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +10,16 @@ from typing import Any
 
 from stochloc.tasks.judge import Verdict
 from stochloc.training.checkpoint import replacing
+from stochloc.training.records import to_json
 
 Result = dict[str, Any]
 
 
 LEGEND = """
-≤: an upper bound. ±: a standard error over windows of text; beside the number of seeds, over seeds.
-update, of ar's: processor time of an update over the autoregressive model's. calls: network calls
-for a batch of samples at the most steps. judge: bits per token of samples under an n-gram model of
-test text; entropy: of the tokens within a sample, both of the first seed."""
+≤: an upper bound. ±: a standard error over blocks of windows of text; beside the number of seeds,
+over seeds. update, of ar's: processor time of an update over the autoregressive model's. calls:
+network calls for a batch of samples at the most steps. judge: bits per token of samples under an
+n-gram model of test text; entropy: of the tokens within a sample, both of the first seed."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Row:
         method: Its name.
         learning_rate: The rate that was chosen.
         bits: Bits per character of the test text, on average over the seeds.
-        stderr: Standard error over the windows of text, on average over the seeds.
+        stderr: Standard error over blocks of windows of text, on average over the seeds.
         seed_stderr: Standard error over the seeds; NaN for one seed.
         seeds: Number of seeds.
         is_exact: Whether the figure is the likelihood itself.
@@ -159,8 +159,7 @@ class Comparison:
         with replacing(folder / "table.md") as path:
             path.write_text(self.table() + "\n", encoding="utf-8")
         with replacing(folder / "comparison.json") as path:
-            values = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-            path.write_text(values, encoding="utf-8")
+            path.write_text(to_json(self.to_dict(), indent=2), encoding="utf-8")
         with replacing(folder / "table.csv") as path, path.open("w", newline="") as file:
             plain = [name for name in vars(self.rows[0]) if name not in ("samples", "curve")]
             sampled = [name for name in self.rows[0].samples[0] if name != "texts"]

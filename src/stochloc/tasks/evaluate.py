@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from stochloc.core import UNKNOWN, Estimate, bound, line_integral
-from stochloc.data import LabelledTokenizer, Tokenizer, held_out_windows
+from stochloc.core import Estimate, bound, line_integral
+from stochloc.core.spread import ratio_stderr
+from stochloc.data import held_out_windows
 from stochloc.data.texts import STANDARD_INPUT
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.counting import characters_in, labels_in, tokens_in, what_is_counted
 from stochloc.tasks.own_text import choose_text, is_own_name, own_text
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
-from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
 from stochloc.training.seeds import seeded_streams
-
-BATCH_TOKENS = 16_384
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Evaluation:
     """How to bound.
 
     Attributes:
-        path: Name of the path.
+        path: Name of the path, if the policy follows one.
         transition: Name of the transition; without meaning for a line integral.
         num_steps: Steps of the walk; for a line integral, times drawn per sequence.
         continuous: Whether to take the line integral instead of the finite walk.
@@ -50,8 +51,10 @@ class Evaluation:
         if self.continuous:
             return "line integral (paper eq. 13), a bound on average over the text"
         policy = "" if self.policy == FOLLOW_THE_PATH else f" with the policy {self.policy.name}"
+        again = ", which pays again for what it takes back" if self.policy.takes_back else ""
         return (
             f"guided walk, a bound for the {self.num_steps}-step {self.transition} sampler{policy}"
+            f"{again}"
         )
 
 
@@ -110,13 +113,18 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         )
     if evaluation.continuous and evaluation.policy != FOLLOW_THE_PATH:
         raise ValueError("A line integral follows a path; leave out the policy, or --continuous.")
+    if evaluation.policy.corrector_rounds:
+        raise ValueError(
+            "Corrector rounds have no useful bound: it would pay for every token that is taken "
+            "back and brought up again. Leave out --corrector-rounds to bound the walk itself."
+        )
     windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
-    path = path_for(
+    path = evaluation.policy.path_of(
         run, evaluation.path, evaluation.transition, evaluation.num_steps, evaluation.continuous
     )
     transition = named_transition(evaluation.transition)
     policy, denoiser = evaluation.policy.apply(path, run.model)
-    parts, batch = [], max(1, BATCH_TOKENS // run.length)
+    parts, batch = [], rows_at_once(run.length, run.tokenizer.vocabulary_size)
     for begin in range(0, len(windows), batch):
         rows = windows[begin : begin + batch].to(run.device)
         names = ((begin + row,) for row in range(len(rows)))
@@ -127,74 +135,73 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         else:
             part = bound(denoiser, rows, policy, transition, evaluation.num_steps, streams, known)
         parts.append(part)
-    return Evaluated(evaluation, Estimate.join(parts), count_characters(run.tokenizer, windows))
+    return Evaluated(
+        evaluation,
+        Estimate.join(parts),
+        tokens_in(run.tokenizer, windows),
+        characters_in(run.tokenizer, windows),
+        what_is_counted(run.tokenizer),
+        math.log2(run.tokenizer.vocabulary_size),
+    )
 
 
-def count_characters(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> int:
-    """Return how many characters of text windows of tokens hold together.
-
-    Args:
-        tokenizer: How the tokens become text.
-        windows: Windows of a text.
-
-    Returns:
-        The number; a character cut by a window's start is counted in the window it starts in.
-    """
-    return sum(len(tokenizer.decode(row).lstrip("\ufffd")) for row in windows)
-
-
-def labels_in(
-    tokenizer: Tokenizer, rows: Int[Tensor, "batch length"]
-) -> Int[Tensor, "batch length"] | None:
-    """Return the labels among the tokens: they are given, not scored, so a bound is of `P(x|y)`.
-
-    Args:
-        tokenizer: Knows which tokens are labels.
-        rows: Windows of a text.
-
-    Returns:
-        The label where there is one, `-1` elsewhere; None if the tokenizer knows no classes.
-    """
-    if not isinstance(tokenizer, LabelledTokenizer):
-        return None
-    return rows.masked_fill(rows < tokenizer.inner.vocabulary_size, UNKNOWN)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluated:
     """The result of an evaluation.
 
     Attributes:
         evaluation: How it was made.
-        estimate: Nats of every window and its tokens.
-        characters: Characters of text in all windows together.
+        estimate: Nats of every window and its tokens, in the order of the text.
+        tokens: Tokens of every window that are scored.
+        characters: Characters of text in every window.
+        counted: In words, what "per token" means.
+        uniform_bits: Bits per token of guessing, the logarithm of the vocabulary's size.
     """
 
     evaluation: Evaluation
     estimate: Estimate
-    characters: int
+    tokens: Int[Tensor, " windows"]
+    characters: Int[Tensor, " windows"]
+    counted: str
+    uniform_bits: float
+
+    @property
+    def bits_per_token(self) -> float:
+        """The bound for each token that is scored."""
+        return self._rate(self.tokens)[0]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the bound is above that of guessing, so that it says nothing of the model."""
+        return self.bits_per_token > self.uniform_bits
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures in nats, bits per token and bits per character.
 
         Returns:
-            JSON values; standard errors are None for a single sequence.
+            JSON values; standard errors are those of ratios over blocks of neighbouring windows
+            (`core.spread`), None for a single sequence. `path` is None under a policy that follows
+            none. `is_empty` says that guessing would do better than the bound.
         """
         estimate, evaluation = self.estimate, self.evaluation
         sequences, length = estimate.token_nats.shape
-        stderr = estimate.stderr if sequences > 1 else None
-        per_token = 1 / (length * math.log(2))
-        per_character = sequences / (self.characters * math.log(2))
+        bits_per_token, token_stderr = self._rate(self.tokens)
+        bits_per_character, character_stderr = self._rate(self.characters)
+        bits_per_sequence, sequence_stderr = self._rate(torch.ones(sequences))
         return {
-            "bits_per_token": estimate.mean * per_token,
-            "stderr": stderr and stderr * per_token,
-            "bits_per_character": estimate.mean * per_character,
-            "bits_per_character_stderr": stderr and stderr * per_character,
-            "nats_per_sequence": estimate.mean,
-            "nats_per_sequence_stderr": stderr,
+            "bits_per_token": bits_per_token,
+            "stderr": token_stderr,
+            "bits_per_character": bits_per_character,
+            "bits_per_character_stderr": character_stderr,
+            "nats_per_sequence": bits_per_sequence * math.log(2),
+            "nats_per_sequence_stderr": sequence_stderr and sequence_stderr * math.log(2),
             "sequences": sequences,
             "length": length,
-            "path": evaluation.path,
+            "tokens": int(self.tokens.sum()),
+            "characters": int(self.characters.sum()),
+            "counted": self.counted,
+            "is_empty": self.is_empty,
+            "path": evaluation.path if evaluation.policy.follows_path else None,
             "policy": evaluation.policy.name,
             "transition": None if evaluation.continuous else evaluation.transition,
             "steps": evaluation.num_steps,
@@ -202,3 +209,10 @@ class Evaluated:
             "denoiser_calls": estimate.denoiser_calls,
             "seed": evaluation.seed,
         }
+
+    def _rate(self, sizes: Tensor) -> tuple[float, float | None]:
+        """Return bits per unit of size, and the standard error if there are two windows."""
+        bits = self.estimate.values.cpu() / math.log(2)
+        stderr = float(ratio_stderr(bits, sizes))
+        mean = float(bits.sum()) / max(1.0, float(sizes.sum()))
+        return mean, None if math.isnan(stderr) else stderr

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from stochloc.core.spread import ratio_stderr
 from stochloc.data import BitsPerToken, NgramModel
 
 ORDER = 4
@@ -58,14 +59,14 @@ class Judge:
         """Judge sequences.
 
         Args:
-            sequences: Samples, or windows of a text; at least two.
+            sequences: Samples, or windows of a text in its order; at least two.
 
         Returns:
-            Both figures with standard errors.
+            Both figures with standard errors over blocks of neighbouring sequences.
         """
         judged = self.model.bits_per_token(sequences.cpu().numpy())
         entropies = entropy_bits(sequences, self.model.vocabulary_size)
-        spread = float(entropies.std() / math.sqrt(len(entropies)))
+        spread = float(ratio_stderr(entropies, torch.ones_like(entropies)))
         return Verdict(judged, BitsPerToken(float(entropies.mean()), spread))
 
 

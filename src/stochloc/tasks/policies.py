@@ -20,6 +20,7 @@ from stochloc.core import (
     Linearised,
     Looped,
     LowEntropy,
+    Masked,
     Path,
     Policy,
     Remasking,
@@ -29,6 +30,8 @@ from stochloc.core import (
     Share,
     Tolerance,
 )
+from stochloc.tasks.runs import Run
+from stochloc.tasks.tuned import path_for
 
 # Name: what it makes of the path, the denoiser and its value; the value when none is given.
 _MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | None]] = {
@@ -55,7 +58,7 @@ class PolicyChoice:
 
     Attributes:
         name: One of `POLICIES`, with `:VALUE` behind it to change its setting; "path" follows the
-            path of the walk, which the others do not look at.
+            path of the walk, the others know none.
         corrector_rounds: Rounds after every step that take tokens back and up again; 0 for none.
         corrector_share: Share of the tokens taken back in a round.
         corrector_snr: γ to which they are taken back.
@@ -66,11 +69,43 @@ class PolicyChoice:
     corrector_share: float = 0.1
     corrector_snr: float = 0.0
 
+    @property
+    def follows_path(self) -> bool:
+        """Whether the walk follows a path at all."""
+        return self.name.partition(":")[0] == "path"
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether tokens are taken back, for which a bound pays again."""
+        return self.corrector_rounds > 0 or self.name.startswith("remdm-")
+
+    def path_of(
+        self, run: Run, name: str, transition: str, num_steps: int, continuous: bool = False
+    ) -> Path:
+        """Return the path of a walk with this policy, by name.
+
+        Args:
+            run: The model.
+            name: Name of the path, as `tasks.tuned.path_for` takes it.
+            transition: Name of the transition of the walk.
+            num_steps: Steps of the walk.
+            continuous: Whether the path is for a line integral.
+
+        Returns:
+            The path; for a policy that follows none, one that is not looked at.
+
+        Raises:
+            ValueError: There is no such path, or the model has not been tuned.
+        """
+        if not self.follows_path:
+            return Masked()
+        return path_for(run, name, transition, num_steps, continuous)
+
     def apply(self, path: Path, denoiser: Denoiser) -> tuple[Policy, Denoiser]:
         """Return the policy, and the denoiser to walk with.
 
         Args:
-            path: The path of the walk.
+            path: The path of the walk, of no account unless the policy follows it.
             denoiser: The denoiser of the walk.
 
         Returns:

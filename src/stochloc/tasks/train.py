@@ -17,6 +17,7 @@ from stochloc.data import (
 )
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
+from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.generate import sample_line
 from stochloc.tasks.own_text import OtherTextError, find_text, load_choice, opened
 from stochloc.tasks.runs import DataChoice, read_description, write_description
@@ -272,4 +273,5 @@ def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
         lambda model: sample_line(model, tokenizer, preview, recipe.training.seed),
         tokenizer.draw_windows if slotted else draw_windows,
         tokenizer.inner.vocabulary_size if isinstance(tokenizer, LabelledTokenizer) else 0,
+        what_is_counted(tokenizer),
     )

@@ -17,17 +17,19 @@ import torch
 from torch import Tensor
 
 from stochloc.core import Estimate
+from stochloc.core.spread import ratio_stderr
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.nn import Backbone
 from stochloc.nn.transformer import Transformer
 from stochloc.rivals import METHODS, Frame, Rival
-from stochloc.tasks.evaluate import count_characters
+from stochloc.tasks.counting import characters_in
 from stochloc.tasks.judge import Judge
 from stochloc.training.average import AveragedWeights
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint, flatten, replacing
 from stochloc.training.interruption import Interruption
 from stochloc.training.loop import learning_rate, make_optimizer
 from stochloc.training.recipes import TrainingConfig
+from stochloc.training.records import to_json
 from stochloc.training.seeds import seeded_generator
 
 RESULT = "result.json"
@@ -106,10 +108,13 @@ class Scoring:
     steps: tuple[int, ...] = (8, 32, 128)
 
     def __post_init__(self) -> None:
-        for name in ("windows", "num_samples", "valid_windows", "valid_samples"):
-            if getattr(self, name) < 1:
+        # Two windows at least, or there are no standard errors.
+        for name, least in (
+            ("windows", 2), ("num_samples", 1), ("valid_windows", 2), ("valid_samples", 1),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
                 raise ValueError(
-                    f"Scoring needs at least one of {name}, not {getattr(self, name)}."
+                    f"Scoring needs {name} of at least {least}, not {getattr(self, name)}."
                 )
         if self.texts < 2:
             raise ValueError(f"A judge needs at least two texts, not {self.texts}.")
@@ -261,13 +266,13 @@ class Contestant:
         scoring, training = self.trial.scoring, self.trial.training
         windows = held_out_windows(self.corpus.valid, training.length, scoring.valid_windows)
         estimate = self._bound(windows, scoring.valid_samples, 2)
-        per_token = 1 / (training.length * math.log(2))
+        bits, stderr = _bits_per(estimate, torch.full((len(windows),), training.length))
         self.curve.append(
             {
                 "tokens": self.step * training.batch_size * training.length,
                 "seconds": self.seconds,
-                "bits_per_token": estimate.mean * per_token,
-                "stderr": estimate.stderr * per_token,
+                "bits_per_token": bits,
+                "stderr": stderr,
             }
         )
 
@@ -285,7 +290,7 @@ class Contestant:
         windows = held_out_windows(self.corpus.test, training.length, scoring.windows)
         started_s = time.monotonic()
         estimate = self._bound(windows, scoring.num_samples, 3)
-        per_character = len(windows) / (count_characters(tokenizer, windows) * math.log(2))
+        bits, stderr = _bits_per(estimate, characters_in(tokenizer, windows))
         drawn = []
         for num_steps in scoring.steps:
             generator = seeded_generator(self.device, training.seed, num_steps, 0, 4)
@@ -306,8 +311,8 @@ class Contestant:
                 }
             )
         return {
-            "bits_per_character": estimate.mean * per_character,
-            "stderr": estimate.stderr * per_character,
+            "bits_per_character": bits,
+            "stderr": stderr,
             "windows": len(windows),
             "denoiser_calls": estimate.denoiser_calls,
             "is_exact": self.method.is_exact,
@@ -416,9 +421,15 @@ def run_trial(
         with interruption.at_once():
             result = _measure(contestant, judge, has_diverged)
     with replacing(folder / RESULT) as path:
-        path.write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
+        path.write_text(to_json(result, indent=2), encoding="utf-8")
     (folder / FILE_NAME).unlink(missing_ok=True)
     return result
+
+
+def _bits_per(estimate: Estimate, sizes: Tensor) -> tuple[float, float]:
+    """Return bits per unit of size over windows of a text, and their standard error."""
+    bits = estimate.values.cpu() / math.log(2)
+    return float(bits.sum() / sizes.sum()), float(ratio_stderr(bits, sizes))
 
 
 def _measure(contestant: Contestant, judge: Judge, has_diverged: bool) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from stochloc.core import Estimate, Masked, line_integral
+from stochloc.core import UNKNOWN, Estimate, Masked, line_integral
+from stochloc.core.spread import ratio_stderr
 from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.average import AveragedWeights
@@ -37,6 +38,7 @@ from stochloc.training.interruption import Interruption, Stopped
 from stochloc.training.objective import cross_entropy
 from stochloc.training.progress import ProgressDisplay
 from stochloc.training.recipes import Recipe, TrainingConfig
+from stochloc.training.records import to_json
 from stochloc.training.seeds import seeded_generator, seeded_streams
 
 METRICS = "metrics.jsonl"
@@ -57,6 +59,7 @@ class Texts:
         say_sample: Draws a text from the model, to be shown with every held-out bound.
         draw_windows: Draws so many training windows of such a length from a text.
         first_label: The first token that is a label of a class; 0 when there are no classes.
+        counted: In words, what held-out bits "per token" count.
     """
 
     train: np.ndarray
@@ -64,6 +67,12 @@ class Texts:
     say_sample: SaySample
     draw_windows: DrawWindows = draw_windows
     first_label: int = 0
+    counted: str = "tokens of text"
+
+    def labels_in(self, rows: Tensor) -> Tensor:
+        """Return the labels among tokens, which are given and not scored, and -1 elsewhere."""
+        is_text = rows < self.first_label if self.first_label else torch.ones_like(rows).bool()
+        return rows.masked_fill(is_text, UNKNOWN)
 
 
 def learning_rate(config: TrainingConfig, step: int | float) -> float:
@@ -243,12 +252,16 @@ class Trainer:
             rows = windows[begin : begin + config.batch_size].to(device)
             names = ((0, 0, 2, begin + row) for row in range(len(rows)))
             streams = seeded_streams(device, config.seed, names)
-            parts.append(line_integral(model, rows, Masked(), 8, streams))
-        estimate, per_token = Estimate.join(parts), 1 / (config.length * math.log(2))
+            known = self.texts.labels_in(rows)
+            parts.append(line_integral(model, rows, Masked(), 8, streams, known))
+        bits = Estimate.join(parts).values.cpu() / math.log(2)
+        counts = (self.texts.labels_in(windows) == UNKNOWN).sum(-1)
+        stderr = float(ratio_stderr(bits, counts))
         return {
             "step": self.step,
-            "valid_bits_per_token": estimate.mean * per_token,
-            "stderr": estimate.stderr * per_token,
+            "valid_bits_per_token": float(bits.sum() / counts.sum()),
+            "stderr": None if math.isnan(stderr) else stderr,
+            "counted": self.texts.counted,
             "path": "masked",
             "sample": self.texts.say_sample(model),
         }
@@ -341,9 +354,10 @@ def train(trainer: Trainer) -> LocalizationModel:
                 record = trainer.evaluate()
                 _log(fabric, folder, record)
                 if fabric.is_global_zero:
+                    spread = "" if record["stderr"] is None else f" ± {record['stderr']:.3f}"
                     display.say(
-                        f"step {step}: held-out {record['valid_bits_per_token']:.3f} ± "
-                        f"{record['stderr']:.3f} bits per token (masked path)\n  {record['sample']}"
+                        f"step {step}: held-out {record['valid_bits_per_token']:.3f}{spread} bits "
+                        f"per token (masked path)\n  {record['sample']}"
                     )
             signum = 0 if is_last else _signal_to_any(fabric, interruption, step, config.log_every)
             if step % config.checkpoint_every == 0 or is_last or signum:
@@ -386,8 +400,8 @@ def _signal_to_any(fabric: Fabric, interruption: Interruption, step: int, every:
 
 def _log(fabric: Fabric, folder: Path, record: dict[str, Any]) -> None:
     if fabric.is_global_zero:
-        with (folder / METRICS).open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(to_json(record) + "\n")
 
 
 def _check_same_model(checkpoint: Checkpoint, recipe: Recipe, folder: Path) -> None:
@@ -420,7 +434,7 @@ def _step_of(line: str) -> float:
 
 
 def _keep_metrics_until(step: int, path: Path) -> None:
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     kept = [line for line in lines if _step_of(line) <= step]
     with replacing(path) as temporary:
-        temporary.write_text("".join(line + "\n" for line in kept))
+        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stochloc.core import Denoiser
+from stochloc.core.spread import ratio_stderr
 from stochloc.viz.error import mean_and_stderr
 from stochloc.viz.files import Rows
 from stochloc.viz.held_out import Glance, HeldOut, PerToken, glances
@@ -203,15 +204,12 @@ def _all_at(
 
 
 def _reliability(snr: float, seen: list[Glance]) -> Reliability:
-    """Sum over windows within bins; windows are independent, the tokens of one are not."""
+    """Sum over windows within bins, whose spread is over blocks of windows (`core.spread`)."""
     counts = torch.cat([_binned(g, g.is_free) for g in seen])
     sure = torch.cat([_binned(g, g.confidence) for g in seen])
     right = torch.cat([_binned(g, g.is_right) for g in seen])
     total = counts.sum(0)
-    gap = (right - sure).sum(0) / total
-    # An empty bin has a gap of 0/0 but adds nothing; it stays NaN through `total`.
-    residuals = right - sure - gap.nan_to_num() * counts
-    stderr = residuals.square().sum(0).sqrt() / total
+    stderr = ratio_stderr(right - sure, counts)
     return Reliability(snr, total, sure.sum(0) / total, right.sum(0) / total, stderr)
 
 

@@ -13,16 +13,19 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Real
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from stochloc.core import Denoiser, Geometric, Spacing
 from stochloc.core.numerics import draw_stratified
+from stochloc.core.spread import ratio_stderr
 from stochloc.tasks.walks import SNR_MAX
 from stochloc.viz.files import Rows
 from stochloc.viz.held_out import HeldOut, glances
 from stochloc.viz.style import COLOURS, INK, snr_axis
+
+Columns = tuple[Float[Tensor, " columns"], Float[Tensor, " columns"]]
 
 NUM_STRATA = 48
 SPACING = Geometric(SNR_MAX)
@@ -38,7 +41,7 @@ class ErrorField:
         errors: `E` there, the mean over the free tokens of the window; dimensionless.
         nats: What each stratum adds to the integral.
         remainder: `-log Q(x|z)` at γ_max, nats.
-        characters: Characters per window, on average.
+        characters: Characters of every window.
     """
 
     edges: Float[Tensor, " edges"]
@@ -46,17 +49,22 @@ class ErrorField:
     errors: Float[Tensor, "windows strata"]
     nats: Float[Tensor, "windows strata"]
     remainder: Float[Tensor, " windows"]
-    characters: float
+    characters: Int[Tensor, " windows"]
 
     @property
-    def running_bits(self) -> Float[Tensor, "windows strata"]:
+    def running_bits(self) -> Columns:
         """The integral up to the upper edge of every stratum, in bits per character."""
-        return self.nats.cumsum(-1) / (self.characters * math.log(2))
+        return self._per_character(self.nats.cumsum(-1))
 
     @property
-    def remainder_bits(self) -> Float[Tensor, " windows"]:
+    def remainder_bits(self) -> float:
         """What decoding at γ_max costs, in bits per character."""
-        return self.remainder / (self.characters * math.log(2))
+        return float(self._per_character(self.remainder[:, None])[0])
+
+    @property
+    def total_bits(self) -> Columns:
+        """The whole, one column: the integral up to γ_max and the decoding there."""
+        return self._per_character((self.nats.sum(-1) + self.remainder)[:, None])
 
     @property
     def integrand(self) -> Float[Tensor, "windows strata"]:
@@ -67,6 +75,9 @@ class ErrorField:
     def centres(self) -> Float[Tensor, " strata"]:
         """The mean γ drawn in every stratum."""
         return self.snr.mean(0)
+
+    def _per_character(self, nats: Float[Tensor, "windows columns"]) -> Columns:
+        return mean_and_stderr(nats / math.log(2), self.characters[:, None].expand_as(nats))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +105,10 @@ class ErrorPicture:
         field, edges = self.field, self.field.edges.tolist()
         columns = zip(
             edges[:-1], edges[1:], field.centres.tolist(),
-            *_listed(field.errors), *_listed(field.running_bits),
+            *_listed(mean_and_stderr(field.errors)), *_listed(field.running_bits),
             strict=True,
         )  # fmt: skip
-        total, spread = _listed(field.running_bits[:, -1:] + field.remainder_bits[:, None])
+        total, spread = _listed(field.total_bits)
         return [header, *columns, (edges[-1], math.inf, math.inf, "", "", *total, *spread)]
 
     def draw(self, figure: Figure) -> None:
@@ -111,17 +122,17 @@ class ErrorPicture:
         )
         above.set_ylabel("error E(x, γ) per token\n(dimensionless)")
         above.set_ylim(bottom=0)
-        bits, spread = mean_and_stderr(field.running_bits)
+        bits, spread = field.running_bits
         below.plot(field.edges[1:], bits, color=COLOURS[0], label="½ ∫ E dγ from 0 to γ")
         below.fill_between(
             field.edges[1:], bits - spread, bits + spread, color=COLOURS[0], alpha=0.35, lw=0
         )
-        total, error_bar = mean_and_stderr(field.running_bits[:, -1] + field.remainder_bits)
-        left = float(field.remainder_bits.mean())
+        total, error_bar = field.total_bits
         below.errorbar(
             [float(field.edges[-1])], [float(total)], [float(error_bar)],
             color=COLOURS[1], marker="o", capsize=3, linestyle="none",
-            label=f"decoding the rest: + {left:.1g}, in all {total:.3f} ± {error_bar:.3f}",
+            label=f"decoding the rest: + {field.remainder_bits:.1g}, "
+            f"in all {float(total):.3f} ± {float(error_bar):.3f}",
         )  # fmt: skip
         below.set_ylabel("bits per character up to γ")
         below.set_ylim(bottom=0)
@@ -172,26 +183,28 @@ def measure(
         squares / text.num_free[:, None],
         0.5 * rate * squares / num_strata,
         remainder,
-        text.characters / windows,
+        text.characters,
     )
 
 
 def mean_and_stderr(
-    values: Float[Tensor, "windows *columns"],
-) -> tuple[Float[Tensor, "*columns"], Float[Tensor, "*columns"]]:
-    """Return the mean over windows and its standard error.
+    values: Float[Tensor, "windows *columns"], sizes: Real[Tensor, "windows *columns"] | None = None
+) -> Columns:
+    """Return the mean over windows in the order of their text, and its standard error.
 
     Args:
         values: One row per window.
+        sizes: For a mean per character or token: how many each value is a sum over; else the mean
+            is that of the values.
 
     Returns:
-        Both, column by column; the error of a single window is NaN.
+        Both, column by column; the error is over blocks of neighbouring windows (`core.spread`),
+        NaN for a single window.
     """
-    if len(values) == 1:
-        return values[0], torch.full_like(values[0], math.nan)
-    return values.mean(0), values.std(0) / math.sqrt(len(values))
+    sizes = torch.ones_like(values) if sizes is None else sizes.to(values)
+    return values.sum(0) / sizes.sum(0), ratio_stderr(values, sizes)
 
 
-def _listed(values: Float[Tensor, "windows columns"]) -> tuple[list[float], list[float]]:
-    mean, stderr = mean_and_stderr(values)
+def _listed(columns: Columns) -> tuple[list[float], list[float]]:
+    mean, stderr = columns
     return mean.tolist(), stderr.tolist()

@@ -11,7 +11,6 @@ from stochloc.tasks.cyclic import CyclicExperiment
 from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.policies import PolicyChoice
 from stochloc.tasks.runs import Run
-from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
 from stochloc.viz import calibration, cyclic, error, paths, steps, training, walk
 from stochloc.viz.files import Picture
@@ -23,7 +22,7 @@ class WalkChoice:
     """The walk of the figure `walk`.
 
     Attributes:
-        path: Name of the path.
+        path: Name of the path, if the policy follows one.
         policy: Name of the policy, with its setting.
         transition: Name of the transition.
         num_steps: Steps wanted.
@@ -127,8 +126,9 @@ def _calibration(subject: Subject) -> dict[str, Picture]:
 
 def _walk(subject: Subject) -> dict[str, Picture]:
     run, choice = subject.needed_run, subject.walk
-    path = path_for(run, choice.path, choice.transition, choice.num_steps)
-    policy, denoiser = PolicyChoice(choice.policy).apply(path, run.model)
+    chosen = PolicyChoice(choice.policy)
+    path = chosen.path_of(run, choice.path, choice.transition, choice.num_steps)
+    policy, denoiser = chosen.apply(path, run.model)
     read = [run.tokenizer.decode(torch.tensor([v])) for v in range(run.tokenizer.vocabulary_size)]
     transition = named_transition(choice.transition)
     picture = walk.measure(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN, Denoiser, Posterior, observe
 from stochloc.data import held_out_windows
-from stochloc.tasks.evaluate import BATCH_TOKENS, count_characters, labels_in
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.counting import characters_in, labels_in
 from stochloc.tasks.runs import Run
 
 PerToken = Float64[Tensor, "windows length"]
@@ -23,12 +24,12 @@ class HeldOut:
     Attributes:
         tokens: The windows.
         known: Tokens given rather than scored (labels), `-1` elsewhere.
-        characters: Characters of all windows together.
+        characters: Characters of every window.
     """
 
     tokens: Int[Tensor, "windows length"]
     known: Int[Tensor, "windows length"]
-    characters: int
+    characters: Int[Tensor, " windows"]
 
     @property
     def num_free(self) -> Int[Tensor, " windows"]:
@@ -102,7 +103,7 @@ def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
     windows = held_out_windows(tokens, run.length, num_windows)
     known = labels_in(run.tokenizer, windows)
     known = torch.full_like(windows, UNKNOWN) if known is None else known
-    characters = count_characters(run.tokenizer, windows)
+    characters = characters_in(run.tokenizer, windows)
     return HeldOut(windows.to(run.device), known.to(run.device), characters)
 
 
@@ -123,7 +124,7 @@ def glances(
     Yields:
         Batches of windows in order; one denoiser call about each window.
     """
-    size = max(1, BATCH_TOKENS // text.tokens.shape[1])
+    size = rows_at_once(text.tokens.shape[1], denoiser.codebook.vocabulary_size)
     for tokens, known, gamma in zip(
         text.tokens.split(size), text.known.split(size), snr.split(size), strict=True
     ):

@@ -25,7 +25,7 @@ class Price:
         steps: Steps asked for.
         denoiser_calls: Calls taken.
         bits: Bits per character.
-        stderr: Standard error of `bits`, over windows of text.
+        stderr: Standard error of `bits`, over blocks of windows of text.
     """
 
     path: str

@@ -1,0 +1,79 @@
+"""What a figure counts: tokens of text and characters, never what was given.
+
+Labels are a condition: a bound is of `P(x|y)`, so they cost nothing and are counted nowhere. Texts
+in slots are bounded in one of many layouts, so the figure bounds the text from further above.
+"""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from stochloc.core import UNKNOWN
+from stochloc.data import LabelledTokenizer, SlottedTokenizer, Tokenizer
+
+
+def labels_in(
+    tokenizer: Tokenizer, rows: Int[Tensor, "batch length"]
+) -> Int[Tensor, "batch length"] | None:
+    """Return the labels among the tokens: they are given, not scored, so a bound is of `P(x|y)`.
+
+    Args:
+        tokenizer: Knows which tokens are labels.
+        rows: Windows of a text.
+
+    Returns:
+        The label where there is one, `-1` elsewhere; None if the tokenizer knows no classes.
+    """
+    if not isinstance(tokenizer, LabelledTokenizer):
+        return None
+    return rows.masked_fill(rows < tokenizer.inner.vocabulary_size, UNKNOWN)
+
+
+def tokens_in(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
+    """Return how many tokens of each window are scored: all but the labels.
+
+    Args:
+        tokenizer: Knows which tokens are labels.
+        windows: Windows of a text.
+
+    Returns:
+        The numbers, on the CPU.
+    """
+    known = labels_in(tokenizer, windows)
+    free = torch.ones_like(windows) if known is None else known == UNKNOWN
+    return free.sum(-1).cpu()
+
+
+def characters_in(
+    tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]
+) -> Int[Tensor, " batch"]:
+    """Return how many characters of text each window of tokens holds.
+
+    Args:
+        tokenizer: How the tokens become text.
+        windows: Windows of a text.
+
+    Returns:
+        The numbers, on the CPU; a character cut by a window's start is counted in the window it
+        starts in.
+    """
+    return torch.tensor([len(tokenizer.decode(row).lstrip("\ufffd")) for row in windows.cpu()])
+
+
+def what_is_counted(tokenizer: Tokenizer) -> str:
+    """Return in words what "per token" means for a model, and what is bounded.
+
+    Args:
+        tokenizer: The model's.
+
+    Returns:
+        A phrase for people and reports.
+    """
+    if isinstance(tokenizer, LabelledTokenizer):
+        return "tokens of text; labels are given and not counted"
+    if isinstance(tokenizer, SlottedTokenizer):
+        return (
+            "slots, empty ones included; one layout of the text is bounded, which bounds the text "
+            "itself from further above"
+        )
+    return "tokens of text"
