@@ -31,11 +31,13 @@ from stochloc.terminal import (
 if TYPE_CHECKING:
     from stochloc.tasks.cyclic import CyclicExperiment
     from stochloc.tasks.policies import PolicyChoice
+    from stochloc.tasks.runs import Run
     from stochloc.viz.figures import Subject
 
 PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
 TransitionName = Literal["ancestral", "euler"]
 TokenizerName = Literal["characters", "bytes", "text8"]
+CheckpointName = Literal["best", "last"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -135,25 +137,33 @@ class Train:
     """Updates between two held-out bounds."""
     checkpoint_every: MaybeInt = None
     """Updates between two checkpoints."""
-    accelerator: Accelerator = "auto"
-    """Where to train."""
-    devices: int = 1
-    """Number of devices, one process each."""
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How several devices share the work."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
-    """Precision of the arithmetic."""
+    accelerator: Annotated[Accelerator | None, _optional("{auto,cpu,cuda,mps}")] = None
+    """Where to train; auto for a new run. A resumed run goes on where it was, as for the three
+    below, unless told otherwise."""
+    devices: MaybeInt = None
+    """Number of devices, one process each; 1 for a new run."""
+    strategy: Annotated[Literal["auto", "ddp", "fsdp"] | None, _optional("{auto,ddp,fsdp}")] = None
+    """How several devices share the work; auto for a new run."""
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] | None,
+        _optional("{32-true,bf16-mixed,16-mixed,bf16-true}"),
+    ] = None
+    """Type of the transformer's products: mixed keeps the weights in float32, bf16-true keeps them
+    in bfloat16 too; 32-true for a new run. Losses and held-out bounds are float32 in all of them.
+    """
 
     def run(self) -> None:
         """Train, or print what would be trained."""
         from stochloc.tasks import train
-        from stochloc.tasks.runs import DataChoice
+        from stochloc.tasks.hardware import Hardware
+        from stochloc.tasks.runs import DataChoice, note_on_weights
+        from stochloc.training.checkpoint import Progress
 
         changes = {
             "num_steps": self.steps,
             **{name: getattr(self, name) for name in _RECIPE_FLAGS},
         }
-        hardware = train.Hardware(self.accelerator, self.devices, self.strategy, self.precision)
+        hardware = {name: getattr(self, name) for name in _HARDWARE_FLAGS}
         if self.resume:
             changes |= {name: getattr(self, name) for name in _RUN_FLAGS}
             changes["slots"] = self.slots or None
@@ -163,7 +173,7 @@ class Train:
                     train.resumed_text(self.out, changes)
                 _print_json(recipe.to_dict())
                 return
-            train.resume_run(self.out, changes, hardware)
+            train.resume_run(self.out, changes, hardware, _warn)
         elif self.data is None:
             raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
         else:
@@ -175,7 +185,14 @@ class Train:
                 size = corpus.tokenizer.vocabulary_size
                 _print_json(train.resolve_recipe(preset, size, changes).to_dict())
                 return
-            train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware, self.slots)
+            given = {name: value for name, value in hardware.items() if value is not None}
+            train.start_run(
+                self.out, choice, self.tokenizer, preset, changes, Hardware(**given), self.slots
+            )
+        progress = Progress.read(self.out)
+        note = None if progress is None else note_on_weights(progress, "best")
+        if note is not None:
+            _warn(note)
         tell(
             f"The model is in {self.out}. Try: {shlex.join(('stochloc', 'sample', str(self.out)))}"
         )
@@ -185,6 +202,7 @@ _RECIPE_FLAGS = (
     "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
     "width", "depth", "heads", "eval_every", "checkpoint_every",
 )  # fmt: skip
+_HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
 _RUN_FLAGS = ("data", "preset", "tokenizer", "valid", "test", "fractions")
 
 
@@ -224,6 +242,8 @@ class Eval:
     """Windows of text, evenly spaced; 0 for all."""
     seed: int = 0
     """Seed of all randomness."""
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
     json: bool = False
@@ -233,9 +253,8 @@ class Eval:
         """Bound and report."""
         from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.runs import open_run
 
-        run = open_run(self.run_folder, _device(self.accelerator))
+        run = _open(self.run_folder, self.accelerator, self.checkpoint)
         tokens, source = tokens_to_evaluate(run, self.data, self.split)
         policy = PolicyChoice(
             self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
@@ -304,6 +323,8 @@ class Sample:
     """The same seed gives the same texts."""
     trace: bool = False
     """Print every step as a line of JSON before the result."""
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
     json: bool = False
@@ -313,10 +334,9 @@ class Sample:
         """Walk and print."""
         from stochloc.tasks.generate import Walk, generate
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.runs import open_run
         from stochloc.tasks.walks import named_transition
 
-        run = open_run(self.run_folder, _device(self.accelerator))
+        run = _open(self.run_folder, self.accelerator, self.checkpoint)
         policy = PolicyChoice(
             self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
         )
@@ -369,6 +389,8 @@ class Infill:
     """Below 1 the draws keep closer to the most probable, above 1 they vary more."""
     seed: int = 0
     """The same seed gives the same answers."""
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
     json: bool = False
@@ -381,10 +403,9 @@ class Infill:
         from stochloc.tasks.generate import Walk
         from stochloc.tasks.infill import Infilling, infill
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.runs import open_run
         from stochloc.tasks.walks import named_transition
 
-        run = open_run(self.run_folder, _device(self.accelerator))
+        run = _open(self.run_folder, self.accelerator, self.checkpoint)
         policy = PolicyChoice(self.policy)
         name = _path_name(self.path, policy)
         path = policy.path_of(run, name, self.transition, self.steps)
@@ -430,6 +451,8 @@ class Correct:
     """The path of the walk, with --walk --policy path; masked when absent."""
     seed: int = 0
     """Seed of all randomness."""
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
     json: bool = False
@@ -442,13 +465,12 @@ class Correct:
         from stochloc.tasks.correct import correct, parse_confidences, read_text
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.repair import FullWalk, OnePass
-        from stochloc.tasks.runs import open_run
 
         if self.walk and self.one_pass:
             raise ValueError("Give either --walk or --one-pass.")
         text = read_text(self.text, self.file)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
-        run = open_run(self.run_folder, _device(self.accelerator))
+        run = _open(self.run_folder, self.accelerator, self.checkpoint)
         threshold, snr = self.threshold, self.snr
         if threshold is None or snr is None:
             defaults = correction_defaults(run, self.data, tell)
@@ -498,6 +520,8 @@ class Score:
     """Take the line integral instead of the finite walk."""
     seed: int = 0
     """Seed of all randomness."""
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
     json: bool = False
@@ -505,10 +529,9 @@ class Score:
 
     def run(self) -> None:
         """Price and report."""
-        from stochloc.tasks.runs import open_run
         from stochloc.tasks.score import Scoring, describe, read_lines, score
 
-        run = open_run(self.run_folder, _device(self.accelerator))
+        run = _open(self.run_folder, self.accelerator, self.checkpoint)
         scoring = Scoring(self.path, self.transition, self.steps, self.continuous, self.seed)
         result = score(run, read_lines(self.file), scoring)
         if self.json:
@@ -531,6 +554,8 @@ class Tune:
     """Where the run's own text is now, if it has moved."""
     seed: int = 0
     """Seed of all randomness."""
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
     json: bool = False
@@ -538,10 +563,9 @@ class Tune:
 
     def run(self) -> None:
         """Measure, keep and report."""
-        from stochloc.tasks.runs import open_run
         from stochloc.tasks.tune import tune
 
-        run = open_run(self.run_folder, _device(self.accelerator))
+        run = _open(self.run_folder, self.accelerator, self.checkpoint)
         result = tune(run, self.transition, self.sequences, self.seed, tell, self.data)
         if self.json:
             _print_json(result)
@@ -620,6 +644,8 @@ class Plot:
     """SNR of the soft mask in the recovery of cyclic data."""
     seed: int = 0
     """The same seed gives the same data."""
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
 
@@ -646,13 +672,12 @@ class Plot:
     def _subject(self) -> "Subject":
         from stochloc.tasks.cyclic import CyclicExperiment
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.runs import open_run
         from stochloc.viz.figures import Subject, WalkChoice
 
         return Subject(
             None
             if self.run_folder is None
-            else open_run(self.run_folder, _device(self.accelerator)),
+            else _open(self.run_folder, self.accelerator, self.checkpoint),
             self.data,
             self.sequences,
             self.counts,
@@ -901,15 +926,23 @@ def _draw_cyclic(experiment: "CyclicExperiment", folder: Path) -> None:
             tell(str(file))
 
 
-def _device(accelerator: str) -> str:
-    import torch
+def _open(folder: str, accelerator: str, checkpoint: CheckpointName) -> "Run":
+    from stochloc.tasks.runs import open_run
 
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if accelerator == "auto":
-        return next((name for name, is_there in available.items() if is_there), "cpu")
-    if not available.get(accelerator, True):
-        raise ValueError(f"This machine has no {accelerator}; use --accelerator cpu.")
-    return accelerator
+    run = open_run(folder, _device(accelerator), checkpoint)
+    if run.note is not None:
+        _warn(run.note)
+    return run
+
+
+def _device(accelerator: str) -> str:
+    from stochloc.tasks.hardware import available_accelerator
+
+    return available_accelerator(accelerator)
+
+
+def _warn(line: str) -> None:
+    tell(f"stochloc: {line}")
 
 
 def _path_name(named: str | None, policy: "PolicyChoice", default: str = "masked") -> str:

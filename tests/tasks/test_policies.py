@@ -129,10 +129,10 @@ def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
     assert [path["steps"] for path in result["paths"]] == [4, 8, 16, 32, 64]
     prices = [path["bits_per_token"] for path in result["paths"]]
     assert prices == sorted(prices, reverse=True)
-    path = tuned_path(folder, "ancestral", 4)
+    run = open_run(folder)
+    path = tuned_path(run, "ancestral", 4)
     assert isinstance(path, Interleaved)
     assert list(path.known) == result["paths"][0]["known"]
-    run = open_run(folder)
     evaluated = call_json("eval", folder, "--path", "tuned", "--steps", 4, "--split", "all",
                           "--data", trained / "text.txt", "--sequences", 4)  # fmt: skip
     windows = held_out_windows(run.tokenizer.encode(TEXT * 40), 16, 4)

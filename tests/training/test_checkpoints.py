@@ -74,12 +74,13 @@ def whole(request, tmp_path_factory):
 WRITES = ("write_bytes", "write_text")
 
 
-@pytest.mark.parametrize("cut_at", range(11))
+@pytest.mark.parametrize("cut_at", range(12))
 def test_a_run_cut_off_in_the_middle_of_any_write_resumes_to_the_same_bytes(
     whole, tmp_path, monkeypatch, cut_at
 ):
-    """Ten writes: the metrics once, and at steps 2, 4 and 6 a config, a model and a checkpoint. The
-    one numbered `cut_at` writes half of the file and then fails; number 10 never comes."""
+    """At most eleven writes: the metrics once, a checkpoint at steps 2, 3, 4 and 6, a config and a
+    model at 2, and again at 3 and 6 where the bound is the best so far. The one numbered `cut_at`
+    writes half of the file and then fails; number 11 never comes."""
     chosen, folder = whole
     originals = {name: getattr(Path, name) for name in WRITES}
     count = 0
@@ -97,12 +98,11 @@ def test_a_run_cut_off_in_the_middle_of_any_write_resumes_to_the_same_bytes(
 
     for name in WRITES:
         monkeypatch.setattr(Path, name, cutting(name))
-    if cut_at < 10:
-        with pytest.raises(OSError, match="No space"):
-            run(tmp_path, chosen)
-    else:
+    try:
         run(tmp_path, chosen)
-        assert count == 10
+        assert 9 <= count <= cut_at
+    except OSError:
+        assert count == cut_at + 1 < 12
     monkeypatch.undo()
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
     run(tmp_path, chosen, Checkpoint.read(tmp_path))
@@ -158,9 +158,9 @@ def test_a_checkpoint_holds_weights_averages_and_both_moments_of_every_parameter
     assert names == expected
 
 
-def test_the_model_to_use_is_the_average_not_the_last_weights(whole):
-    _, folder = whole
-    checkpoint, model = load_file(folder / FILE_NAME), load_file(folder / "model.safetensors")
+def test_the_model_to_use_is_the_average_not_the_weights(tmp_path):
+    run(tmp_path, recipe(num_steps=3))
+    checkpoint, model = load_file(tmp_path / FILE_NAME), load_file(tmp_path / "model.safetensors")
     for name, tensor in model.items():
         assert torch.equal(tensor, checkpoint[f"average.{name}"]), name
     assert not torch.equal(model["head"], checkpoint["model.head"])
@@ -243,7 +243,8 @@ def test_the_same_seed_writes_the_same_bytes_and_another_others(whole, tmp_path)
 def test_how_often_a_run_is_evaluated_and_saved_does_not_change_what_it_learns(whole, tmp_path):
     chosen, folder = whole
     run(tmp_path, chosen.with_changes(eval_every=1, checkpoint_every=1, log_every=2))
-    assert (tmp_path / "model.safetensors").read_bytes() == contents(folder)[0]["model.safetensors"]
+    one, other = load_file(tmp_path / FILE_NAME), load_file(folder / FILE_NAME)
+    assert all(torch.equal(one[name], other[name]) for name in other)
 
 
 @pytest.mark.parametrize("what", [math.nan, math.inf])
@@ -261,7 +262,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch_and_the_check
     with pytest.raises(ValueError, match=f"became {what} in update 4: lower the learning rate"):
         run(tmp_path, recipe())
     with safe_open(tmp_path / FILE_NAME, framework="pt") as file:
-        assert file.metadata()["step"] == "2"
+        assert file.metadata()["step"] == "3"
     kept = load_file(tmp_path / FAILURE)
     assert torch.equal(kept["tokens"], batches[-1])
     model = LocalizationModel(recipe().model)
@@ -301,7 +302,8 @@ def test_the_held_out_bound_in_the_metrics_is_that_of_the_model_that_was_saved(t
     assert len(windows) > config.batch_size
     streams = seeded_streams(torch.device("cpu"), config.seed, names)
     estimate = line_integral(model, windows, Masked(), 8, streams)
-    told = [line for line in contents(folder)[1] if "valid_bits_per_token" in line][-1]
+    lines = [line for line in contents(folder)[1] if "valid_bits_per_token" in line]
+    told = min(lines, key=lambda line: line["valid_bits_per_token"])
     per_token = 1 / (config.length * math.log(2))
     assert told["valid_bits_per_token"] == pytest.approx(estimate.mean * per_token, rel=1e-5)
     assert told["stderr"] == pytest.approx(estimate.stderr * per_token, rel=1e-4)

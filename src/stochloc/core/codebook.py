@@ -8,6 +8,9 @@ same for all tokens and cancels, and `exp(z·x)` remains (paper A.1). That numbe
 Three codebooks: the corners of the probability simplex (`d = V`, all tokens equally far apart,
 `x̂` is the posterior itself), the circle (`d = 2`, the paper's cyclic data), and learned vectors,
 which cannot leave the sphere because they are a direction divided by its norm.
+
+Codes are float32 at least, whatever type a model's weights are kept in: a vector rounded to
+bfloat16 has lost the sphere, and evidence of thousands of nats would be off by tens.
 """
 
 import math
@@ -85,12 +88,12 @@ class SimplexCodebook(Codebook):
     @property
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
         """The rows of the identity, made anew at every call."""
-        return torch.eye(self.dimension, dtype=self.unit.dtype, device=self.unit.device)
+        return torch.eye(self.dimension, dtype=self.one.dtype, device=self.unit.device)
 
     @property
     def one(self) -> Float[Tensor, ""]:
         """The number 1."""
-        return self.unit
+        return _single_at_least(self.unit)
 
     def encode(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """Return a 1 in the place of every token.
@@ -101,7 +104,7 @@ class SimplexCodebook(Codebook):
         Returns:
             One-hot vectors.
         """
-        zero = self.unit.new_zeros(*tokens.shape, self.dimension)
+        zero = self.one.new_zeros(*tokens.shape, self.dimension)
         return zero.scatter_(-1, tokens[..., None], 1.0)
 
     def evidence(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
@@ -143,12 +146,12 @@ class CircleCodebook(Codebook):
     @property
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
         """Points `(cos 2πk/V, sin 2πk/V)`, in float64 until the module is moved to another type."""
-        return self.points
+        return _single_at_least(self.points)
 
     @property
     def one(self) -> Float[Tensor, ""]:
         """The number 1."""
-        return self.points.new_ones(())
+        return self.vectors.new_ones(())
 
 
 class LearnedCodebook(Codebook):
@@ -173,12 +176,16 @@ class LearnedCodebook(Codebook):
     @property
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
         """The learned directions divided by their norms."""
-        return F.normalize(self.directions, dim=-1, eps=1e-12)
+        return F.normalize(_single_at_least(self.directions), dim=-1, eps=1e-12)
 
     @property
     def one(self) -> Float[Tensor, ""]:
         """The number 1."""
-        return self.directions.new_ones(())
+        return _single_at_least(self.directions).new_ones(())
+
+
+def _single_at_least(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _checked_size(vocabulary_size: int) -> int:

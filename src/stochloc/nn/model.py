@@ -120,11 +120,14 @@ class LocalizationModel(
     def set_unigram(self, counts: Int[Tensor, " vocabulary"]) -> None:
         """Set the prior to smoothed token frequencies; without effect if the model uses none.
 
+        It is kept in float32 at least, whatever type the weights were moved to.
+
         Args:
             counts: How often each token occurs in the training text.
         """
         if self.config.unigram:
-            self.log_unigram.copy_(smoothed_log_unigram(counts))
+            exact = torch.promote_types(self.log_unigram.dtype, torch.float32)
+            self.log_unigram = smoothed_log_unigram(counts).to(self.log_unigram.device, exact)
 
     @property
     def num_parameters(self) -> int:

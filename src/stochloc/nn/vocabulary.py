@@ -10,6 +10,10 @@ one that runs over the vocabulary in blocks.
 For independent tokens the exact posterior is `softmax(z Eᵀ + log p_unigram)` (paper A.1), so with
 `β = 1` and the unigram prior the converter hands the network the best guess from the token's own
 evidence: the average token at `γ = 0`, a soft mask, and an ordinary embedding at `γ = ∞`.
+
+Where products are taken in half precision (`torch.autocast`, or weights of that type), those with
+learned matrices are: the converter's with W and the head's. Evidence grows with γ and is exact, so
+it, the scores, the logits and what is computed from them stay in the type of `z`.
 """
 
 import torch
@@ -43,12 +47,13 @@ def convert(
     Returns:
         Embeddings of the width of W, not constrained to the sphere.
     """
-    scores = beta * codebook.evidence(z) + log_prior
+    scores = beta * _evidence(codebook, z) + log_prior
     if slot is not None:
         scores = torch.cat([scores, slot.expand(*scores.shape[:-1], 1)], dim=-1)
     is_token = known[..., None] == torch.arange(scores.shape[-1], device=known.device)
     scores = scores.masked_fill(~is_token & (known[..., None] >= 0), -torch.inf)
-    return scores.softmax(-1).to(embeddings.dtype) @ embeddings
+    # The sum over the transformer's blocks starts here and stays in the type of the weights.
+    return (scores.softmax(-1).to(embeddings.dtype) @ embeddings).to(embeddings.dtype)
 
 
 def logits(
@@ -73,7 +78,7 @@ def logits(
         Logits, in the type of `z`.
     """
     context = F.linear(hidden, head.to(hidden.dtype)).to(z.dtype) + log_prior
-    return context + codebook.evidence(z) if evidence else context
+    return context + _evidence(codebook, z) if evidence else context
 
 
 def posterior(
@@ -111,3 +116,10 @@ def cross_entropy(
     """
     targets = tokens.masked_fill(known >= 0, -100)
     return F.cross_entropy(unnormalised.transpose(1, 2), targets, reduction="none")
+
+
+def _evidence(
+    codebook: Codebook, z: Float[Tensor, "batch length dim"]
+) -> Float[Tensor, "batch length vocabulary"]:
+    with torch.autocast(z.device.type, enabled=False):
+        return codebook.evidence(z)

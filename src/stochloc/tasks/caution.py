@@ -83,7 +83,7 @@ def correction_defaults(
         return Defaults(snr_at(FALLBACK_RATE, channel.num_symbols), FALLBACK_THRESHOLD)
     chosen = _measure(run, channel, clean)
     # A folder that cannot be written to, a hub's cache say, is measured anew every time.
-    with suppress(OSError), replacing(run.folder / FILE) as file:
+    with suppress(OSError), replacing(run.beside(FILE)) as file:
         values = {**asdict(chosen), "text": text}
         file.write_text(json.dumps(values, indent=2), encoding="utf-8")
     return chosen
@@ -91,8 +91,8 @@ def correction_defaults(
 
 def _kept(run: Run, text: str | None) -> Defaults | None:
     """Return what was measured on this validation text since the model was written, if it was."""
-    path, model = run.folder / FILE, run.folder / "model.safetensors"
-    if not (path.is_file() and path.stat().st_mtime >= model.stat().st_mtime):
+    path = run.beside(FILE)
+    if not (path.is_file() and path.stat().st_mtime >= run.weights.stat().st_mtime):
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

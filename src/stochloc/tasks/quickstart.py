@@ -12,11 +12,12 @@ from stochloc.data import Corpus, NgramModel, held_out_windows
 from stochloc.tasks.correct import correct
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.generate import Walk, generate
+from stochloc.tasks.hardware import Hardware
 from stochloc.tasks.infill import Infilling, infill
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.repair import FullWalk
 from stochloc.tasks.runs import DataChoice, Run, open_run
-from stochloc.tasks.train import Hardware, resume_run, start_run
+from stochloc.tasks.train import resume_run, start_run
 
 NUM_UPDATES = 500
 PATHS = ("masked", "autoregressive", "diffusion")
@@ -47,7 +48,7 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     choice = DataChoice("builtin")
     changes = {"num_steps": NUM_UPDATES, "seed": seed}
     if (folder / "recipe.json").exists():
-        resume_run(folder, changes, Hardware(accelerator="cpu"))
+        resume_run(folder, changes, {"accelerator": "cpu"}, say)
     else:
         start_run(folder, choice, None, "tiny", changes, Hardware(accelerator="cpu"))
     run = open_run(folder)

@@ -4,12 +4,12 @@ import json
 import os
 import shlex
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
 from stochloc.data.corpora import is_corpus_name
@@ -17,11 +17,15 @@ from stochloc.data.labels import parse_classes
 from stochloc.data.texts import STANDARD_INPUT
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.declared import check_types
+from stochloc.nn.weights import check_finite, check_shapes, read_shapes
+from stochloc.tasks.hardware import Hardware, hardware_from_dict
 from stochloc.tasks.hub import find_run
-from stochloc.training.checkpoint import replacing
+from stochloc.training.checkpoint import FILE_NAME, Progress, replacing
 from stochloc.training.recipes import Recipe
 
+CheckpointName = Literal["best", "last"]
 RECIPE = "recipe.json"
+MODEL = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 # An alphabet of all characters there are takes less.
 MOST_JSON_BYTES = 16_000_000
@@ -79,6 +83,8 @@ class Run:
         recipe: How it was trained.
         data: What it was trained on.
         folder: Where it is on this machine.
+        checkpoint: Which of its weights these are: those of the best held-out bound, or the last.
+        progress: Where its training is; None if the folder does not say.
     """
 
     model: LocalizationModel
@@ -86,6 +92,8 @@ class Run:
     recipe: Recipe
     data: DataChoice
     folder: Path
+    checkpoint: CheckpointName = "best"
+    progress: Progress | None = None
 
     @property
     def length(self) -> int:
@@ -97,11 +105,40 @@ class Run:
         """Where the model is."""
         return self.model.head.device
 
+    @property
+    def note(self) -> str | None:
+        """What a user should know of the weights; None where the best are the last."""
+        return None if self.progress is None else note_on_weights(self.progress, self.checkpoint)
+
+    @property
+    def weights(self) -> Path:
+        """The file that holds the weights."""
+        return self.folder / (MODEL if self.checkpoint == "best" else FILE_NAME)
+
+    def beside(self, name: str) -> Path:
+        """Return where something measured of these weights is kept.
+
+        Args:
+            name: Its name beside the best weights.
+
+        Returns:
+            A path in the run's folder, another one for the last weights.
+        """
+        path = self.folder / name
+        return path if self.checkpoint == "best" else path.with_stem(f"{path.stem}_last")
+
 
 def write_description(
-    folder: Path, recipe: Recipe, corpus: Corpus, data: DataChoice, version: str
+    folder: Path,
+    recipe: Recipe,
+    corpus: Corpus,
+    data: DataChoice,
+    version: str,
+    hardware: Hardware,
 ) -> None:
     """Write the resolved recipe and the tokenizer of a run.
+
+    The recipe comes last: a folder that has one holds a run.
 
     Args:
         folder: The run's folder, which exists.
@@ -109,14 +146,48 @@ def write_description(
         corpus: What it is trained on; its fingerprint is kept.
         data: What the user called it; where that is absolutely is kept beside it.
         version: Version of this package.
+        hardware: Where the run trains.
     """
     description = {
         "stochloc": version, **recipe.to_dict(), "data": data.__dict__,
         "where": data.absolute().named(), "fingerprint": corpus.fingerprint(),
+        "hardware": asdict(hardware),
     }  # fmt: skip
-    for name, values in ((RECIPE, description), (TOKENIZER, corpus.tokenizer.to_dict())):
-        with replacing(folder / name) as path:
-            path.write_text(json.dumps(values, indent=2, ensure_ascii=False), encoding="utf-8")
+    _write_json(folder / TOKENIZER, corpus.tokenizer.to_dict())
+    _write_json(folder / RECIPE, description)
+
+
+def amend_description(folder: Path, recipe: Recipe, hardware: Hardware) -> None:
+    """Write what a resumed run has new: its length and where it trains.
+
+    Args:
+        folder: The run's folder.
+        recipe: How the run is trained from now on.
+        hardware: Where it trains from now on.
+
+    Raises:
+        ValueError: The folder holds no run, or its description is damaged.
+    """
+    values = _read_json(folder / RECIPE)
+    amended = {**values, **recipe.to_dict(), "hardware": asdict(hardware)}
+    if amended != values:
+        _write_json(folder / RECIPE, amended)
+
+
+def read_hardware(folder: Path) -> Hardware | None:
+    """Return where a run has trained.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The hardware; None for a run of a version that did not keep it.
+
+    Raises:
+        ValueError: The folder holds no run, or its description is damaged.
+    """
+    values = _read_json(folder / RECIPE).get("hardware")
+    return None if values is None else hardware_from_dict(values)
 
 
 def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
@@ -165,12 +236,17 @@ def read_origin(folder: Path) -> Origin:
     return Origin(known, fingerprint)
 
 
-def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
+def open_run(
+    run: str | Path, device: str | torch.device = "cpu", checkpoint: CheckpointName = "best"
+) -> Run:
     """Open a run from its folder, or from the Hugging Face hub by name.
 
     Args:
         run: A folder that `stochloc train` wrote, or the name of a repository on the hub.
         device: Where to put the model.
+        checkpoint: Which weights: those of the best held-out bound, or the last, which are in the
+            checkpoint that training goes on from. Runs of versions that kept only the last have
+            them as the best.
 
     Returns:
         The run.
@@ -180,13 +256,16 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
     """
     folder = find_run(run, RECIPE)
     recipe, tokenizer, data = read_description(folder)
-    if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
+    if not all((folder / name).is_file() for name in ("config.json", MODEL)):
         again = shlex.join(("stochloc", "train", "--out", str(folder), "--resume"))
         raise ValueError(f"{run} has no model yet; continue it with: {again}")
     try:
         # The mixin would read a file of any size and pass over names it does not know.
         ModelConfig(**_read_json(folder / "config.json"))
         model = LocalizationModel.from_pretrained(folder)
+        progress = Progress.read(folder)
+        if checkpoint == "last":
+            _load_last(model, folder)
     except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
         reason = textwrap.shorten(str(error), 300)
         raise ValueError(f"The model in {run} is damaged or of another kind: {reason}") from error
@@ -195,7 +274,29 @@ def open_run(run: str | Path, device: str | torch.device = "cpu") -> Run:
             f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "
             f"{tokenizer.vocabulary_size}: they are not of the same run."
         )
-    return Run(model.to(device).eval(), tokenizer, recipe, data, folder)
+    return Run(model.to(device).eval(), tokenizer, recipe, data, folder, checkpoint, progress)
+
+
+def note_on_weights(progress: Progress, checkpoint: CheckpointName) -> str | None:
+    """Return what a user should know of a run's weights.
+
+    Args:
+        progress: Where the run is.
+        checkpoint: Which weights are used.
+
+    Returns:
+        One sentence; None where the best are the last.
+    """
+    best = progress.best
+    if best is None or best.step == progress.step:
+        return None
+    if checkpoint == "last":
+        return f"the weights are the last, of step {progress.step}; the best are of {best.step}."
+    return (
+        f"the weights are the best on validation text, of step {best.step} "
+        f"({best.valid_bits_per_token:.3f} bits per token); --checkpoint last takes those of step "
+        f"{progress.step}."
+    )
 
 
 def is_same_text(data: str, own: str) -> bool:
@@ -232,6 +333,27 @@ def absolute_data(data: str) -> str:
     if any("," in path for path in paths.values()):
         return data
     return ",".join(f"{name}={path}" for name, path in paths.items())
+
+
+def _load_last(model: LocalizationModel, folder: Path) -> None:
+    """Put the averages of a checkpoint into a model, looked at before they are read."""
+    path, prefix = folder / FILE_NAME, "average."
+    if not path.is_file():
+        raise ValueError(f"there is no {FILE_NAME}, which would hold the last weights")
+    shapes = {
+        name.removeprefix(prefix): shape
+        for name, shape in read_shapes(path).items()
+        if name.startswith(prefix)
+    }
+    check_shapes(shapes, lambda: LocalizationModel(model.config), model.config.depth)
+    with safe_open(path, framework="pt") as file:
+        model.load_state_dict({name: file.get_tensor(prefix + name) for name in shapes})
+    check_finite(model)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

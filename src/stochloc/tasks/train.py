@@ -1,11 +1,10 @@
 """Training a model on a text, into a run's folder."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from lightning_fabric import Fabric
 
 import stochloc
 from stochloc.data import (
@@ -19,54 +18,23 @@ from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.generate import sample_line
+from stochloc.tasks.hardware import Hardware, resumed_hardware
 from stochloc.tasks.own_text import OtherTextError, find_text, load_choice, opened
-from stochloc.tasks.runs import DataChoice, read_description, write_description
+from stochloc.tasks.runs import (
+    RECIPE,
+    TOKENIZER,
+    DataChoice,
+    amend_description,
+    read_description,
+    read_hardware,
+    write_description,
+)
 from stochloc.training.checkpoint import Checkpoint
-from stochloc.training.exclusive import exclusive
+from stochloc.training.exclusive import LOCK, exclusive
 from stochloc.training.loop import Texts, Trainer, train
 from stochloc.training.recipes import Recipe, preset
 
 PREVIEW_TOKENS = 128
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where a run trains.
-
-    Attributes:
-        accelerator: "auto", "cpu", "cuda" or "mps".
-        devices: Number of processes, one per device.
-        strategy: "auto", "ddp" or "fsdp".
-        precision: "32-true", "bf16-mixed", "16-mixed" or "bf16-true".
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-
-    def launch(self) -> Fabric:
-        """Return a Fabric whose processes are running.
-
-        Returns:
-            The launched Fabric.
-
-        Raises:
-            ValueError: The machine has no such devices.
-        """
-        if self.devices < 1:
-            raise ValueError(f"Training needs at least one device, not {self.devices}.")
-        try:
-            fabric = Fabric(
-                accelerator=self.accelerator,
-                devices=self.devices,
-                strategy=self.strategy,
-                precision=self.precision,  # pyright: ignore[reportArgumentType]
-            )
-            fabric.launch()
-        except (RuntimeError, TypeError, AssertionError) as error:
-            raise ValueError(f"This machine cannot train like that: {error}") from error
-        return fabric
 
 
 def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> Recipe:
@@ -114,11 +82,7 @@ def start_run(
     Raises:
         ValueError: The folder holds a run, or the data or the recipe is unusable.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            f"{folder} already exists and is not empty: continue its run with --resume, or choose "
-            "another --out."
-        )
+    _check_free(folder)
     if hardware.devices > 1 and any(map(is_read_once, choice.named().values())):
         raise ValueError("Several processes cannot read one pipe; save the text in a file.")
     corpus = load_choice(choice, tokenizer, slots)
@@ -129,19 +93,28 @@ def start_run(
     trainer = Trainer(fabric, recipe, texts, folder)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        write_description(folder, recipe, corpus, choice, stochloc.__version__)
-    fabric.barrier()
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            _check_free(folder)
+            own = hardware.resolved()
+            write_description(folder, recipe, corpus, choice, stochloc.__version__, own)
+        fabric.barrier()
         return train(trainer)
 
 
-def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> LocalizationModel:
+def resume_run(
+    folder: Path,
+    changes: dict[str, Any],
+    hardware: dict[str, Any],
+    say: Callable[[str], None],
+) -> LocalizationModel:
     """Continue a run from its last checkpoint, or from the start if it has none.
 
     Args:
         folder: The run's folder.
         changes: What the user named; see `resumed_description`.
-        hardware: Where to train.
+        hardware: Attributes of `Hardware` that the user named; None is what the run has kept.
+        say: Warns a person, once, of what makes the run's numbers others than they would be.
 
     Returns:
         The trained model.
@@ -151,23 +124,31 @@ def resume_run(folder: Path, changes: dict[str, Any], hardware: Hardware) -> Loc
     """
     recipe, _, _ = resumed_description(folder, changes)
     checkpoint = Checkpoint.read(folder)
-    if checkpoint is not None and Recipe.from_dict(checkpoint.description) != recipe:
-        raise ValueError(f"The checkpoint in {folder} is not of the recipe beside it.")
+    if checkpoint is not None:
+        _check_same_recipe(Recipe.from_dict(checkpoint.description), recipe, folder)
     corpus = resumed_text(folder, changes)
     texts = _texts(corpus, recipe)
-    fabric = hardware.launch()
+    continuation = resumed_hardware(read_hardware(folder), hardware)
+    fabric = continuation.here.launch()
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
-        return train(
+        trainer = (
             Trainer(fabric, recipe, texts, folder)
             if checkpoint is None
             else Trainer.resumed(fabric, recipe, texts, folder, checkpoint)
         )
+        if fabric.is_global_zero:
+            if continuation.warning is not None:
+                say(continuation.warning)
+            amend_description(folder, recipe, continuation.kept)
+        return train(trainer)
 
 
 def resumed_description(
     folder: Path, changes: dict[str, Any]
 ) -> tuple[Recipe, Tokenizer, DataChoice]:
     """Return what a run is made of, if it is what the user asks for.
+
+    A run may be made longer: given more updates, it goes on by the schedule of that many.
 
     Args:
         folder: The run's folder.
@@ -190,13 +171,20 @@ def resumed_description(
         name
         for name, value in changes.items()
         if value is not None
+        and name != "num_steps"
         and value != kept[name]
         # Texts may have moved; their tokens are compared where they are read.
         and not (name in _TEXTS and kept[name])
     ]
     if differ:
         raise _contradicting(folder, differ)
-    return recipe, tokenizer, choice
+    steps = changes.get("num_steps") or recipe.training.num_steps
+    if steps < recipe.training.num_steps:
+        raise ValueError(
+            f"The run in {folder} has {recipe.training.num_steps} updates; it can be resumed with "
+            f"more of them, not with {steps}."
+        )
+    return recipe.with_changes(num_steps=steps), tokenizer, choice
 
 
 def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus:
@@ -255,6 +243,27 @@ def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None
 
 
 _TEXTS = ("data", "valid", "test")
+# What a start that was cut off may leave, with our lock among it.
+_BEGINNINGS = {LOCK, TOKENIZER, f".{TOKENIZER}.partial", f".{RECIPE}.partial"}
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but what a start that was cut off left there."""
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    if names and not (LOCK in names and names <= _BEGINNINGS):
+        raise ValueError(
+            f"{folder} already exists and is not empty: continue its run with --resume, or choose "
+            "another --out."
+        )
+
+
+def _check_same_recipe(saved: Recipe, recipe: Recipe, folder: Path) -> None:
+    """Refuse a checkpoint that is not of a recipe; that of a run since made longer is."""
+    steps = recipe.training.num_steps
+    if saved.training.num_steps > steps or saved.with_changes(num_steps=steps) != recipe:
+        raise ValueError(f"The checkpoint in {folder} is not of the recipe beside it.")
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:

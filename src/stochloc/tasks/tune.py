@@ -56,7 +56,7 @@ def tune(
     generator = torch.Generator(run.device).manual_seed(seed)
     watched = _Watched(run.model, len(known) * len(snr), say)
     costs = measure_step_costs(watched, windows, priced, known, snr, generator)
-    keep_costs(costs, run.folder, transition)
+    keep_costs(costs, run, transition)
     costs = costs.refined(PATH_SHARES)
     paths = [(steps, costs.best_path(steps)) for steps in REPORTED_STEPS]
     return {

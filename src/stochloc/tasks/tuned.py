@@ -15,23 +15,23 @@ from stochloc.training.checkpoint import replacing
 PATH_SHARES = 128
 
 
-def keep_costs(costs: StepCosts, folder: FilePath, transition: str) -> None:
+def keep_costs(costs: StepCosts, run: Run, transition: str) -> None:
     """Write step costs into a run's folder.
 
     Args:
         costs: What was measured.
-        folder: The run's folder.
+        run: The model.
         transition: Name of the transition whose steps were priced.
     """
-    with replacing(_file(folder, transition)) as path:
+    with replacing(_file(run, transition)) as path:
         save_file(dict(vars(costs)), path)
 
 
-def tuned_path(folder: FilePath, transition: str, num_steps: int) -> Interleaved:
+def tuned_path(run: Run, transition: str, num_steps: int) -> Interleaved:
     """Return the best path of at most N steps for a model.
 
     Args:
-        folder: The run's folder.
+        run: The model.
         transition: Name of the transition of the walk.
         num_steps: N, at least 1.
 
@@ -41,11 +41,14 @@ def tuned_path(folder: FilePath, transition: str, num_steps: int) -> Interleaved
     Raises:
         ValueError: The model has not been tuned for this transition, or the file is damaged.
     """
-    path = _file(folder, transition)
+    path = _file(run, transition)
     if not path.is_file():
-        tune = shlex.join(("stochloc", "tune", str(folder), "--transition", transition))
+        tune = ["stochloc", "tune", str(run.folder), "--transition", transition]
+        if run.checkpoint != "best":
+            tune += ["--checkpoint", run.checkpoint]
         raise ValueError(
-            f"{folder} has no path tuned for {transition} steps; make one with: {tune}"
+            f"{run.folder} has no path tuned for {transition} steps; make one with: "
+            f"{shlex.join(tune)}"
         )
     try:
         return StepCosts(**load_file(path)).refined(PATH_SHARES).best_path(num_steps)
@@ -72,9 +75,9 @@ def path_for(
         ValueError: There is no such path, or the model has not been tuned.
     """
     if name == "tuned":
-        return tuned_path(run.folder, transition, num_steps)
+        return tuned_path(run, transition, num_steps)
     return named_path(name, continuous)
 
 
-def _file(folder: FilePath, transition: str) -> FilePath:
-    return folder / f"step_costs_{transition}.safetensors"
+def _file(run: Run, transition: str) -> FilePath:
+    return run.beside(f"step_costs_{transition}.safetensors")

@@ -19,7 +19,57 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from stochloc.nn.declared import check_types
+
 FILE_NAME = "checkpoint.safetensors"
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The held-out bound of the best averaged weights a run has had.
+
+    Attributes:
+        step: Number of updates they had.
+        valid_bits_per_token: Their bound.
+    """
+
+    step: int
+    valid_bits_per_token: float
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, as its checkpoint's header says.
+
+    Attributes:
+        step: Number of updates done.
+        best: Its best averaged weights, None where there are none or none were kept.
+    """
+
+    step: int
+    best: Best | None
+
+    @classmethod
+    def read(cls, folder: Path) -> "Progress | None":
+        """Return where a run is, without reading its tensors.
+
+        Args:
+            folder: The run's folder.
+
+        Returns:
+            The progress; None if there is no checkpoint, or none that can be read.
+        """
+        try:
+            with safe_open(folder / FILE_NAME, framework="pt") as file:
+                header = file.metadata()
+            own = Checkpoint(int(header["step"]), json.loads(header["recipe"]), {})
+            return cls(own.step, own.best)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -60,6 +110,12 @@ class Checkpoint:
             grouped.setdefault(parameter, {})[name] = tensor
         return grouped
 
+    @property
+    def best(self) -> "Best | None":
+        """Return the best model of the run so far, None where there is none or none was kept."""
+        values = self.description.get(BEST)
+        return None if values is None else Best(**values)
+
     def write(self, folder: Path) -> None:
         """Write the checkpoint into a run's folder, replacing the one that is there.
 
@@ -96,8 +152,10 @@ class Checkpoint:
             step, description = int(header["step"]), json.loads(header["recipe"])
             if not (isinstance(description, dict) and description):
                 raise TypeError("it does not say what it is of")
-            return cls(step, description, tensors)
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            checkpoint = cls(step, description, tensors)
+            _ = checkpoint.best
+            return checkpoint
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The checkpoint {path} is damaged ({error}); delete it to train from the start."
             ) from error

@@ -2,15 +2,16 @@
 
 A run lives in a folder: `recipe.json` (what is trained, how, on what), `tokenizer.json`,
 `metrics.jsonl`, `checkpoint.safetensors` (to continue) and `config.json` with `model.safetensors`
-(to use: the averaged weights). Every update seeds its own generators from the seed, the step and
-the process, so a run that was cut off and resumed computes the same numbers as one that was not.
+(to use: of the averaged weights those with the best held-out bound). Every update seeds its own
+generators from the seed, the step and the process, so a run that was cut off and resumed computes
+the same numbers as one that was not.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ from stochloc.core.spread import ratio_stderr
 from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.average import AveragedWeights
-from stochloc.training.checkpoint import Checkpoint, flatten, replacing
+from stochloc.training.checkpoint import BEST, Best, Checkpoint, flatten, replacing
 from stochloc.training.interruption import Interruption, Stopped
 from stochloc.training.objective import cross_entropy
 from stochloc.training.progress import ProgressDisplay
@@ -43,6 +44,7 @@ from stochloc.training.seeds import seeded_generator, seeded_streams
 
 METRICS = "metrics.jsonl"
 FAILURE = "failure.safetensors"
+SCALE = "scale_of_gradients"
 # Full tensors on the CPU, whatever the parallel strategy did to them.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 SaySample = Callable[[LocalizationModel], str]
@@ -110,6 +112,7 @@ def make_optimizer(
     model: torch.nn.Module,
     config: TrainingConfig,
     undecayed: Iterable[torch.nn.Parameter] = (),
+    is_fused: bool = True,
 ) -> torch.optim.AdamW:
     """Return AdamW over every parameter; vectors and scalars are not decayed.
 
@@ -117,6 +120,8 @@ def make_optimizer(
         model: The module to train.
         config: Gives the weight decay and the moments' decay.
         undecayed: Matrices that are not decayed either.
+        is_fused: Whether one kernel does all of a step; such a kernel wants to undo the scale of
+            gradients itself, too late to clip them before.
 
     Returns:
         The optimiser.
@@ -128,7 +133,8 @@ def make_optimizer(
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+    betas = (0.9, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=is_fused)
 
 
 class Trainer:
@@ -152,13 +158,16 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         self.model = LocalizationModel(recipe.model)
         counts = count_tokens(texts.train, recipe.model.vocabulary_size)
-        self.model.set_unigram(torch.from_numpy(counts))
+        self.parameter_names = [name for name, _ in self.model.named_parameters()]
         self.wrapped = fabric.setup_module(self.model)
+        # After that: a precision of half the bits rounds the module, but must not round the prior.
+        self.model.set_unigram(torch.from_numpy(counts))
         self.wrapped.mark_forward_method("token_nats")
-        optimizer = make_optimizer(self.wrapped, self.config)
+        optimizer = make_optimizer(self.wrapped, self.config, is_fused=not self._is_scaled)
         self.optimizer = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
         self.step = 0
+        self.best: Best | None = None
 
     @classmethod
     def resumed(
@@ -193,13 +202,15 @@ class Trainer:
         tokens = self.texts.draw_windows(self.texts.train, rows, config.length, choice)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
-        loss = cross_entropy(
-            cast(Any, self.wrapped),
-            tokens.to(self.fabric.device),
-            config.law,
-            noise,
-            self.texts.first_label,
-        )
+        # A marked method passes Fabric's own autocast by, unless a strategy wraps the module.
+        with self.fabric.autocast():
+            loss = cross_entropy(
+                cast(Any, self.wrapped),
+                tokens.to(self.fabric.device),
+                config.law,
+                noise,
+                self.texts.first_label,
+            )
         if not self._is_finite_everywhere(loss):
             raise self._failure(tokens, "loss", loss)
         self.fabric.backward(loss)
@@ -207,14 +218,17 @@ class Trainer:
             self.wrapped, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
         )
         # A loss scaler expects infinite gradients now and then, and skips the step itself.
-        is_scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
-        if not (is_scaled or self._is_finite_everywhere(cast(Tensor, norm))):
+        if not (self._is_scaled or self._is_finite_everywhere(cast(Tensor, norm))):
             raise self._failure(tokens, "gradient", cast(Tensor, norm))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update(self.step)
         self.step += 1
         return loss.detach()
+
+    @property
+    def _is_scaled(self) -> bool:
+        return getattr(self.fabric.strategy.precision, "scaler", None) is not None
 
     def _is_finite_everywhere(self, value: Tensor) -> bool:
         # An average over processes: 1 if it is finite in all of them.
@@ -239,11 +253,31 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Return the held-out bound of the averaged weights and a sample, as a line of metrics.
 
-        Collective: the weights are gathered into a plain model, which the first process measures.
+        It is measured in float32, on the same windows with the same noise every time, so that
+        bounds of one run differ by less than the standard error of each. Collective: the weights
+        are gathered into a plain model, which the first process measures.
         """
-        config, averaged = self.config, self._averaged_state()
-        if not self.fabric.is_global_zero:
-            return {}
+        averaged = self._averaged_state()
+        record = self._measure(averaged) if self.fabric.is_global_zero else {}
+        return self.fabric.broadcast(record)
+
+    def keep_if_best(self, record: dict[str, Any]) -> bool:
+        """Remember the averaged weights if their bound is the lowest there was.
+
+        Args:
+            record: What `evaluate` has just returned; `save` then writes the model.
+
+        Returns:
+            Whether it is.
+        """
+        bits = record["valid_bits_per_token"]
+        is_best = self.best is None or bits < self.best.valid_bits_per_token
+        if is_best:
+            self.best = Best(self.step, bits)
+        return is_best
+
+    def _measure(self, averaged: dict[str, Any]) -> dict[str, Any]:
+        config = self.config
         model = LocalizationModel(self.recipe.model).to(self.fabric.device)
         model.load_state_dict(averaged)
         windows = held_out_windows(self.texts.valid, config.length, config.eval_sequences)
@@ -267,7 +301,11 @@ class Trainer:
         }
 
     def save(self) -> None:
-        """Write the checkpoint and the averaged model; collective, written by the first process."""
+        """Write the checkpoint and, unless an earlier one was better, the averaged model.
+
+        Collective, written by the first process. The checkpoint comes first: it holds the same
+        averages, so a run cut off in between writes its model when it is resumed.
+        """
         weights = get_model_state_dict(self.model_module, options=WHOLE)
         averaged = self._averaged_state()
         optimizer = self._optimizer_state(WHOLE)
@@ -280,16 +318,22 @@ class Trainer:
                     "optimizer": moments,
                 }
             )
-            # The checkpoint comes last: a run cut off in between does these updates again.
-            export(self.recipe, averaged, self.folder)
-            Checkpoint(self.step, self.recipe.to_dict(), tensors).write(self.folder)
+            best = {} if self.best is None else {BEST: asdict(self.best)}
+            scale = self.fabric.strategy.precision.state_dict()
+            description = {**self.recipe.to_dict(), **best, **({SCALE: scale} if scale else {})}
+            Checkpoint(self.step, description, tensors).write(self.folder)
+            if self._is_model_the_last:
+                export(self.recipe, averaged, self.folder)
         self.fabric.barrier()
+
+    @property
+    def _is_model_the_last(self) -> bool:
+        return self.best is None or self.best.step == self.step
 
     def _load(self, checkpoint: Checkpoint) -> None:
         groups = self._optimizer_state(StateDictOptions(full_state_dict=True))["param_groups"]
-        averaged, weights = (dict[str, Any](checkpoint.part(name)) for name in ("average", "model"))
-        set_model_state_dict(self.model_module, averaged, options=WHOLE)
-        self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
+        self._load_average(checkpoint.part("average"))
+        weights = dict[str, Any](checkpoint.part("model"))
         set_model_state_dict(self.model_module, weights, options=WHOLE)
         set_optimizer_state_dict(
             self.model_module,
@@ -297,12 +341,30 @@ class Trainer:
             {"state": dict[str, Any](checkpoint.moments()), "param_groups": groups},
             options=WHOLE,
         )
+        scale = checkpoint.description.get(SCALE)
+        if self._is_scaled and scale is not None:
+            self.fabric.strategy.precision.load_state_dict(scale)
         self.step = checkpoint.step
+        self.best = checkpoint.best or _best_without_record(self.folder, self.step)
+        if self.fabric.is_global_zero and self._is_model_the_last:
+            _export_once(self.recipe, checkpoint.part("average"), self.folder)
 
     def _averaged_state(self) -> dict[str, Any]:
-        with self.average.in_place():
-            state = get_model_state_dict(self.model_module, options=WHOLE)
-            return {name: cast(Tensor, value).clone() for name, value in state.items()}
+        whole: dict[str, Any] = {}
+        for _ in self.average.pieces():
+            for name, value in get_model_state_dict(self.model_module, options=WHOLE).items():
+                piece = cast(Tensor, value).to(torch.float32, copy=True)
+                is_first = name not in whole or name not in self.parameter_names
+                whole[name] = piece if is_first else whole[name] + piece
+        return whole
+
+    def _load_average(self, rest: dict[str, Tensor]) -> None:
+        dtype = self.average.parameters[0].dtype
+        self.average.clear()
+        for _ in range(self.average.num_pieces):
+            set_model_state_dict(self.model_module, dict[str, Any](rest), options=WHOLE)
+            self.average.add_piece()
+            rest = {name: value - value.to(dtype).to(value) for name, value in rest.items()}
 
     def _optimizer_state(self, options: StateDictOptions) -> dict[str, Any]:
         return get_optimizer_state_dict(
@@ -323,7 +385,7 @@ def train(trainer: Trainer) -> LocalizationModel:
             and the model.
 
     Returns:
-        The model with its averaged weights, on the CPU of the first process.
+        The model of the best held-out bound, its averaged weights, on the CPU of each process.
 
     Raises:
         ValueError: The loss or its gradient became infinite or no number; then
@@ -332,16 +394,17 @@ def train(trainer: Trainer) -> LocalizationModel:
         Stopped: A signal asked for it; the checkpoint is of the last update.
     """
     fabric, folder, config = trainer.fabric, trainer.folder, trainer.config
+    trained_s = 0.0
     if fabric.is_global_zero:
-        _keep_metrics_until(trainer.step, folder / METRICS)
+        trained_s = _keep_metrics_until(trainer.step, folder / METRICS)
     update_tokens = config.batch_size * config.length
     progress = ProgressDisplay(trainer.step, config.num_steps, update_tokens, fabric.is_global_zero)
     with Interruption() as interruption, progress as display:
-        started_s = time.monotonic()
+        started_s = time.monotonic() - trained_s
         while trainer.step < config.num_steps:
             loss = trainer.update()
             step = trainer.step
-            is_last = step == config.num_steps
+            is_last, is_best = step == config.num_steps, False
             if step % config.log_every == 0 or is_last:
                 nats = float(cast(Tensor, fabric.all_reduce(loss)))
                 display.update(step, nats)
@@ -352,6 +415,7 @@ def train(trainer: Trainer) -> LocalizationModel:
                 _log(fabric, folder, record)
             if step % config.eval_every == 0 or is_last:
                 record = trainer.evaluate()
+                is_best = trainer.keep_if_best(record)
                 _log(fabric, folder, record)
                 if fabric.is_global_zero:
                     spread = "" if record["stderr"] is None else f" ± {record['stderr']:.3f}"
@@ -360,7 +424,7 @@ def train(trainer: Trainer) -> LocalizationModel:
                         f"per token (masked path)\n  {record['sample']}"
                     )
             signum = 0 if is_last else _signal_to_any(fabric, interruption, step, config.log_every)
-            if step % config.checkpoint_every == 0 or is_last or signum:
+            if step % config.checkpoint_every == 0 or is_last or is_best or signum:
                 trainer.save()
             if signum:
                 raise Stopped(signum)
@@ -375,11 +439,37 @@ def export(recipe: Recipe, averaged: dict[str, Any], folder: Path) -> None:
         averaged: The state dictionary of the averaged weights, on the CPU.
         folder: The run's folder.
     """
-    with replacing(folder / "config.json") as path:
-        path.write_text(json.dumps(recipe.to_dict()["model"], indent=2))
-    with replacing(folder / "model.safetensors") as path:
-        tensors = {name: tensor.contiguous() for name, tensor in averaged.items()}
-        path.write_bytes(save(tensors, metadata={"format": "pt"}))
+    for name, content in _exported(recipe, averaged).items():
+        with replacing(folder / name) as path:
+            path.write_bytes(content)
+
+
+def _export_once(recipe: Recipe, averaged: dict[str, Any], folder: Path) -> None:
+    """Write the model to use where it is not there: files keep their times if nothing is new."""
+    for name, content in _exported(recipe, averaged).items():
+        if not ((folder / name).is_file() and (folder / name).read_bytes() == content):
+            with replacing(folder / name) as path:
+                path.write_bytes(content)
+
+
+def _exported(recipe: Recipe, averaged: dict[str, Any]) -> dict[str, bytes]:
+    tensors = {name: tensor.contiguous() for name, tensor in averaged.items()}
+    return {
+        "config.json": json.dumps(recipe.to_dict()["model"], indent=2).encode(),
+        "model.safetensors": save(tensors, metadata={"format": "pt"}),
+    }
+
+
+def _best_without_record(folder: Path, step: int) -> Best | None:
+    """The model of a checkpoint by a version that kept only the last, if its bound was measured."""
+    for line in _lines(folder / METRICS):
+        try:
+            record = json.loads(line)
+            if record["step"] == step:
+                return Best(step, record["valid_bits_per_token"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 def _signal_to_any(fabric: Fabric, interruption: Interruption, step: int, every: int) -> int:
@@ -426,15 +516,20 @@ def _shapes(recipe: Recipe) -> dict[str, torch.Size]:
     return shapes
 
 
-def _step_of(line: str) -> float:
+def _number_in(line: str, name: str, otherwise: float) -> float:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # cut off while it was written
-        return math.inf
+        return float(json.loads(line)[name])
+    except (ValueError, KeyError, TypeError):  # cut off while it was written, or not in this line
+        return otherwise
 
 
-def _keep_metrics_until(step: int, path: Path) -> None:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    kept = [line for line in lines if _step_of(line) <= step]
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
+def _keep_metrics_until(step: int, path: Path) -> float:
+    """Cut metrics off behind an update; the seconds that training had taken until then."""
+    kept = [line for line in _lines(path) if _number_in(line, "step", math.inf) <= step]
     with replacing(path) as temporary:
         temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    return max((_number_in(line, "elapsed_s", 0.0) for line in kept), default=0.0)

@@ -1,0 +1,179 @@
+"""Where a run trains and in which precision: kept in the run, since the numbers depend on it."""
+
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import torch
+from lightning_fabric import Fabric
+
+from stochloc.nn.declared import check_types
+from stochloc.training.precision import PrecisionName, precision_plugin
+
+NAMES = {
+    "accelerator": ("auto", "cpu", "cuda", "mps"),
+    "strategy": ("auto", "ddp", "fsdp"),
+    "precision": get_args(PrecisionName),
+}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a run trains.
+
+    Attributes:
+        accelerator: "auto", "cpu", "cuda" or "mps".
+        devices: Number of processes, one per device.
+        strategy: "auto", "ddp" or "fsdp".
+        precision: "32-true", "bf16-mixed", "16-mixed" or "bf16-true": see `training.precision`.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: PrecisionName = "32-true"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name, names in NAMES.items():
+            value = getattr(self, name)
+            if value not in names:
+                allowed = ", ".join(names)
+                raise ValueError(f"The {name} is one of {allowed}, not {str(value)[:40]!r}.")
+        if self.devices < 1:
+            raise ValueError(f"Training needs at least one device, not {self.devices}.")
+
+    def resolved(self) -> "Hardware":
+        """Return the same without "auto": what this machine means by it.
+
+        Returns:
+            The hardware.
+
+        Raises:
+            ValueError: The machine has no such accelerator, or not as many of them.
+        """
+        accelerator = available_accelerator(self.accelerator)
+        if accelerator == "cuda" and torch.cuda.device_count() < self.devices:
+            raise ValueError(
+                f"This machine has {torch.cuda.device_count()} CUDA devices, not {self.devices}."
+            )
+        several = "ddp" if self.strategy == "auto" else self.strategy
+        strategy = several if self.devices > 1 or several == "fsdp" else "auto"
+        return replace(self, accelerator=accelerator, strategy=strategy)
+
+    def launch(self) -> Fabric:
+        """Return a Fabric whose processes are running.
+
+        Returns:
+            The launched Fabric.
+
+        Raises:
+            ValueError: The machine has no such devices.
+        """
+        own = self.resolved()
+        try:
+            fabric = Fabric(
+                accelerator=own.accelerator,
+                devices=own.devices,
+                strategy=own.strategy,
+                plugins=[precision_plugin(own.precision, own.accelerator, own.strategy == "fsdp")],
+            )
+            fabric.launch()
+        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            raise ValueError(f"This machine cannot train like that: {error}") from error
+        return fabric
+
+    def __str__(self) -> str:
+        several = "" if self.devices == 1 else f" x {self.devices} ({self.strategy})"
+        return f"{self.accelerator}{several}, {self.precision}"
+
+
+def available_accelerator(accelerator: str) -> str:
+    """Return the accelerator that a name means on this machine.
+
+    Args:
+        accelerator: "auto", "cpu", "cuda" or "mps".
+
+    Returns:
+        "cpu", "cuda" or "mps".
+
+    Raises:
+        ValueError: The machine does not have it.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if accelerator == "auto":
+        return next((name for name, is_there in available.items() if is_there), "cpu")
+    if not available.get(accelerator, True):
+        raise ValueError(f"This machine has no {accelerator}; use --accelerator cpu.")
+    return accelerator
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Where a run goes on.
+
+    Attributes:
+        here: The hardware, resolved.
+        kept: What the run remembers for the next time: that, unless the machine forced it.
+        warning: Why numbers will not be those of a run that was never stopped; None if they will.
+    """
+
+    here: Hardware
+    kept: Hardware
+    warning: str | None = None
+
+
+def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuation:
+    """Return where a run goes on: where it was, unless the user or the machine wants otherwise.
+
+    Args:
+        kept: Where it has trained; None for a run of a version that did not keep it.
+        asked: Attributes of `Hardware` that the user named; None leaves what was kept.
+
+    Returns:
+        The hardware, and a warning if it is another.
+
+    Raises:
+        ValueError: The machine does not have what the user named.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    if kept is None:
+        here = Hardware(**given).resolved()
+        return Continuation(here, here)
+    wanted = replace(kept, **given)
+    try:
+        here, remembered, reason = wanted.resolved(), wanted.resolved(), "as asked"
+    except ValueError as error:
+        if "accelerator" in given or "devices" in given:
+            raise
+        here = Hardware(precision=wanted.precision, **_without(given, "precision")).resolved()
+        remembered, reason = kept, str(error).rstrip(".")
+    if here == kept:
+        return Continuation(here, kept)
+    return Continuation(
+        here,
+        remembered,
+        f"this run has trained on {kept}, and goes on with {here} ({reason}): its numbers will "
+        "differ from those of a run that was never stopped.",
+    )
+
+
+def hardware_from_dict(values: Any) -> Hardware:  # noqa: ANN401
+    """Return the hardware that `asdict` described.
+
+    Args:
+        values: As read from JSON.
+
+    Returns:
+        The hardware.
+
+    Raises:
+        ValueError: A part is missing, unknown or of another type.
+    """
+    try:
+        return Hardware(**values)
+    except TypeError as error:
+        raise ValueError(f"The description of the hardware is damaged: {error}.") from error
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
