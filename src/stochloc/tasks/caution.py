@@ -77,8 +77,8 @@ def correction_defaults(
         clean = held_out_windows(valid, 2 * run.length, NUM_WINDOWS)
     except (ValueError, OSError) as error:
         say(
-            f"stochloc: {str(error).rstrip('.')}; meanwhile settings for one wrong character in twenty are "
-            "used, which were not measured."
+            f"stochloc: {str(error).rstrip('.')}; meanwhile settings for one wrong character in "
+            "twenty are used, which were not measured."
         )
         return Defaults(snr_at(FALLBACK_RATE, channel.num_symbols), FALLBACK_THRESHOLD)
     chosen = _measure(run, channel, clean)
