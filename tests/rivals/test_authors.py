@@ -12,9 +12,10 @@ from stochloc.rivals import METHODS
 from stochloc.rivals.argmax_flow import ArgmaxFlow, MixtureDensity
 from stochloc.rivals.d3pm import D3pm
 from stochloc.rivals.masked import MaskedDiffusion
+from stochloc.rivals.md4 import Md4
 from stochloc.rivals.multinomial import MultinomialDiffusion
 from stochloc.rivals.plaid import Plaid
-from stochloc.rivals.schedules import ShiftedCosine, cosine_grid, even_grid
+from stochloc.rivals.schedules import Linear, ShiftedCosine, cosine_grid, even_grid
 from stochloc.training.loop import make_optimizer
 from stochloc.training.recipes import TrainingConfig
 
@@ -94,6 +95,19 @@ def test_a_network_told_the_time_is_asked_at_every_step():
     drawn = METHODS["md4"](frame()).sample(2, LENGTH, 40, generator(1))
     assert drawn.denoiser_calls == 40
     assert METHODS["mdlm"](frame()).sample(2, LENGTH, 40, generator(1)).denoiser_calls < 40
+
+
+def test_a_network_told_the_time_is_told_the_times_of_the_grid():
+    told = []
+
+    def network(tokens, time):
+        told.append(time)
+        return torch.zeros(*tokens.shape, VOCABULARY)
+
+    Md4(network, VOCABULARY, Linear(), cosine_grid).sample(2, LENGTH, 6, generator(1))
+    torch.testing.assert_close(
+        torch.stack(told), cosine_grid(6)[:-1, None].expand(-1, 2).float(), rtol=0, atol=0
+    )
 
 
 def decayed(method: nn.Module, names: dict[str, nn.Parameter]) -> set[str]:

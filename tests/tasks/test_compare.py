@@ -25,7 +25,7 @@ from stochloc.tasks.comparison import make_row
 from stochloc.tasks.judge import entropy_bits
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import DataChoice
-from stochloc.tasks.trial import Budget, Trial
+from stochloc.tasks.trial import Budget, Contestant, Trial
 from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture
 
@@ -384,3 +384,30 @@ def test_the_error_over_seeds_is_that_of_their_mean():
 def test_entropy_within_a_sample_is_that_of_its_counts():
     tokens = torch.tensor([[0, 0, 0, 0], [0, 1, 2, 3], [0, 0, 1, 1]])
     torch.testing.assert_close(entropy_bits(tokens, 4), torch.tensor([0, 2, 1]).double())
+
+
+def contestant(method, text, folder):
+    corpus = load_choice(DataChoice(str(text), fractions=(0.8, 0.1, 0.1)), None)
+    backbone, training = Backbone(16, 1, 2), TrainingConfig(length=8, batch_size=4)
+    trial = Trial(method, backbone, training, Budget("updates", 12.0))
+    return Contestant(trial, corpus, folder, torch.device("cpu"))
+
+
+def test_a_trial_does_not_decay_what_its_method_says_is_no_weight(text, tmp_path):
+    own = contestant("argmax-flow", text, tmp_path)
+    free = {
+        id(parameter)
+        for group in own.optimizer.param_groups
+        if group["weight_decay"] == 0
+        for parameter in group["params"]
+    }
+    assert len(own.method.undecayed()) == 3
+    assert {id(parameter) for parameter in own.method.undecayed()} <= free
+
+
+def test_a_trial_tells_its_method_before_each_update_what_share_is_then_done(text, tmp_path):
+    own, told = contestant("latent-flow", text, tmp_path), []
+    own.method.prepare = told.append
+    for _ in range(3):
+        own.update()
+    assert told == pytest.approx([1 / 12, 2 / 12, 3 / 12])
