@@ -332,6 +332,7 @@ class Sample:
 
     def run(self) -> None:
         """Walk and print."""
+        from stochloc.data.legible import legible
         from stochloc.tasks.generate import Walk, generate
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.walks import named_transition
@@ -346,6 +347,8 @@ class Sample:
             path, named_transition(self.transition), self.steps, self.temperature, policy,
             self.guidance,
         )  # fmt: skip
+        for note in legible(self.prompt, run.tokenizer).notes:
+            tell(f"stochloc: {note}.")
         length = run.length if self.length is None else self.length
         if length > run.length:
             tell(
@@ -427,8 +430,11 @@ class Correct:
     """Folder of the run, or a model's name on the Hugging Face hub."""
     text: Annotated[str | None, tyro.conf.Positional, _optional("TEXT")] = None
     """The text as read."""
-    file: MaybePath = None
-    """A file that holds the text, in place of TEXT."""
+    file: MaybeText = None
+    """A file that holds the text, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, or - for
+    standard input."""
+    out: MaybePath = None
+    """A file for the corrected text; it is replaced only when the text is whole."""
     snr: MaybeFloat = None
     """SNR of the soft mask: log-odds of the character that was read against any other one; chosen
     on validation text when absent."""
@@ -461,16 +467,23 @@ class Correct:
     def run(self) -> None:
         """Repair and print."""
         from stochloc.data import SlottedTokenizer
+        from stochloc.data.reading import read_text
         from stochloc.tasks.caution import correction_defaults
-        from stochloc.tasks.correct import correct, parse_confidences, read_text
+        from stochloc.tasks.correct import correct, parse_confidences
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.repair import FullWalk, OnePass
+        from stochloc.training.checkpoint import replacing
 
         if self.walk and self.one_pass:
             raise ValueError("Give either --walk or --one-pass.")
-        text = read_text(self.text, self.file)
+        if (self.text is None) == (self.file is None):
+            raise ValueError("Give either a text to correct or a file with --file.")
+        if self.out is not None:
+            _check_target(self.out)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = _open(self.run_folder, self.accelerator, self.checkpoint)
+        text = self.text if self.file is None else read_text(self.file, run.tokenizer)
+        assert text is not None
         threshold, snr = self.threshold, self.snr
         if threshold is None or snr is None:
             defaults = correction_defaults(run, self.data, tell)
@@ -489,6 +502,11 @@ class Correct:
                 "stochloc: this model keeps the length of a text; one trained with --slots also "
                 "finds lost and added characters."
             )
+        for note in result.notes:
+            tell(f"stochloc: {note}.")
+        if self.out is not None:
+            with replacing(self.out) as file:
+                file.write_bytes(result.content + b"\n")
         if self.json:
             _print_json(result.to_dict())
             return
@@ -507,7 +525,8 @@ class Score:
     run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run, or a model's name on the Hugging Face hub."""
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A text file, or - for standard input."""
+    """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, or - for standard input; a line with
+    characters that the model has never seen gets no price."""
     tokens: bool = False
     """Show what every token costs."""
     path: PathName = "masked"
@@ -529,11 +548,14 @@ class Score:
 
     def run(self) -> None:
         """Price and report."""
-        from stochloc.tasks.score import Scoring, describe, read_lines, score
+        from stochloc.data.reading import read_lines
+        from stochloc.tasks.score import Scoring, describe, remarks, score
 
         run = _open(self.run_folder, self.accelerator, self.checkpoint)
         scoring = Scoring(self.path, self.transition, self.steps, self.continuous, self.seed)
-        result = score(run, read_lines(self.file), scoring)
+        result = score(run, read_lines(self.file, run.tokenizer), scoring)
+        for remark in remarks(result):
+            tell(f"stochloc: {remark}")
         if self.json:
             _print_json(result.to_dict(self.tokens))
         else:
@@ -906,6 +928,12 @@ def _sentence(error: ValueError | OSError) -> str:
         advice = "free some space or choose another folder" if is_full else "choose another place"
         return f"{error.strerror}{place}; {advice}, then try again."
     return " ".join(str(error).split())
+
+
+def _check_target(path: Path) -> None:
+    """Refuse a file that cannot be written before anything is computed for it."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"{path} cannot be written: give a file in a folder that exists.")
 
 
 def _need_matplotlib() -> None:

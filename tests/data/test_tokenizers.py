@@ -116,9 +116,10 @@ def test_an_unknown_character_is_named_with_its_place(place):
     text = "ab" * 20
     text = text[:place] + "é" + text[place:]
     tokenizer = CharacterTokenizer("ab")
-    message = re.escape(f"character 'é' at position {place} ")
+    message = re.escape(f"character 'é' at position {place}, counted from 0, ")
     with pytest.raises(ValueError, match=message):
         tokenizer.encode(text)
+    message = re.escape(f"character 'é' at line 1, character {place + 1} is not among")
     with pytest.raises(ValueError, match=message):
         list(tokenizer.encode_stream(cut(text.encode(), [3, 17, 30])))
 

@@ -1,5 +1,6 @@
 """Correction: soft masks are Bayes' rule for channels that garble, caution keeps what was right."""
 
+import gzip
 import itertools
 import json
 import math
@@ -333,13 +334,69 @@ def test_the_text_of_a_file_is_corrected_like_the_same_argument(trained, tmp_pat
     assert by_file["changes"] == by_argument["changes"]
 
 
+@pytest.mark.parametrize("model", ["trained", "slotted"])
+@pytest.mark.parametrize("walk", [(), ("--walk",)], ids=["pass", "walk"])
+def test_a_character_the_model_never_saw_is_a_blank_that_it_fills(
+    trained, slotted, call_json, model, walk
+):
+    folder = {"trained": trained / "run", "slotted": slotted}[model]
+    settings = ("--snr", 1000, "--threshold", 0.999999, *walk)
+    result = call_json("correct", folder, "the q#ick fox", *settings)
+    assert result["read"] == "the q#ick fox"
+    (change,) = result["changes"]
+    assert (change["position"], change["from"]) == (5, "#")
+    assert result["text"] == f"the q{change['to']}ick fox"
+    # What stands in its place can be anything that is unknown: it says nothing.
+    other = call_json("correct", folder, "the q5ick fox", *settings)
+    assert other["text"] == result["text"]
+    assert result["denoiser_calls"] == other["denoiser_calls"] >= 2
+
+
+def test_positions_are_counted_in_what_was_given(trained, call_json, call):
+    text = "the\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")
+    result = call_json("correct", trained / "run", f"\ufeff{text}", "--snr", 9,
+                       "--threshold", 0.5)  # fmt: skip
+    assert [c["position"] for c in result["changes"] if c["from"] == "\U0001f600"] == [4]
+    assert result["notes"] == ["a byte order mark was left out"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_corrected_text_is_written_whole_or_not_at_all(
+    trained, tmp_path, call_json, refuse, suffix
+):
+    path, out = tmp_path / f"read.txt{suffix}", tmp_path / "out.txt"
+    raw = f"{TEXT}\r\n".encode()
+    path.write_bytes(gzip.compress(raw) if suffix else raw)
+    arguments = ("correct", trained / "run", "--snr", 1, "--threshold", 0.1)
+    result = call_json(*arguments, "--file", path, "--out", out)
+    assert out.read_text() == result["text"] + "\n"
+    refuse(*arguments, "--file", tmp_path / "missing", "--out", out)
+    assert out.read_text() == result["text"] + "\n"
+
+
+def test_bytes_that_are_no_utf8_are_scored_and_corrected_by_a_model_of_bytes(
+    tmp_path, call, call_json
+):
+    text = tmp_path / "latin1.txt"
+    text.write_bytes(("caf\xe9 noir, the fox. " * 100).encode("latin-1"))
+    run = tmp_path / "run"
+    call("train", "--data", text, "--tokenizer", "bytes", "--out", run, *TRAIN)
+    (tmp_path / "line").write_bytes(b"caf\xe9 noir\n")
+    assert len(call_json("score", run, tmp_path / "line")["lines"]) == 1
+    # Certain of every byte, the model gives the file back.
+    call("correct", run, "--file", tmp_path / "line", "--out", tmp_path / "out",
+         "--snr", "inf", "--threshold", 1)  # fmt: skip
+    assert (tmp_path / "out").read_bytes() == b"caf\xe9 noir\n"
+
+
 def test_confidences_are_read_as_a_list_with_or_without_brackets():
     assert parse_confidences("0.5,1, 0") == parse_confidences(" [0.5, 1.0, 0]") == [0.5, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [
     (("",), "no text"), ((), "Give either"), (("the", "--file", "x.txt"), "Give either"),
-    (("--file", "missing.txt"), "cannot be read"), (("the #",), "'#'"),
+    (("--file", "missing.txt"), "There is no file missing.txt"),
+    (("the", "--out", "missing/x.txt"), "folder that exists"),
     (("the", "--snr", "-1"), "at least 0"), (("the", "--snr", "nan"), "at least 0"),
     (("the", "--threshold", "1.5"), "0 to 1"), (("the", "--threshold", "nan"), "0 to 1"),
     (("the", "--confidences", "1,1"), "3 characters"),

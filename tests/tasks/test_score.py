@@ -1,6 +1,5 @@
 """Pricing lines: sums, windows, the command and what it refuses."""
 
-import io
 import math
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from stochloc.core import Ancestral, Autoregressive, Follow, bound
 from stochloc.tasks.infill import surrounded
 from stochloc.tasks.runs import open_run
-from stochloc.tasks.score import Scored, ScoredLine, Scoring, read_lines, score
+from stochloc.tasks.score import Scored, ScoredLine, Scoring, score
 
 LINES = [
     "the quick brown fox",
@@ -93,11 +92,24 @@ def test_the_error_of_a_ratio_vanishes_when_every_character_costs_the_same():
     assert scored.stderr == pytest.approx(math.sqrt(3 * 196 / 3))
 
 
-def test_lines_are_read_as_they_stand(tmp_path, monkeypatch):
-    (tmp_path / "text").write_bytes("a\r\n\nä b\n".encode())
-    assert read_lines(str(tmp_path / "text")) == ["a", "", "ä b"]
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb")))
-    assert read_lines("-") == ["a", "b"]
+def test_a_line_with_an_unknown_character_is_named_and_the_others_priced(
+    trained, tmp_path, call, call_json, refuse
+):
+    (tmp_path / "text").write_text("the fox\nthe 5 dogs\nthe dog\n\n\n")
+    result = call_json("score", trained / "run", tmp_path / "text")
+    alone = score(open_run(trained / "run"), ["the fox"])
+    assert [line["nats"] is None for line in result["lines"]] == [False, True, False]
+    assert result["lines"][0]["nats"] == pytest.approx(alone.nats)
+    assert result["refused"] == 1
+    assert result["characters"] == len("the foxthe dog")
+    assert result["nats"] == pytest.approx(sum(line["nats"] or 0 for line in result["lines"]))
+    reason = "Line 2: The character '5' at position 4, counted from 0, is not in the model's"
+    assert result["lines"][1]["refused"].startswith(reason)
+    printed = call("score", trained / "run", tmp_path / "text")
+    assert f"stochloc: {reason}" in printed.err
+    assert "the 5 dogs" in printed.out
+    (tmp_path / "text").write_text("5\n6\n")
+    assert "Line 1: The character '5'" in refuse("score", trained / "run", tmp_path / "text")
 
 
 def test_the_command_prints_every_line_and_on_request_every_token(
@@ -126,7 +138,7 @@ def test_a_single_line_has_no_standard_error(trained, tmp_path, call, call_json)
 
 
 @pytest.mark.parametrize(("text", "arguments", "reason"), [
-    ("a\n#\n", (), "Line 2"), ("", (), "empty"), ("a", ("--steps", "0"), "step"),
+    ("#\n#\n", (), "Line 1"), ("", (), "empty"), ("a", ("--steps", "0"), "step"),
     ("a", ("--seed", "-1"), "seed"), ("a", ("--steps", "0", "--continuous"), "step"),
 ])  # fmt: skip
 def test_a_text_that_cannot_be_priced_is_refused(

@@ -102,6 +102,11 @@ class SlottedTokenizer:
                 yield np.array([self.empty], dtype=dtype)
             yield self._followed_by_gaps(ids).astype(dtype)
 
+    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return the position of each place's character; a gap has that of the next character."""
+        inner = self.inner.places(text)
+        return np.append(np.repeat(inner, 2), len(text)) if inner.size else inner
+
     def to_dict(self) -> dict[str, Any]:
         """Return the kind, the inner tokenizer's facts and the rate."""
         return {"kind": "slotted", "inner": self.inner.to_dict(), "rate": self.rate}

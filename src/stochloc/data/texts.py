@@ -45,6 +45,10 @@ class UnreadableTextError(ValueError):
     """A text cannot be had at all; the message names it and says what to do."""
 
 
+class UnknownCharactersError(ValueError):
+    """A text has characters that are not in the alphabet."""
+
+
 @dataclass(frozen=True)
 class TextSource:
     """A text that can be read from its beginning as often as needed.
@@ -78,7 +82,9 @@ def naming(source: TextSource) -> Iterator[None]:
     except UnreadableTextError:
         raise
     except ValueError as error:
-        raise ValueError(f"{source.name} cannot be encoded: {error}") from error
+        is_unknown = isinstance(error, UnknownCharactersError)
+        kind = UnknownCharactersError if is_unknown else ValueError
+        raise kind(f"{source.name} cannot be encoded: {error}") from error
 
 
 def file_source(path: str | Path) -> TextSource:

@@ -9,18 +9,23 @@ length is not the one written beside it is made anew. The folder is kept below a
 import hashlib
 import json
 import os
+import unicodedata
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt
 
-from stochloc.data.texts import TextSource, file_source, naming
+from stochloc.data.codepoints import decode_utf8
+from stochloc.data.legible import FORM_NOTE, MARK, PlainBytes, knowing
+from stochloc.data.texts import TextSource, UnknownCharactersError, file_source, naming
 from stochloc.data.token_cache import cache_folder, prune, sweep, unusable, write_atomically
 from stochloc.data.tokenizers import Tokenizer, token_dtype
+from stochloc.terminal import tell
 
 COUNT_TOKENS = 1 << 22
 
@@ -33,11 +38,13 @@ class TokenFile:
         path: the file of raw ids.
         dtype: the type of an id: "uint8", "uint16" or "uint32".
         num_tokens: how many ids the file holds.
+        notes: what was changed in the text so that it could be encoded (`data.legible`).
     """
 
     path: Path
     dtype: str
     num_tokens: int
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def tokens(self) -> UInt[np.ndarray, " tokens"]:
@@ -88,7 +95,10 @@ def encode_source(
     folder = cache_folder(cache_dir)
     sweep(folder)
     entry = folder / _cache_key(source, tokenizer)
-    return _find(entry) or _build(entry, source, tokenizer)
+    found = _find(entry) or _build(entry, source, tokenizer)
+    for note in found.notes:
+        _tell_once(f"stochloc: in {source.name}, {note}.")
+    return found
 
 
 def count_tokens(
@@ -111,7 +121,8 @@ def count_tokens(
 
 
 def _cache_key(source: TextSource, tokenizer: Tokenizer) -> str:
-    facts = {"text": dict(source.fingerprint), "tokenizer": tokenizer.to_dict()}
+    # 2: since line breaks and byte order marks are changed where the tokenizer lacks them.
+    facts = {"text": dict(source.fingerprint), "tokenizer": tokenizer.to_dict(), "version": 2}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -119,7 +130,7 @@ def _find(entry: Path) -> TokenFile | None:
     tokens = entry.with_suffix(".tokens")
     try:
         facts = json.loads(entry.with_suffix(".json").read_text())
-        found = TokenFile(tokens, facts["dtype"], facts["num_tokens"])
+        found = TokenFile(tokens, facts["dtype"], facts["num_tokens"], tuple(facts["notes"]))
         size = tokens.stat().st_size
         if not (size > 0 and size == len(found) * np.dtype(found.dtype).itemsize):
             return None
@@ -137,25 +148,63 @@ def _build(entry: Path, source: TextSource, tokenizer: Tokenizer) -> TokenFile:
         raise unusable(entry.parent, "it is not writable")
     dtype = token_dtype(tokenizer.vocabulary_size)
     tokens = entry.with_suffix(".tokens")
-    with write_atomically(tokens) as file:
-        num_tokens = _write_tokens(file, source, tokenizer, dtype)
-    facts = {"dtype": dtype.name, "num_tokens": num_tokens, "text": source.name}
+    try:
+        notes = _write_text(tokens, source, tokenizer, dtype)
+    except UnknownCharactersError:
+        other = _other_form(source, tokenizer)
+        if other is None:
+            raise
+        notes = _write_text(tokens, other, tokenizer, dtype)
+        notes += (FORM_NOTE.format(other.fingerprint["form"]),)
+    num_tokens = tokens.stat().st_size // dtype.itemsize
+    facts = {"dtype": dtype.name, "num_tokens": num_tokens, "text": source.name, "notes": notes}
     with write_atomically(entry.with_suffix(".json")) as file:
         file.write(json.dumps(facts).encode())
-    built = TokenFile(tokens, dtype.name, num_tokens)
+    built = TokenFile(tokens, dtype.name, num_tokens, notes)
     _ = built.tokens
     prune(entry.parent, entry.name)
     return built
 
 
+def _write_text(
+    tokens: Path, source: TextSource, tokenizer: Tokenizer, dtype: np.dtype[Any]
+) -> tuple[str, ...]:
+    """Write the tokens of a text and return what had to be changed in it."""
+    knows = knowing(tokenizer)
+    # Bytes and alphabets of older runs may hold CR or the mark, and then the text stays as it is.
+    plain = None if knows("\r") or knows(MARK) else PlainBytes(source.chunks())
+    chunks = source.chunks() if plain is None else plain
+    with write_atomically(tokens) as file:
+        _write_tokens(file, source, chunks, tokenizer, dtype)
+    return () if plain is None else tuple(plain.notes)
+
+
+def _other_form(source: TextSource, tokenizer: Tokenizer) -> TextSource | None:
+    """Return a text in the Unicode form that a tokenizer knows, if there is one."""
+    text, knows = "".join(decode_utf8(source.chunks())), knowing(tokenizer)
+    for form in ("NFC", "NFD"):
+        other = unicodedata.normalize(form, text)
+        if all(knows(c) for c in set(other) - {"\r", MARK}):
+            raw = other.encode()
+            facts = {**source.fingerprint, "form": form}
+            return TextSource(source.name, facts, lambda raw=raw: iter([raw]))
+    return None
+
+
+@cache
+def _tell_once(line: str) -> None:
+    tell(line)
+
+
 def _write_tokens(
-    file: IO[bytes], source: TextSource, tokenizer: Tokenizer, dtype: np.dtype[Any]
-) -> int:
-    num_tokens = 0
+    file: IO[bytes],
+    source: TextSource,
+    chunks: Iterable[bytes],
+    tokenizer: Tokenizer,
+    dtype: np.dtype[Any],
+) -> None:
     with naming(source):
-        for ids in tokenizer.encode_stream(source.chunks()):
+        for ids in tokenizer.encode_stream(chunks):
             file.write(ids.astype(dtype, copy=False).data)
-            num_tokens += len(ids)
-    if num_tokens == 0:
+    if not file.tell():
         raise ValueError(f"{source.name} holds no text; give a file with text in it.")
-    return num_tokens

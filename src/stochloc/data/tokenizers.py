@@ -14,11 +14,15 @@ from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int64, Integer, UInt8, UInt32
+from jaxtyping import Bool, Int64, Integer, UInt8, UInt32
 
 from stochloc.data.cleaning import SYMBOLS, clean
 from stochloc.data.codepoints import code_points, decode_utf8, discover_alphabet
-from stochloc.data.texts import read_chunks
+from stochloc.data.legible import PlainBytes
+from stochloc.data.texts import UnknownCharactersError, read_chunks
+
+# Unknown characters that a message lists.
+MOST_SHOWN = 10
 
 TokenIds = Sequence[int] | Integer[np.ndarray, " tokens"] | Integer[torch.Tensor, " tokens"]
 
@@ -47,6 +51,10 @@ class Tokenizer(Protocol):
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
         """Yield token ids of UTF-8 bytes: joined, those of the whole text."""
+        ...
+
+    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return, for every token of a text, the position of the character it comes from."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +104,11 @@ class CharacterTokenizer:
         Raises:
             ValueError: a character is not in the alphabet.
         """
-        return self._look_up(text, position=0).astype(np.int64)
+        ids = self._look_up(text)
+        if ids.size and ids.min() < 0:
+            first = int(np.argmax(ids < 0))
+            raise self._unknown(text[first], f"position {first}, counted from 0,")
+        return ids.astype(np.int64)
 
     def decode(self, ids: TokenIds) -> str:
         """Return the characters with these ids.
@@ -123,13 +135,21 @@ class CharacterTokenizer:
             Ids; joined, those of the whole text.
 
         Raises:
-            ValueError: the bytes are not UTF-8 or a character is not in the alphabet.
+            UnknownCharactersError: characters are not in the alphabet; the message counts them.
+            ValueError: the bytes are not UTF-8.
         """
-        dtype = token_dtype(self.vocabulary_size)
-        position = 0
+        dtype, seen = token_dtype(self.vocabulary_size), _Unknown()
         for text in decode_utf8(chunks):
-            yield self._look_up(text, position).astype(dtype)
-            position += len(text)
+            ids = self._look_up(text)
+            seen.look_at(text, ids < 0)
+            if not seen.counts:
+                yield ids.astype(dtype)
+        if seen.counts:
+            raise self._unknown(next(iter(seen.counts)), seen.described())
+
+    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return 0, 1, 2, ...: a token is a character."""
+        return np.arange(len(text))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the kind and the alphabet."""
@@ -146,16 +166,47 @@ class CharacterTokenizer:
         table[self._codes] = np.arange(self.vocabulary_size)
         return table
 
-    def _look_up(self, text: str, position: int) -> Integer[np.ndarray, " tokens"]:
-        ids = self._table.take(code_points(text), mode="clip")
-        if ids.size and ids.min() < 0:
-            first = int(np.argmax(ids < 0))
-            raise ValueError(
-                f"The character {text[first]!r} at position {position + first} is not among the "
-                f"{self.vocabulary_size} characters of the alphabet; remove it from the text, or "
-                "use an alphabet that holds it."
-            )
-        return ids
+    def _look_up(self, text: str) -> Integer[np.ndarray, " tokens"]:
+        """Return the ids, below 0 for characters that are not in the alphabet."""
+        return self._table.take(code_points(text), mode="clip")
+
+    def _unknown(self, character: str, where: str) -> UnknownCharactersError:
+        return UnknownCharactersError(
+            f"The character {character!r} at {where} is not among the {self.vocabulary_size} "
+            "characters of the alphabet; remove it from the text, or use an alphabet that holds it."
+        )
+
+
+class _Unknown:
+    """Counts the characters of a text that are not in an alphabet, and knows where they begin."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.line, self.column, self.first = 1, 1, ""
+
+    def look_at(self, text: str, is_unknown: Bool[np.ndarray, " characters"]) -> None:
+        """Look at the next piece of the text."""
+        places = np.flatnonzero(is_unknown)
+        if len(places) and not self.counts:
+            line, column = self._after(text[: places[0]])
+            self.first = f"line {line}, character {column}"
+        for place in places:
+            self.counts[text[place]] = self.counts.get(text[place], 0) + 1
+        self.line, self.column = self._after(text)
+
+    def described(self) -> str:
+        """Return where the first one is, and which others there are."""
+        total = sum(self.counts.values())
+        if total == 1:
+            return self.first
+        shown = ", ".join(map(repr, list(self.counts)[:MOST_SHOWN]))
+        more = ", ..." if len(self.counts) > MOST_SHOWN else ""
+        return f"{self.first} (the first of {total} unknown ones: {shown}{more})"
+
+    def _after(self, text: str) -> tuple[int, int]:
+        breaks = text.count("\n")
+        column = len(text) - text.rfind("\n") if breaks else self.column + len(text)
+        return self.line + breaks, column
 
 
 @final
@@ -174,8 +225,9 @@ class ByteTokenizer:
         return False
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
-        """Return the UTF-8 bytes of a text, shape (bytes,)."""
-        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+        """Return the UTF-8 bytes of a text, shape (bytes,); escaped bytes stand for themselves."""
+        raw = text.encode("utf-8", "surrogateescape")
+        return np.frombuffer(raw, dtype=np.uint8).astype(np.int64)
 
     def decode(self, ids: TokenIds) -> str:
         """Return the text of UTF-8 bytes, with U+FFFD where they are not UTF-8.
@@ -196,6 +248,11 @@ class ByteTokenizer:
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[UInt8[np.ndarray, " tokens"]]:
         """Yield the bytes themselves as `uint8`; they need not be UTF-8."""
         return (np.frombuffer(chunk, dtype=np.uint8) for chunk in chunks)
+
+    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return the position of every byte's character."""
+        lengths = [len(character.encode("utf-8", "surrogateescape")) for character in text]
+        return np.repeat(np.arange(len(text)), np.array(lengths, dtype=np.int64))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the kind."""
@@ -261,6 +318,15 @@ class Text8Tokenizer:
             if ids.size:
                 after_space = bool(ids[-1] == 0)
                 yield ids
+
+    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return the position of the character that each symbol comes from, before cleaning."""
+        found, after_space = list[int](), False
+        for place, character in enumerate(text):
+            ids = clean(character, after_space)
+            found += [place] * len(ids)
+            after_space = bool(ids[-1] == 0) if ids.size else after_space
+        return np.array(found, dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the kind."""
@@ -334,6 +400,10 @@ class LabelledTokenizer:
         """Yield token ids of UTF-8 bytes, without a label."""
         return self.inner.encode_stream(chunks)
 
+    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return, for every token of a text, the position of the character it comes from."""
+        return self.inner.places(text)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able facts from which `tokenizer_from_dict` makes an equal tokenizer."""
         return {"kind": "labelled", "inner": self.inner.to_dict(), "labels": list(self.labels)}
@@ -401,7 +471,7 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
         ValueError: the name is not known.
     """
     if name == "characters":
-        return CharacterTokenizer(discover_alphabet(chunks))
+        return CharacterTokenizer(discover_alphabet(PlainBytes(chunks)))
     if name in ("bytes", "text8"):
         return tokenizer_from_dict({"kind": name})
     raise ValueError(f"There is no tokenizer {name!r}; use characters, bytes or text8.")

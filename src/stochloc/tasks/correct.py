@@ -14,14 +14,15 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.data import SlottedTokenizer
+from stochloc.data.legible import Legible, legible
+from stochloc.data.reading import as_bytes
 from stochloc.tasks.caution import ROWS_PER_CALL, correction_defaults
 from stochloc.tasks.garbling import Channel, channel_of, rate_at, snr_at, soft_mask
 from stochloc.tasks.infill import surrounded
@@ -36,7 +37,8 @@ class Change:
     """One change of a text.
 
     Attributes:
-        position: Number of the character that was changed, from 0; a lost one is put before it.
+        position: Number of the character that was changed in the text as it was given, from 0; a
+            lost one is put before it.
         read: What stood there; nothing for a lost character.
         text: What stands there now; nothing for an added character.
         probability: Of the change: in one pass given the text as read, after a walk given also
@@ -55,13 +57,15 @@ class Correction:
 
     Attributes:
         text: The text now.
-        read: The text as read, in the model's alphabet.
-        changes: From left to right.
+        read: The text as read: in the model's alphabet, but for characters that are unknown to it.
+        changes: From left to right; a character that the model does not know is always changed.
         snr: SNR of the soft mask of a character without a confidence of its own; ∞ is certain.
         error_rate: The rate of substitutions at which that soft mask is exact.
         threshold: The probability above which a change was made.
         denoiser_calls: Calls of the denoiser, each about several windows of the text.
         seconds: Time it took.
+        content: The text now as it is written to a file; a model of bytes need not make UTF-8.
+        notes: What was changed before the text was read, line breaks for instance.
     """
 
     text: str
@@ -72,6 +76,8 @@ class Correction:
     threshold: float
     denoiser_calls: int
     seconds: float
+    content: bytes
+    notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; an infinite SNR is None, and changes say `from` and `to`."""
@@ -80,7 +86,9 @@ class Correction:
             for c in self.changes
         ]
         snr = self.snr if math.isfinite(self.snr) else None
-        return {**asdict(self), "changes": changes, "snr": snr}
+        values = {**asdict(self), "changes": changes, "snr": snr, "notes": list(self.notes)}
+        del values["content"]
+        return values
 
 
 def correct(
@@ -94,7 +102,8 @@ def correct(
 
     Args:
         run: The model and its tokenizer.
-        text: The text as read.
+        text: The text as read. Characters that the model does not know say nothing: they are blanks
+            (SNR 0), filled first with what is most probable in one call, for any threshold.
         repair: How to decide; in one pass with the model's own threshold when absent.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
             symbol; ∞ changes nothing, 0 ignores the text. The model's own when absent.
@@ -106,8 +115,8 @@ def correct(
         the given rate and the exact denoiser; with a network they are as good as the network.
 
     Raises:
-        ValueError: The text is empty or has unknown characters, a setting is out of range, or the
-            confidences are not one for each character.
+        ValueError: The text is empty, a setting is out of range, or the confidences are not one for
+            each character.
     """
     started_s = time.monotonic()
     channel = channel_of(run.tokenizer)
@@ -119,46 +128,32 @@ def correct(
         raise ValueError(f"The SNR of a soft mask must be at least 0, not {snr}.")
     if not 0 <= repair.threshold <= 1:
         raise ValueError(f"The threshold is a probability from 0 to 1, not {repair.threshold}.")
-    read = torch.as_tensor(run.tokenizer.encode(text), dtype=torch.long).to(run.device)
+    seen = legible(text, run.tokenizer)
+    read, is_unknown = _encode(run, seen)
     if not len(read):
         raise ValueError("There is no text to correct.")
     levels = torch.full(read.shape, snr, dtype=torch.float64)
     if confidences is not None:
         levels = _levels(run, channel, len(read), confidences)
-    tokens, probs, calls = _in_windows(run, channel, read, levels.to(run.device), repair)
+    levels = levels.masked_fill(is_unknown, 0.0).to(run.device)
+    given, calls = read.to(run.device), 0
+    if is_unknown.any():
+        guess = _in_windows(run, channel, given, levels, OnePass(0.0))
+        given, calls = torch.where(is_unknown.to(run.device), guess.tokens, given), guess.calls
+    decided = _in_windows(run, channel, given, levels, repair)
+    tokens = decided.tokens.cpu()
     return Correction(
-        run.tokenizer.decode(tokens.cpu()),
-        run.tokenizer.decode(read.cpu()),
-        _changes(run, read.tolist(), tokens.tolist(), probs.tolist()),
+        run.tokenizer.decode(tokens),
+        seen.text if seen.unknown else run.tokenizer.decode(read),
+        _changes(run, seen, read, decided),
         snr,
         float(rate_at(torch.tensor(snr, dtype=torch.float64), channel.num_symbols)),
         repair.threshold,
-        calls,
+        calls + decided.calls,
         time.monotonic() - started_s,
+        as_bytes(tokens.numpy(), run.tokenizer),
+        seen.notes,
     )
-
-
-def read_text(text: str | None, file: Path | None) -> str:
-    """Return the one text that was given, a file's without the line break at its end.
-
-    Args:
-        text: The text itself.
-        file: A UTF-8 file.
-
-    Returns:
-        The text.
-
-    Raises:
-        ValueError: Both or neither were given, or the file cannot be read.
-    """
-    if (text is None) == (file is None):
-        raise ValueError("Give either a text to correct or a file with --file.")
-    if file is None:
-        return text or ""
-    try:
-        return file.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read as UTF-8 text.") from error
 
 
 def parse_confidences(text: str) -> list[float]:
@@ -230,13 +225,33 @@ def _in_windows(
     return Decision(tokens, probs, sum(part.calls for part in parts))
 
 
+def _encode(run: Run, seen: Legible) -> tuple[Int[Tensor, " length"], Bool[Tensor, " length"]]:
+    """Return the tokens of a text, some known one where a character is unknown, and where."""
+    characters = list(seen.text)
+    if seen.unknown:
+        # Only alphabets leave characters unknown, and then each has a token of its own.
+        known = run.tokenizer.decode([0])
+        for place in seen.unknown:
+            characters[place] = known
+    text = "".join(characters)
+    ids = torch.as_tensor(run.tokenizer.encode(text), dtype=torch.long)
+    is_unknown = torch.zeros(len(ids), dtype=torch.bool)
+    slotted = isinstance(run.tokenizer, SlottedTokenizer)
+    is_unknown[[2 * place + 1 if slotted else place for place in seen.unknown]] = True
+    return ids, is_unknown
+
+
 def _changes(
-    run: Run, read: list[int], tokens: list[int], probs: list[float]
+    run: Run, seen: Legible, read: Int[Tensor, " length"], decided: Decision
 ) -> tuple[Change, ...]:
-    decode = run.tokenizer.decode
-    per_character = 2 if isinstance(run.tokenizer, SlottedTokenizer) else 1
+    decode, slotted = run.tokenizer.decode, isinstance(run.tokenizer, SlottedTokenizer)
+    # A character added behind the last one stands at the end of what was typed.
+    typed = (*seen.places, seen.places[-1] + 1)
+    places = run.tokenizer.places(seen.text)
+    unknown = {2 * place + 1 if slotted else place: seen.text[place] for place in seen.unknown}
+    rows = zip(read.tolist(), decided.tokens.tolist(), decided.probs.tolist(), strict=True)
     return tuple(
-        Change(place // per_character, decode([before]), decode([after]), probability)
-        for place, (before, after, probability) in enumerate(zip(read, tokens, probs, strict=True))
-        if before != after
+        Change(typed[places[n]], unknown.get(n, decode([before])), decode([after]), probability)
+        for n, (before, after, probability) in enumerate(rows)
+        if before != after or n in unknown
     )

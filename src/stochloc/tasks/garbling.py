@@ -149,7 +149,9 @@ class Edits:
             Nats.
         """
         size, empty = self.num_symbols, self.tokenizer.empty
-        rate, trained = rate_at(snr, size), torch.logit(torch.tensor(self.tokenizer.rate).to(snr))
+        trained = torch.logit(torch.tensor(self.tokenizer.rate).to(snr))
+        # A rate that underflows to 0 would be taken for certainty, which has no evidence.
+        rate = rate_at(snr, size).clamp_min(math.sqrt(torch.finfo(snr.dtype).tiny))
         is_gap = read == empty
         in_gap = trained - torch.logit(rate * self.lost)
         in_place = (

@@ -28,6 +28,7 @@ from stochloc.core import (
 )
 from stochloc.data import LabelledTokenizer, Tokenizer
 from stochloc.data.labels import PERIOD
+from stochloc.data.legible import legible
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
 from stochloc.training.seeds import seeded_streams
@@ -92,7 +93,8 @@ def prompt_tokens(
     Raises:
         ValueError: The prompt has characters the model has never seen, or is too long.
     """
-    ids = torch.from_numpy(np.asarray(tokenizer.encode(prompt), dtype=np.int64))
+    text = legible(prompt, tokenizer).known_only()
+    ids = torch.from_numpy(np.asarray(tokenizer.encode(text), dtype=np.int64))
     if len(ids) > length:
         raise ValueError(f"The prompt has {len(ids)} tokens, more than the length {length}.")
     known = torch.full((num, length), UNKNOWN)

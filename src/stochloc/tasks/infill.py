@@ -119,7 +119,8 @@ def infill(
         infilling: How to fill them.
         constraints: Characters that blanks may hold: `aeiou` for all, `2:a-e` for the second.
         marker: What stands for a blank of one token.
-        say: Is told, where lengths are unknown, how many combinations of them are done.
+        say: Is told what was changed before the template was read, and, where lengths are unknown,
+            how many combinations of them are done.
 
     Returns:
         Different answers, ranked by what they cost the model that knows no constraint. Costs as
@@ -133,6 +134,8 @@ def infill(
     infilling = infilling or Infilling()
     started_s = time.monotonic()
     parsed = Template.parse(template, run.tokenizer, marker)
+    for note in parsed.notes:
+        say(f"stochloc: {note}.")
     allowed = allowed_tokens(constraints, len(parsed.blanks), run.tokenizer)
     layouts = parsed.layouts()
     if len(layouts) > 1 and max(map(len, layouts)) > run.length:

@@ -7,7 +7,6 @@ a whole under the model that knows no more.
 """
 
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,8 +19,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.core import Estimate, Follow, Streams, bound, line_integral
-from stochloc.data.codepoints import decode_utf8
-from stochloc.data.texts import file_source
+from stochloc.data.legible import Legible, legible
 from stochloc.tasks.infill import surrounded
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
@@ -29,6 +27,8 @@ from stochloc.tasks.walks import named_transition
 from stochloc.training.seeds import seeded_streams
 
 BATCH_TOKENS = 16_384
+# Lines without a price that are named one by one.
+MOST_REMARKS = 10
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,15 @@ class ScoredLine:
         text: The line as the model sees it.
         tokens: The text of every token.
         token_nats: The price of every token, in nats; single ones may be negative.
+        refused: Why the line has no price, a sentence; None if it has one.
+        notes: What was changed before the line was read.
     """
 
     text: str
     tokens: tuple[str, ...]
     token_nats: tuple[float, ...]
+    refused: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def nats(self) -> float:
@@ -82,13 +86,14 @@ class ScoredLine:
         return self.nats / math.log(2) / max(1, len(self.text))
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
-        """Return the prices as JSON values, those of the tokens only if asked."""
+        """Return the prices as JSON values, those of the tokens only if asked; None if refused."""
         pairs = zip(self.tokens, self.token_nats, strict=True)
         tokens = [{"token": token, "nats": nats} for token, nats in pairs]
         return {
             "text": self.text,
-            "nats": self.nats,
-            "bits_per_character": self.bits_per_character,
+            "nats": self.nats if self.refused is None else None,
+            "bits_per_character": self.bits_per_character if self.refused is None else None,
+            "refused": self.refused,
             **({"tokens": tokens} if with_tokens else {}),
         }
 
@@ -110,14 +115,19 @@ class Scored:
     seconds: float
 
     @property
+    def priced(self) -> tuple[ScoredLine, ...]:
+        """The lines that have a price; all figures are about these."""
+        return tuple(line for line in self.lines if line.refused is None)
+
+    @property
     def nats(self) -> float:
         """The price of all lines together."""
-        return math.fsum(line.nats for line in self.lines)
+        return math.fsum(line.nats for line in self.priced)
 
     @property
     def stderr(self) -> float:
         """Standard error of `nats` from the spread between lines, as if drawn independently."""
-        return _stderr([line.nats for line in self.lines])
+        return _stderr([line.nats for line in self.priced])
 
     @property
     def bits_per_character(self) -> float:
@@ -128,12 +138,12 @@ class Scored:
     def bits_per_character_stderr(self) -> float:
         """Standard error of `bits_per_character`, a ratio: long lines may cost more in all."""
         rate = self.nats / max(1, self._characters)
-        excess = [line.nats - rate * len(line.text) for line in self.lines]
+        excess = [line.nats - rate * len(line.text) for line in self.priced]
         return _stderr(excess) / math.log(2) / max(1, self._characters)
 
     @property
     def _characters(self) -> int:
-        return sum(len(line.text) for line in self.lines)
+        return sum(len(line.text) for line in self.priced)
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
         """Return all prices as JSON values.
@@ -150,6 +160,7 @@ class Scored:
             "bits_per_character": self.bits_per_character,
             "bits_per_character_stderr": _number(self.bits_per_character_stderr),
             "characters": self._characters,
+            "refused": len(self.lines) - len(self.priced),
             "lines": [line.to_dict(with_tokens) for line in self.lines],
             "path": self.scoring.path,
             "transition": None if self.scoring.continuous else self.scoring.transition,
@@ -170,14 +181,22 @@ def score(run: Run, lines: Sequence[str], scoring: Scoring | None = None) -> Sco
 
     Returns:
         A price for every line and token: for a walk, an unbiased estimate of an upper bound on
-        `-log P`; for a line integral, one whose average over the model's data is a bound.
+        `-log P`; for a line integral, one whose average over the model's data is a bound. A line
+        with characters the model has never seen has no price, and says why.
 
     Raises:
-        ValueError: A line has characters the model has never seen, or a setting makes no sense.
+        ValueError: Every line has characters the model has never seen, or a setting makes no sense.
     """
     scoring = scoring or Scoring()
     started_s = time.monotonic()
-    encoded = [_encode(run, line, number) for number, line in enumerate(lines, start=1)]
+    seen = [legible(line, run.tokenizer) for line in lines]
+    refused = [_refusal(text, number) for number, text in enumerate(seen, start=1)]
+    if refused and all(refused):
+        raise ValueError(refused[0])
+    encoded = [
+        np.asarray(run.tokenizer.encode("" if why else text.text), dtype=np.int64)
+        for text, why in zip(seen, refused, strict=True)
+    ]
     nats = [np.zeros(len(ids)) for ids in encoded]
     places = defaultdict(list)
     for number, ids in enumerate(encoded):
@@ -195,27 +214,11 @@ def score(run: Run, lines: Sequence[str], scoring: Scoring | None = None) -> Sco
             for (n, begin), row in zip(chosen, estimate.token_nats.cpu().numpy(), strict=True):
                 nats[n][begin : begin + length] = row
     return Scored(
-        tuple(_scored_line(run, *pair) for pair in zip(encoded, nats, strict=True)),
+        tuple(_scored_line(run, *row) for row in zip(encoded, nats, seen, refused, strict=True)),
         scoring,
         calls,
         time.monotonic() - started_s,
     )
-
-
-def read_lines(file: str) -> list[str]:
-    """Return the lines of a text file, without their line breaks.
-
-    Args:
-        file: A plain or compressed file, or `-` for standard input.
-
-    Returns:
-        The lines, empty ones included; nothing after the last line break.
-
-    Raises:
-        ValueError: There is no such text, or it is not UTF-8.
-    """
-    source = file_source(file).chunks() if file != "-" else iter([sys.stdin.buffer.read()])
-    return "".join(decode_utf8(source)).replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def describe(scored: Scored, with_tokens: bool) -> str:
@@ -230,6 +233,9 @@ def describe(scored: Scored, with_tokens: bool) -> str:
     """
     rows = ["     nats  bits/char  text"]
     for line in scored.lines:
+        if line.refused is not None:
+            rows.append(f"{'-':>9}  {'-':>9}  {line.text}")
+            continue
         rows.append(f"{line.nats:9.3f}  {line.bits_per_character:9.3f}  {line.text}")
         if with_tokens:
             pairs = zip(line.tokens, line.token_nats, strict=True)
@@ -243,11 +249,29 @@ def describe(scored: Scored, with_tokens: bool) -> str:
     return "\n".join(rows)
 
 
-def _encode(run: Run, line: str, number: int) -> np.ndarray:
+def remarks(scored: Scored) -> list[str]:
+    """Return in sentences which lines have no price, and what was changed before others were read.
+
+    Args:
+        scored: The prices.
+
+    Returns:
+        Sentences, for a person.
+    """
+    notes = dict.fromkeys(note for line in scored.lines for note in line.notes)
+    refused = [line.refused for line in scored.lines if line.refused is not None]
+    shown = refused[:MOST_REMARKS]
+    if more := len(refused) - len(shown):
+        shown.append(f"{more} more lines have no price, for the same reason.")
+    return [f"{note}." for note in notes] + shown
+
+
+def _refusal(seen: Legible, number: int) -> str | None:
     try:
-        return np.asarray(run.tokenizer.encode(line), dtype=np.int64)
+        seen.known_only()
     except ValueError as error:
-        raise ValueError(f"Line {number}: {error}") from error
+        return f"Line {number}: {error}"
+    return None
 
 
 def _price(
@@ -261,11 +285,13 @@ def _price(
     return bound(denoiser, tokens, Follow(path), transition, scoring.num_steps, streams)
 
 
-def _scored_line(run: Run, ids: np.ndarray, nats: np.ndarray) -> ScoredLine:
+def _scored_line(
+    run: Run, ids: np.ndarray, nats: np.ndarray, seen: Legible, refused: str | None
+) -> ScoredLine:
     decode = run.tokenizer.decode
-    return ScoredLine(
-        decode(ids), tuple(decode(ids[[i]]) for i in range(len(ids))), (*nats.tolist(),)
-    )
+    tokens = tuple(decode(ids[[i]]) for i in range(len(ids)))
+    text = decode(ids) if refused is None else seen.text
+    return ScoredLine(text, tokens, (*nats.tolist(),), refused, seen.notes)
 
 
 def _stderr(values: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN
 from stochloc.data import Tokenizer
+from stochloc.data.legible import legible
 
 MAX_LAYOUTS = 64
 
@@ -61,9 +62,11 @@ class Template:
 
     Attributes:
         pieces: Token ids of given text, or a blank.
+        notes: What was changed before the text was read (`data.legible`).
     """
 
     pieces: tuple[tuple[int, ...] | Blank, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str, tokenizer: Tokenizer, marker: str = "_") -> "Template":
@@ -83,21 +86,31 @@ class Template:
         if not marker or set(marker) & set("{}"):
             raise ValueError(f"A blank cannot be marked by {marker!r}; use a character like '_'.")
         pieces: list[tuple[int, ...] | Blank] = []
-        given = ""
+        notes = dict[str, None]()
+        given, places, end = "", list[int](), 0
+
+        def take() -> tuple[int, ...]:
+            seen = legible(given, tokenizer)
+            notes.update(dict.fromkeys(seen.notes))
+            # Positions in messages are those in the template, with its blanks and braces.
+            placed = replace(seen, places=tuple(places[place] for place in seen.places))
+            return _ids(placed.known_only(), tokenizer)
+
         for part in re.split(rf"({{{{|}}}}|{{[^{{}}]*}}|[{{}}]|{re.escape(marker)})", text):
+            start, end = end, end + len(part)
             if part in ("{{", "}}"):
-                given += part[0]
+                given, places = given + part[0], [*places, start]
             elif part == marker or part[:1] in ("{", "}"):
-                pieces += [_ids(given, tokenizer), _read_blank(part, marker)]
-                given = ""
+                pieces += [take(), _read_blank(part, marker)]
+                given, places = "", []
             else:
-                given += part
-        pieces.append(_ids(given, tokenizer))
+                given, places = given + part, [*places, *range(start, end)]
+        pieces.append(take())
         if not any(isinstance(piece, Blank) for piece in pieces):
             raise ValueError(
                 f"There is no blank in {text!r}; mark one by {marker}, {{3}} or {{2-5}}."
             )
-        return cls(tuple(pieces))
+        return cls(tuple(pieces), tuple(notes))
 
     @property
     def blanks(self) -> tuple[Blank, ...]:

@@ -1,0 +1,173 @@
+"""Text made legible for a tokenizer: line breaks, marks and Unicode forms that it knows.
+
+A tokenizer that knows a character gets it as it is. What it does not know is written otherwise
+where Unicode has another way: CR LF and CR become LF, a byte order mark at the beginning is left
+out, and a letter with its accents is composed (NFC) or decomposed (NFD). The same holds for
+training text, whose alphabet is found after line breaks and marks were dealt with. Nothing is
+dropped silently: every change has a note.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+MARK = "\ufeff"
+BREAKS_NOTE = "line breaks CR LF or CR were read as LF"
+MARK_NOTE = "a byte order mark was left out"
+FORM_NOTE = "accented characters were read in their {} form, which the model knows"
+
+
+@runtime_checkable
+class _Encodes(Protocol):
+    def encode(self, text: str) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Legible:
+    """A typed text as a tokenizer can read it.
+
+    Attributes:
+        text: the text; characters that the tokenizer does not know in any form are still there.
+        places: for every character of it, its position in what was typed, from 0.
+        unknown: the positions in `text` of characters that the tokenizer does not know.
+        notes: what was changed, in words.
+    """
+
+    text: str
+    places: tuple[int, ...]
+    unknown: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    def known_only(self) -> str:
+        """Return the text if the tokenizer knows all of it.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: a character is unknown; the message says where it stands in what was typed.
+        """
+        if not self.unknown:
+            return self.text
+        first = self.unknown[0]
+        others = {self.text[place] for place in self.unknown[1:]} - {self.text[first]}
+        more = f", nor are {', '.join(map(repr, sorted(others)))}" if others else ""
+        raise ValueError(
+            f"The character {self.text[first]!r} at position {self.places[first]}, counted from 0, "
+            f"is not in the model's alphabet{more}; leave it out, or write it otherwise."
+        )
+
+
+def knowing(tokenizer: _Encodes) -> Callable[[str], bool]:
+    """Return what says whether a tokenizer knows a text.
+
+    Args:
+        tokenizer: raises ValueError for what it does not know.
+
+    Returns:
+        A function of a text; asked again for the same one, it remembers.
+    """
+
+    @cache
+    def knows(text: str) -> bool:
+        try:
+            tokenizer.encode(text)
+        except ValueError:
+            return False
+        return True
+
+    return knows
+
+
+def legible(typed: str, tokenizer: _Encodes) -> Legible:
+    """Return a text as a tokenizer can read it.
+
+    Args:
+        typed: any text.
+        tokenizer: raises ValueError for what it does not know.
+
+    Returns:
+        The text, with what was changed and what is still unknown.
+    """
+    knows = knowing(tokenizer)
+    if knows(typed):
+        return Legible(typed, tuple(range(len(typed))), (), ())
+    text, places, notes = "", list[int](), dict[str, None]()
+    for start, cluster in _clusters(typed):
+        form, note = _best(cluster, start == 0, knows)
+        text += form
+        places += [start + min(n, len(cluster) - 1) for n in range(len(form))]
+        notes |= dict.fromkeys([note] if note else [])
+    unknown = tuple(n for n, character in enumerate(text) if not knows(character))
+    return Legible(text, tuple(places), unknown, tuple(notes))
+
+
+@dataclass
+class PlainBytes:
+    """UTF-8 bytes with LF for CR LF and CR, and without a byte order mark.
+
+    Attributes:
+        chunks: the bytes as they are.
+        notes: what was changed, in words, once all was read.
+    """
+
+    chunks: Iterable[bytes]
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes, piece by piece."""
+        mark, held, is_first = MARK.encode(), b"", True
+        for piece in self.chunks:
+            chunk, held = held + piece, b""
+            if is_first and len(chunk) < len(mark) and mark.startswith(chunk):
+                held = chunk
+                continue
+            if is_first and chunk.startswith(mark):
+                chunk = chunk.removeprefix(mark)
+                self.notes[MARK_NOTE] = None
+            is_first = False
+            if chunk.endswith(b"\r"):
+                # The LF that belongs to it may be the first byte of the next piece.
+                chunk, held = chunk[:-1], b"\r"
+            yield self._with_lf(chunk)
+        yield self._with_lf(held)
+
+    def _with_lf(self, chunk: bytes) -> bytes:
+        if b"\r" not in chunk:
+            return chunk
+        self.notes[BREAKS_NOTE] = None
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _clusters(typed: str) -> Iterator[tuple[int, str]]:
+    """Yield pieces that are written anew together, with the positions where they begin."""
+    start = 0
+    for end in range(1, len(typed) + 1):
+        if end == len(typed) or not _belongs(typed[start:end], typed[end]):
+            yield start, typed[start:end]
+            start = end
+
+
+def _belongs(cluster: str, character: str) -> bool:
+    if character.isascii():
+        return cluster == "\r" and character == "\n"
+    composed = unicodedata.normalize("NFC", cluster) + character
+    is_composed = unicodedata.normalize("NFC", cluster + character) != composed
+    return unicodedata.combining(character) > 0 or is_composed
+
+
+def _best(cluster: str, is_first: bool, knows: Callable[[str], bool]) -> tuple[str, str | None]:
+    """Return the way to write a piece in which least is unknown, and what was done to it."""
+    if all(map(knows, cluster)):
+        return cluster, None
+    if cluster in ("\r\n", "\r") and knows("\n"):
+        return "\n", BREAKS_NOTE
+    if is_first and cluster == MARK:
+        return "", MARK_NOTE
+    forms = {"": cluster} | {form: unicodedata.normalize(form, cluster) for form in ("NFC", "NFD")}
+    best = min(forms, key=lambda form: sum(not knows(c) for c in forms[form]))
+    return forms[best], FORM_NOTE.format(best) if best else None

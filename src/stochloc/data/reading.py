@@ -1,0 +1,78 @@
+"""Texts that people give to be scored or repaired: one string, or its lines, from any kind of file.
+
+What a file may be is the same as for training: plain or compressed, a pipe, or standard input. A
+model of bytes reads bytes that are no UTF-8 too; they are kept as Python escapes them.
+"""
+
+import re
+
+import numpy as np
+from jaxtyping import Integer
+
+from stochloc.data.codepoints import decode_utf8
+from stochloc.data.legible import MARK
+from stochloc.data.slots import SlottedTokenizer
+from stochloc.data.texts import file_source, naming
+from stochloc.data.tokenizers import ByteTokenizer, LabelledTokenizer, Tokenizer
+
+_BREAK = re.compile("\r\n|\r|\n")
+
+
+def read_text(file: str, tokenizer: Tokenizer) -> str:
+    """Return the text of a file, without a byte order mark and without line breaks at its end.
+
+    Args:
+        file: a plain or compressed file, a pipe, or `-` for standard input.
+        tokenizer: of the model that is to read it.
+
+    Returns:
+        The text; for a model of bytes, those that are no UTF-8 as lone surrogates.
+
+    Raises:
+        ValueError: there is no such text, or it is not UTF-8 and the model is not one of bytes.
+    """
+    source = file_source(file)
+    with naming(source):
+        if isinstance(_innermost(tokenizer), ByteTokenizer):
+            text = b"".join(source.chunks()).decode("utf-8", "surrogateescape")
+        else:
+            text = "".join(decode_utf8(source.chunks()))
+    return text.removeprefix(MARK).rstrip("\r\n")
+
+
+def read_lines(file: str, tokenizer: Tokenizer) -> list[str]:
+    """Return the lines of a file, whichever line breaks it has.
+
+    Args:
+        file: a plain or compressed file, a pipe, or `-` for standard input.
+        tokenizer: of the model that is to read it.
+
+    Returns:
+        The lines without their line breaks; empty ones too, but none at the end.
+
+    Raises:
+        ValueError: there is no such text, or it is not UTF-8 and the model is not one of bytes.
+    """
+    return _BREAK.split(read_text(file, tokenizer))
+
+
+def as_bytes(tokens: Integer[np.ndarray, " tokens"], tokenizer: Tokenizer) -> bytes:
+    """Return the bytes that tokens stand for, as a file holds them.
+
+    Args:
+        tokens: ids.
+        tokenizer: turns them into text.
+
+    Returns:
+        UTF-8; for a tokenizer of bytes the bytes themselves, UTF-8 or not.
+    """
+    if not isinstance(_innermost(tokenizer), ByteTokenizer):
+        return tokenizer.decode(tokens).encode("utf-8", "surrogatepass")
+    is_byte = tokens < ByteTokenizer().vocabulary_size
+    return tokens[is_byte].astype(np.uint8).tobytes()
+
+
+def _innermost(tokenizer: Tokenizer) -> Tokenizer:
+    while isinstance(tokenizer, LabelledTokenizer | SlottedTokenizer):
+        tokenizer = tokenizer.inner
+    return tokenizer
