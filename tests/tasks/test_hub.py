@@ -74,6 +74,29 @@ def test_a_folder_is_found_under_its_name_and_from_home(folder):
     assert find_run("~/runs/good", RECIPE).samefile(folder / "runs" / "good")
 
 
+def test_without_a_home_models_of_the_hub_are_kept_in_a_temporary_folder(folder, hub, monkeypatch):
+    def no_home(*path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    monkeypatch.setattr("pathlib.Path.expanduser", no_home)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("stochloc.tasks.hub.HfApi.model_info", lambda *name, **settings: None)
+    asked = []
+
+    def fetch(self, name, **settings):
+        asked.append(settings["cache_dir"])
+        return folder / "runs" / "good"
+
+    monkeypatch.setattr("stochloc.tasks.hub.HfApi.snapshot_download", fetch)
+    assert find_run("owner/model", RECIPE) == folder / "runs" / "good"
+    assert [cache.parent.parent for cache in asked] == [folder]
+    with pytest.raises(ValueError, match="There is no run in ~nobody/x"):
+        find_run("~nobody/x", RECIPE)
+
+
 def test_a_hub_that_never_answers_is_announced_and_given_up(folder, hub, monkeypatch, capsys):
     monkeypatch.setattr("stochloc.tasks.hub.ANSWER_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -4,6 +4,7 @@ What may be a mistyped folder is never asked for elsewhere, and a hub that does 
 up after seconds.
 """
 
+import os
 import queue
 import re
 import shlex
@@ -20,6 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from stochloc.data.token_cache import home_folder
 from stochloc.terminal import tell
 
 ANSWER_S = 10.0
@@ -41,7 +43,7 @@ def find_run(run: str | Path, mark: str) -> Path:
     Raises:
         ValueError: There is no such folder, and no such model that can be fetched.
     """
-    folder = Path(run).expanduser()
+    folder = _expanded(Path(run))
     if folder.is_dir():
         if not (folder / mark).exists() and (runs := _runs_in(folder, mark)):
             raise ValueError(
@@ -54,6 +56,24 @@ def find_run(run: str | Path, mark: str) -> Path:
         raise ValueError(_what_there_is(folder, mark))
     tell(f"There is no folder {run} here. Asking the Hugging Face hub for a model of this name.")
     return _fetch(str(run))
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # There is no such user, or this one has no home.
+        return path
+
+
+def _hub_cache() -> Path | None:
+    """Return where models are kept if the hub's library cannot know it for want of a home."""
+    if any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")):
+        return None
+    try:
+        Path.home()
+    except RuntimeError:
+        return home_folder() / "hub"
+    return None
 
 
 def _is_hub_name(name: str) -> bool:
@@ -91,7 +111,7 @@ def _fetch(name: str) -> Path:
     hub = HfApi()
     try:
         _within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))
-        return Path(hub.snapshot_download(name, allow_patterns=FILES))
+        return Path(hub.snapshot_download(name, allow_patterns=FILES, cache_dir=_hub_cache()))
     except (RepositoryNotFoundError, GatedRepoError, HFValidationError) as error:
         raise ValueError(
             f"{name} is neither the folder of a run nor a model that can be fetched from the hub: "
@@ -104,7 +124,9 @@ def _fetch(name: str) -> Path:
 
 def _fetched_before(hub: HfApi, name: str, error: Exception) -> Path:
     try:
-        folder = hub.snapshot_download(name, allow_patterns=FILES, local_files_only=True)
+        folder = hub.snapshot_download(
+            name, allow_patterns=FILES, cache_dir=_hub_cache(), local_files_only=True
+        )
     except LocalEntryNotFoundError:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(
