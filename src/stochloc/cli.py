@@ -333,7 +333,7 @@ class Sample:
     def run(self) -> None:
         """Walk and print."""
         from stochloc.data.legible import legible
-        from stochloc.tasks.generate import Walk, generate
+        from stochloc.tasks.generate import Generation, Walk, generate_batches
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.walks import named_transition
 
@@ -356,12 +356,14 @@ class Sample:
                 "may be poor."
             )
         trace = (lambda step: print(_json(step), flush=True)) if self.trace else None
-        result = generate(run, self.n, length, walk, self.prompt, self.seed, trace, self.label)
+        batches = generate_batches(
+            run, self.n, length, walk, self.prompt, self.seed, trace, self.label
+        )
         if self.json or self.trace:
-            print(_json(result.__dict__))
+            print(_json(Generation.join(batches).__dict__))
             return
-        for text in result.samples:
-            print(f"{text}\n")
+        for batch in batches:
+            print("".join(f"{text}\n\n" for text in batch.samples), end="", flush=True)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from tasks.conftest import TEXT, streams
 from stochloc.core import Ancestral, Euler, Follow, bound, line_integral, sample, start
 from stochloc.data import corpora, held_out_windows
 from stochloc.data.texts import file_source
+from stochloc.nn import LocalizationModel
+from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct import correct
 from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
-from stochloc.tasks.generate import Walk, generate, prompt_tokens
+from stochloc.tasks.generate import Walk, generate, generate_batches, prompt_tokens
 from stochloc.tasks.infill import Infilling, infill
 from stochloc.tasks.repair import OnePass
 from stochloc.tasks.runs import open_run
@@ -200,6 +203,61 @@ def test_windows_are_priced_alike_in_batches_of_any_size(opened, trained, monkey
     monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 3 * opened.length)
     apart = evaluate(opened, tokens, evaluation).estimate
     torch.testing.assert_close(apart.token_nats, together.token_nats, rtol=1e-4, atol=1e-4)
+
+
+def test_texts_are_the_same_in_batches_of_any_size_and_printed_batch_by_batch(
+    trained, call, call_json, monkeypatch, capsys
+):
+    arguments = ("sample", trained / "run", "--n", 7, "--steps", 6, "--policy", "tolerance:0.3")
+    together, printed = call_json(*arguments), call(*arguments).out
+    assert printed == "".join(f"{text}\n\n" for text in together["samples"])
+    monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 3 * 16)
+    apart, sizes = call_json(*arguments), []
+    assert apart["samples"] == together["samples"]
+    assert apart["denoiser_calls"] == together["denoiser_calls"]
+    assert np.allclose(apart["snr_received"], together["snr_received"], atol=1e-3)
+    walk = Walk(named_path("masked"), Ancestral(), 6)
+    run = open_run(trained / "run")
+    for batch in generate_batches(run, 7, 16, walk):
+        sizes.append(len(batch.samples))
+    assert sizes == [3, 3, 1]
+    steps = []
+    generate(run, 4, 16, walk, trace=steps.append)
+    assert [(s["first_text"], s["step"], len(s["texts"])) for s in steps] == [
+        (first, step, size) for first, size in ((0, 3), (3, 1)) for step in range(1, 7)
+    ]
+
+
+def test_a_batch_is_bounded_by_its_tokens_and_by_tokens_times_vocabulary():
+    assert rows_at_once(64, 27) == 256
+    assert rows_at_once(128, 50_000) == 2
+    assert rows_at_once(4096, 50_000) == 1
+    for length in (1, 16, 1000):
+        for size in (2, 1024, 30_000, 10**6):
+            rows = rows_at_once(length, size)
+            assert rows == 1 or (rows * length <= 2**14 and rows * length * size <= 2**24)
+
+
+def test_no_task_outgrows_a_batch(opened, trained, call, monkeypatch, tmp_path):
+    """Every task that shows a model several texts shows it no more than a batch's at once."""
+    shutil.copytree(trained / "run", tmp_path / "run")
+    monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 2 * 16)
+    rows, forward = [], LocalizationModel.forward
+
+    def watched(model, state):
+        rows.append(len(state.snr))
+        return forward(model, state)
+
+    monkeypatch.setattr(LocalizationModel, "forward", watched)
+    (tmp_path / "lines").write_text("the dog\nthe fox\nthe cow\nthe man\n" * 2, encoding="utf-8")
+    for command in (
+        ("eval", "--sequences", 5, "--steps", 2), ("sample", "--n", 5, "--steps", 2),
+        ("infill", "the _o_", "--draws", 9), ("infill", "the {1-2} dog", "--draws", 9),
+        ("tune", "--sequences", 5), ("correct", "the quikc brown fox " * 4),
+    ):  # fmt: skip
+        rows.clear()
+        call(command[0], tmp_path / "run", *command[1:])
+        assert rows and max(rows) == 2, command
 
 
 def test_a_prompt_that_fills_the_text_comes_back_without_asking_the_model(trained, call_json):

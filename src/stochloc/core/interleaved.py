@@ -10,6 +10,7 @@ alone: measured once on a lattice of knots, it gives the price of every path on 
 the best path of N steps is found by dynamic programming, `O(N)` times the number of edges.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core.channel import advance, observe
+from stochloc.core.channel import UNKNOWN, advance, observe
 from stochloc.core.denoiser import Denoiser
 from stochloc.core.orders import random_ranks
 from stochloc.core.paths import Free, Grid, Path, Point, Snr, Steps, offered, real_type
@@ -109,6 +110,23 @@ class StepCosts:
     decide: Float[Tensor, "shares levels"]
     rise: Float[Tensor, "shares levels levels"]
 
+    @classmethod
+    def average(cls, parts: Sequence["StepCosts"], weights: Sequence[int]) -> "StepCosts":
+        """Return the costs of several texts together.
+
+        Args:
+            parts: Costs on the same lattice, at least one.
+            weights: Sequences behind each, at least one in all.
+
+        Returns:
+            The weighted averages.
+        """
+        shares = [weight / sum(weights) for weight in weights]
+        pairs = list(zip(parts, shares, strict=True))
+        decide = torch.stack([part.decide * share for part, share in pairs]).sum(0)
+        rise = torch.stack([part.rise * share for part, share in pairs]).sum(0)
+        return cls(parts[0].known, parts[0].snr, decide, rise)
+
     def refined(self, num_shares: int) -> "StepCosts":
         """Return the costs at more shares, between the measured ones by linear interpolation.
 
@@ -199,6 +217,7 @@ def measure_step_costs(
     known: Float[Tensor, " shares"],
     snr: Float[Tensor, " levels"],
     generator: Randomness,
+    given: Int[Tensor, "batch length"] | None = None,
 ) -> StepCosts:
     """Measure what steps between the knots of a lattice cost on a text.
 
@@ -209,17 +228,20 @@ def measure_step_costs(
         known: Shares of known tokens, from 0, increasing, below 1.
         snr: Values of γ, from 0, increasing, finite.
         generator: Source of the order of the tokens and of the channel's noise.
+        given: Tokens that are always known, `-1` elsewhere: labels, which cost nothing.
 
     Returns:
         Unbiased averages over the text. One denoiser call per knot.
     """
+    free = torch.ones_like(tokens, dtype=torch.bool) if given is None else given == UNKNOWN
+    num_free = free.sum(-1, keepdim=True)
     codebook, (batch, length) = denoiser.codebook, tokens.shape
     decide = torch.empty(len(known), len(snr), dtype=torch.float64)
     rise = torch.full((len(known), len(snr), len(snr)), torch.inf, dtype=torch.float64)
     for s, share in enumerate(known.tolist()):
         for a, level in enumerate(snr.tolist()):
-            order = random_ranks(torch.ones_like(tokens, dtype=torch.bool), generator)
-            unknown = order >= round(share * length)
+            order = random_ranks(free, generator)
+            unknown = free & (order >= torch.round(share * num_free))
             levels = torch.full((batch, length), level, device=tokens.device)
             before = observe(codebook, tokens, levels.masked_fill(~unknown, torch.inf), generator)
             posterior = denoiser(before)

@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.data import held_out_windows
+from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.garbling import Channel, channel_of, snr_at, soft_mask
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.repair import choose
@@ -24,7 +25,6 @@ from stochloc.tasks.runs import Run, read_origin
 from stochloc.training.checkpoint import replacing
 
 FILE = "correction.json"
-ROWS_PER_CALL = 32
 NUM_WINDOWS = 48
 NOISE_RATES = (0.02, 0.05, 0.1)
 MASK_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -145,7 +145,8 @@ def _errors_after(
 ) -> list[float]:
     """Return the share of wrong positions after one pass, for every threshold."""
     wrong = torch.zeros(len(THRESHOLDS), dtype=torch.float64)
-    for rows, seen in zip(meant.split(ROWS_PER_CALL), read.split(ROWS_PER_CALL), strict=True):
+    size = rows_at_once(meant.shape[1], run.tokenizer.vocabulary_size)
+    for rows, seen in zip(meant.split(size), read.split(size), strict=True):
         seen, rows = seen.to(run.device), rows.to(run.device)
         levels = torch.full(seen.shape, snr, dtype=torch.float64, device=run.device)
         state = soft_mask(run.model.codebook, channel, seen, levels)

@@ -23,7 +23,8 @@ from torch import Tensor
 from stochloc.data import SlottedTokenizer
 from stochloc.data.legible import Legible, legible
 from stochloc.data.reading import as_bytes
-from stochloc.tasks.caution import ROWS_PER_CALL, correction_defaults
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.caution import correction_defaults
 from stochloc.tasks.garbling import Channel, channel_of, rate_at, snr_at, soft_mask
 from stochloc.tasks.infill import surrounded
 from stochloc.tasks.repair import Decision, FullWalk, OnePass
@@ -216,7 +217,7 @@ def _in_windows(
             repair.decide(
                 denoiser, soft_mask(run.model.codebook, channel, read[p], levels[p]), read[p]
             )
-            for p in places.split(ROWS_PER_CALL)
+            for p in places.split(rows_at_once(width, run.tokenizer.vocabulary_size))
         ]
     owner = (torch.arange(len(read)) - width // 2 - starts[:, None]).abs().argmin(0)
     column = torch.arange(len(read)) - starts[owner]

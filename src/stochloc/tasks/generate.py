@@ -29,12 +29,14 @@ from stochloc.core import (
 from stochloc.data import LabelledTokenizer, Tokenizer
 from stochloc.data.labels import PERIOD
 from stochloc.data.legible import legible
+from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
 from stochloc.training.seeds import seeded_streams
 
-# Beyond any machine: each token takes at least a row of the vocabulary.
+# Beyond any machine and any patience.
 MOST_TOKENS = 10**8
+Trace = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class Generation:
 
     Attributes:
         samples: The texts.
-        denoiser_calls: Calls of the denoiser, each about all texts.
-        seconds: Time the walk took.
+        denoiser_calls: Calls of the denoiser about a text, the one that took most: a call is about
+            all texts of a batch, and batches do not add up.
+        seconds: Time the walks took.
         snr_received: Finite SNR handed out to every token of every text before it was decided.
     """
 
@@ -52,6 +55,24 @@ class Generation:
     denoiser_calls: int
     seconds: float
     snr_received: list[list[float]]
+
+    @classmethod
+    def join(cls, parts: Iterable["Generation"]) -> "Generation":
+        """Return the texts of several batches together.
+
+        Args:
+            parts: The batches in order, at least one.
+
+        Returns:
+            All of them; the most calls about a text, and the time of all.
+        """
+        batches = list(parts)
+        return cls(
+            [text for batch in batches for text in batch.samples],
+            max(batch.denoiser_calls for batch in batches),
+            sum(batch.seconds for batch in batches),
+            [row for batch in batches for row in batch.snr_received],
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +155,7 @@ def generate(
     walk: Walk,
     prompt: str = "",
     seed: int = 0,
-    trace: Callable[[dict[str, Any]], None] | None = None,
+    trace: Trace | None = None,
     label: str | None = None,
 ) -> Generation:
     """Draw texts from a model; the same seed gives the same texts, each whatever their number.
@@ -146,8 +167,7 @@ def generate(
         walk: How to walk.
         prompt: Text that every sample begins with.
         seed: Seed of all randomness.
-        trace: Called after every step with its number, the share of known tokens, the mean SNR of
-            the others and the most likely texts.
+        trace: Called after every step; see `generate_batches`.
         label: Class of the texts, for a model trained with classes; the length is that of the text
             without labels. None leaves the class open.
 
@@ -158,37 +178,88 @@ def generate(
         ValueError: A number is not positive or far too large, the prompt does not fit, there is no
             such class, or there is nothing to be guided by.
     """
+    batches = generate_batches(run, num, length, walk, prompt, seed, trace, label)
+    return Generation.join(batches)
+
+
+def generate_batches(
+    run: Run,
+    num: int,
+    length: int,
+    walk: Walk,
+    prompt: str = "",
+    seed: int = 0,
+    trace: Trace | None = None,
+    label: str | None = None,
+) -> Iterator[Generation]:
+    """Draw texts batch by batch, so that any number of them fits into memory.
+
+    Args:
+        run: The model and its tokenizer.
+        num: Number of texts, at least 1.
+        length: Tokens per text, at least 1.
+        walk: How to walk.
+        prompt: Text that every sample begins with.
+        seed: Seed of all randomness.
+        trace: Called after every step of a batch with its number, the number of the batch's first
+            text, the share of known tokens, the mean SNR of the others and the most likely texts.
+        label: Class of the texts; None leaves it open.
+
+    Yields:
+        The texts in order, a batch at a time (`tasks.batches`); those of `generate`.
+
+    Raises:
+        ValueError: A number is not positive or far too large, the prompt does not fit, there is no
+            such class, or there is nothing to be guided by.
+    """
     for name, value in (("number of samples", num), ("length", length)):
         if value < 1:
             raise ValueError(f"The {name} must be positive, not {value}.")
     if num * length > MOST_TOKENS:
         raise ValueError(
-            f"{num} texts of {length} tokens are more than one batch can hold; ask for fewer."
+            f"{num} texts of {length} tokens are more than {MOST_TOKENS:,} tokens; ask for fewer."
         )
     if seed < 0:
         raise ValueError(f"The seed must be at least 0, not {seed}.")
-    known = prompt_tokens(run.tokenizer, prompt, num, length)
+    known = prompt_tokens(run.tokenizer, prompt, 1, length)
     if label is not None:
         known = with_labels(run.tokenizer, known, label)
-    known = known.to(run.device)
+    if walk.guidance != 1 and not bool((known != UNKNOWN).any()):
+        raise ValueError(
+            "Guidance needs a condition: a prompt, or a label of a model trained with classes."
+        )
+    size = rows_at_once(known.shape[1], run.tokenizer.vocabulary_size)
+    for begin in range(0, num, size):
+        texts = range(begin, min(begin + size, num))
+        yield _draw(run, known.to(run.device), texts, walk, seed, trace)
+
+
+def _draw(
+    run: Run,
+    known: Int[Tensor, "1 length"],
+    texts: range,
+    walk: Walk,
+    seed: int,
+    trace: Trace | None,
+) -> Generation:
+    """Draw the texts of some numbers at once."""
+    known = known.expand(len(texts), -1)
     denoiser: Denoiser = Tempered(run.model, walk.temperature)
     if walk.guidance != 1:
-        if not bool((known != UNKNOWN).any()):
-            raise ValueError(
-                "Guidance needs a condition: a prompt, or a label of a model trained with classes."
-            )
         denoiser = Guided(denoiser, Forgetful(denoiser, known != UNKNOWN), walk.guidance)
     policy, denoiser = walk.policy.apply(walk.path, denoiser)
-    state = start(run.model.codebook, num, known.shape[1], known)
-    streams = seeded_streams(run.device, seed, ((text,) for text in range(num)))
+    state = start(run.model.codebook, len(texts), known.shape[1], known)
+    streams = seeded_streams(run.device, seed, ((text,) for text in texts))
     started_s = time.monotonic()
     with torch.no_grad():
         steps = localize(denoiser, state, policy, walk.transition, walk.num_steps, streams)
-        drawn = finish(state, steps if trace is None else _traced(steps, run.tokenizer, trace))
-    texts = [run.tokenizer.decode(row) for row in drawn.tokens.cpu()]
+        if trace is not None:
+            steps = _traced(steps, texts.start, run.tokenizer, trace)
+        drawn = finish(state, steps)
+    samples = [run.tokenizer.decode(row) for row in drawn.tokens.cpu()]
     seconds = time.monotonic() - started_s
     received = [[round(snr, 4) for snr in row] for row in drawn.snr_received.tolist()]
-    return Generation(texts, drawn.denoiser_calls, seconds, received)
+    return Generation(samples, drawn.denoiser_calls, seconds, received)
 
 
 def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -> str:
@@ -210,10 +281,10 @@ def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -
 
 
 def _traced(
-    steps: Iterable[Step], tokenizer: Tokenizer, trace: Callable[[dict[str, Any]], None]
+    steps: Iterable[Step], first_text: int, tokenizer: Tokenizer, trace: Trace
 ) -> Iterator[Step]:
     for step in steps:
-        trace(_describe(step, tokenizer))
+        trace({"first_text": first_text, **_describe(step, tokenizer)})
         yield step
 
 

@@ -12,7 +12,7 @@ layout, so the whole text is priced: the given tokens first, then the blanks.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,6 +34,7 @@ from stochloc.core import (
     sample,
     start,
 )
+from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.generate import Walk
 from stochloc.tasks.runs import Run
 from stochloc.tasks.templates import Layout, Template, allowed_tokens
@@ -107,7 +108,7 @@ def infill(
     run: Run,
     template: str,
     infilling: Infilling | None = None,
-    constraints: Sequence[str] = (),
+    constraints: str | Sequence[str] = (),
     marker: str = "_",
     say: Callable[[str], None] = lambda line: None,
 ) -> Infilled:
@@ -117,7 +118,8 @@ def infill(
         run: The model and its tokenizer.
         template: The text with its blanks (see `tasks.templates`).
         infilling: How to fill them.
-        constraints: Characters that blanks may hold: `aeiou` for all, `2:a-e` for the second.
+        constraints: Characters that blanks may hold: `aeiou` for all, `2:a-e` for the second; one
+            such text, or several.
         marker: What stands for a blank of one token.
         say: Is told what was changed before the template was read, and, where lengths are unknown,
             how many combinations of them are done.
@@ -133,6 +135,7 @@ def infill(
     """
     infilling = infilling or Infilling()
     started_s = time.monotonic()
+    constraints = (constraints,) if isinstance(constraints, str) else constraints
     parsed = Template.parse(template, run.tokenizer, marker)
     for note in parsed.notes:
         say(f"stochloc: {note}.")
@@ -184,18 +187,22 @@ class _Filler:
         return [self._answer(*pair) for pair in zip(fillings.cpu(), nats.tolist(), strict=True)]
 
     def _draw(self, allowed: Tensor | None) -> Int[Tensor, "draws length"]:
-        denoiser, known = self.denoiser, self.known.expand(self.infilling.num_draws, -1)
+        denoiser, device = self.denoiser, self.known.device
         if allowed is not None:
             # Given tokens, whose blank is -1, read the row added at the end.
             rows = torch.cat([allowed, torch.ones_like(allowed[:1])])
-            denoiser = Constrained(denoiser, rows[self.layout.blank[self.window]].to(known.device))
-        walk = self.infilling.walk
+            denoiser = Constrained(denoiser, rows[self.layout.blank[self.window]].to(device))
+        walk, fillings = self.infilling.walk, []
         policy, denoiser = walk.policy.apply(walk.path, Tempered(denoiser, walk.temperature))
-        state = start(denoiser.codebook, *known.shape, known=known)
-        streams = self._streams(len(known))
-        drawn = sample(denoiser, state, policy, walk.transition, walk.num_steps, streams)
-        self.calls += drawn.denoiser_calls
-        return drawn.tokens
+        for draws in self._batches(self.infilling.num_draws):
+            known = self.known.expand(len(draws), -1)
+            state = start(denoiser.codebook, *known.shape, known=known)
+            drawn = sample(
+                denoiser, state, policy, walk.transition, walk.num_steps, self._streams(draws)
+            )
+            self.calls += drawn.denoiser_calls
+            fillings.append(drawn.tokens)
+        return torch.cat(fillings)
 
     def _price(self, fillings: Int[Tensor, "draws length"]) -> Float[Tensor, " draws"]:
         """Return `-log` of the mean over orders of what an order makes of each filling."""
@@ -217,15 +224,24 @@ class _Filler:
     def _bound(
         self, tokens: Int[Tensor, "draws length"], order: Order, known: Tensor | None
     ) -> Float[Tensor, "draws length"]:
-        estimate = bound(
-            self.denoiser, tokens, Follow(Autoregressive(order)), Ancestral(), len(order),
-            self._streams(len(tokens)), known,
-        )  # fmt: skip
-        self.calls += estimate.denoiser_calls
-        return estimate.token_nats
+        nats = []
+        for rows in self._batches(len(tokens)):
+            part = slice(rows.start, rows.stop)
+            estimate = bound(
+                self.denoiser, tokens[part], Follow(Autoregressive(order)), Ancestral(), len(order),
+                self._streams(rows), None if known is None else known[part],
+            )  # fmt: skip
+            self.calls += estimate.denoiser_calls
+            nats.append(estimate.token_nats)
+        return torch.cat(nats)
 
-    def _streams(self, num: int) -> Streams:
-        return seeded_streams(self.run.device, self.infilling.seed, ((n,) for n in range(num)))
+    def _batches(self, num: int) -> Iterator[range]:
+        seen = max(len(self.known), self.run.length)
+        size = rows_at_once(seen, self.run.tokenizer.vocabulary_size)
+        return (range(begin, min(begin + size, num)) for begin in range(0, num, size))
+
+    def _streams(self, rows: range) -> Streams:
+        return seeded_streams(self.run.device, self.infilling.seed, ((n,) for n in rows))
 
     def _orders(self) -> list[Order]:
         """Return orders, given tokens first: to the right, to the left, then random ones."""

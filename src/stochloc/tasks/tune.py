@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 
-from stochloc.core import Codebook, Denoiser, Posterior, State, measure_step_costs
+from stochloc.core import Codebook, Denoiser, Posterior, State, StepCosts, measure_step_costs
 from stochloc.data import held_out_windows
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.counting import labels_in
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import PATH_SHARES, keep_costs
 from stochloc.tasks.walks import named_transition
+from stochloc.training.seeds import seeded_streams
 
 KNOWN_SHARES = 16
 SNR_LEVELS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15)
@@ -43,7 +46,7 @@ def tune(
 
     Returns:
         JSON values: the best paths of some numbers of steps with the bits per token they promise
-        on the text they were measured on. Costs 288 denoiser calls.
+        on the text they were measured on. Costs 288 denoiser calls about each window.
 
     Raises:
         ValueError: The text the run was trained on cannot be had, or has changed.
@@ -53,9 +56,16 @@ def tune(
     windows = held_out_windows(corpus.train, run.length, num_sequences).to(run.device)
     known = torch.arange(KNOWN_SHARES, dtype=torch.float64) / KNOWN_SHARES
     snr = torch.tensor(SNR_LEVELS, dtype=torch.float64)
-    generator = torch.Generator(run.device).manual_seed(seed)
-    watched = _Watched(run.model, len(known) * len(snr), say)
-    costs = measure_step_costs(watched, windows, priced, known, snr, generator)
+    batches = windows.split(rows_at_once(run.length, run.tokenizer.vocabulary_size))
+    watched = _Watched(run.model, len(known) * len(snr) * len(batches), say)
+    parts: list[StepCosts] = []
+    for rows in batches:
+        first = sum(map(len, batches[: len(parts)]))
+        names = ((first + row,) for row in range(len(rows)))
+        streams = seeded_streams(run.device, seed, names)
+        given = labels_in(run.tokenizer, rows)
+        parts.append(measure_step_costs(watched, rows, priced, known, snr, streams, given))
+    costs = StepCosts.average(parts, [len(rows) for rows in batches])
     keep_costs(costs, run, transition)
     costs = costs.refined(PATH_SHARES)
     paths = [(steps, costs.best_path(steps)) for steps in REPORTED_STEPS]
