@@ -161,6 +161,17 @@ def test_no_encoding_loses_a_result(place, monkeypatch, command, encoding):
         assert values["lines"][0]["text"] == TEXT[:20]
 
 
+def test_arguments_that_python_took_for_bytes_are_read_as_utf_8(place, capsys):
+    # As in the C locale without Python's UTF-8 mode: every byte beyond ASCII is kept as one.
+    main(["sample", str(place / "run"), "--prompt", "gr\udcc3\udcbcne", "--n", "1", "--json"])
+    assert json.loads(capsys.readouterr().out)["samples"][0].startswith("grüne")
+    line = ("infill", str(place / "run"), "L\udcc3\udcb6_", "--constraint", "\udcc3\udca4-z",
+            "-n", "1", "--json")  # fmt: skip
+    with pytest.raises(SystemExit):
+        main(list(line))  # a range that runs backwards, of characters that were understood
+    assert "The range ä-z" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_help_pages_are_read_under_any_encoding(monkeypatch, command, encoding):

@@ -7,6 +7,7 @@ sentence. Nothing heavy is imported before a command is chosen, so `--help` answ
 import errno
 import json
 import math
+import os
 import re
 import shlex
 import sys
@@ -347,7 +348,8 @@ class Sample:
             path, named_transition(self.transition), self.steps, self.temperature, policy,
             self.guidance,
         )  # fmt: skip
-        for note in legible(self.prompt, run.tokenizer).notes:
+        prompt = _typed(self.prompt)
+        for note in legible(prompt, run.tokenizer).notes:
             tell(f"stochloc: {note}.")
         length = run.length if self.length is None else self.length
         if length > run.length:
@@ -356,9 +358,8 @@ class Sample:
                 "may be poor."
             )
         trace = (lambda step: print(_json(step), flush=True)) if self.trace else None
-        batches = generate_batches(
-            run, self.n, length, walk, self.prompt, self.seed, trace, self.label
-        )
+        label = None if self.label is None else _typed(self.label)
+        batches = generate_batches(run, self.n, length, walk, prompt, self.seed, trace, label)
         if self.json or self.trace:
             print(_json(Generation.join(batches).__dict__))
             return
@@ -416,9 +417,10 @@ class Infill:
         path = policy.path_of(run, name, self.transition, self.steps)
         walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
-        result = infill(run, self.template, infilling, self.constraint, self.blank, tell)
+        template, constraints = _typed(self.template), [_typed(one) for one in self.constraint]
+        result = infill(run, template, infilling, constraints, _typed(self.blank), tell)
         if self.json:
-            _print_json({"template": self.template, **asdict(result)})
+            _print_json({"template": template, **asdict(result)})
             return
         for answer in result.answers:
             print(f"{answer.nats:9.3f} nats  {answer.text}")
@@ -484,7 +486,8 @@ class Correct:
             _check_target(self.out)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = _open(self.run_folder, self.accelerator, self.checkpoint)
-        text = self.text if self.file is None else read_text(self.file, run.tokenizer)
+        typed = None if self.text is None else _typed(self.text)
+        text = typed if self.file is None else read_text(self.file, run.tokenizer)
         assert text is not None
         threshold, snr = self.threshold, self.snr
         if threshold is None or snr is None:
@@ -983,6 +986,16 @@ def _path_name(named: str | None, policy: "PolicyChoice", default: str = "masked
             "(--policy path does)."
         )
     return named or default
+
+
+def _typed(text: str) -> str:
+    """Return a text as it was typed, in UTF-8, where Python took its bytes for no text at all."""
+    if not re.search("[\udc80-\udcff]", text):
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _print_json(values: dict[str, Any]) -> None:
