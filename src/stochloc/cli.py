@@ -95,7 +95,8 @@ class Train:
     preset: MaybeText = None
     """tiny (the default), small, text8 or text8-paper."""
     steps: MaybeInt = None
-    """Number of updates."""
+    """Number of updates; with --resume it may be larger than it was, and the run goes on by the
+    learning rates of one that long."""
     seed: MaybeInt = None
     """Seed of everything random."""
     resume: bool = False

@@ -85,7 +85,7 @@ def test_quickstart_refuses_a_folder_that_holds_something_else(tmp_path, refuse)
 
 
 @pytest.mark.parametrize(("name", "arguments"), [
-    ("num_steps", ("--steps", "9")), ("seed", ("--seed", "1")), ("width", ("--width", "32")),
+    ("seed", ("--seed", "1")), ("width", ("--width", "32")),
     ("data", ("--data", "builtin")), ("preset", ("--preset", "small")),
     ("tokenizer", ("--tokenizer", "bytes")), ("fractions", ("--fractions", "0.8", "0.1", "0.1")),
     ("valid", ("--valid", "text8")),
@@ -189,8 +189,9 @@ def test_a_damaged_checkpoint_is_not_resumed_and_not_overwritten(copy, refuse, d
     assert snapshot(copy) == before
 
 
-def test_a_checkpoint_of_another_recipe_is_not_resumed(copy, refuse):
-    rewrite_json(copy / "recipe.json", lambda v: v["training"].update(num_steps=8))
+@pytest.mark.parametrize("change", [{"num_steps": 3}, {"num_steps": 8, "seed": 1}, {"length": 8}])
+def test_a_checkpoint_of_another_recipe_is_not_resumed(copy, refuse, change):
+    rewrite_json(copy / "recipe.json", lambda v: v["training"].update(change))
     before = snapshot(copy)
     assert "not of the recipe" in refuse("train", "--out", copy, "--resume")
     assert snapshot(copy) == before

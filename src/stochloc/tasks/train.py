@@ -178,7 +178,8 @@ def resumed_description(
     ]
     if differ:
         raise _contradicting(folder, differ)
-    steps = changes.get("num_steps") or recipe.training.num_steps
+    asked = changes.get("num_steps")
+    steps = recipe.training.num_steps if asked is None else asked
     if steps < recipe.training.num_steps:
         raise ValueError(
             f"The run in {folder} has {recipe.training.num_steps} updates; it can be resumed with "

@@ -80,6 +80,9 @@ class Texts:
 def learning_rate(config: TrainingConfig, step: int | float) -> float:
     """Return the learning rate of an update: linear warm-up, then cosine decay to 0.
 
+    It depends on the length of the run and the step alone. A run that is made longer goes on by the
+    curve of its new length: where it had come down to 0, the rate rises at once to that curve.
+
     Args:
         config: Gives the peak, the warm-up and the number of updates.
         step: Number of updates done before this one; between them too.
