@@ -543,6 +543,8 @@ class Score:
     """Steps of the walk; with --continuous, denoiser calls per line."""
     continuous: bool = False
     """Take the line integral instead of the finite walk."""
+    draws: int = 4
+    """Walks for every line, whose average is its price; at least two for a ± of each line."""
     seed: int = 0
     """Seed of all randomness."""
     checkpoint: CheckpointName = "best"
@@ -558,7 +560,9 @@ class Score:
         from stochloc.tasks.score import Scoring, describe, remarks, score
 
         run = _open(self.run_folder, self.accelerator, self.checkpoint)
-        scoring = Scoring(self.path, self.transition, self.steps, self.continuous, self.seed)
+        scoring = Scoring(
+            self.path, self.transition, self.steps, self.continuous, self.seed, self.draws
+        )
         result = score(run, read_lines(self.file, run.tokenizer), scoring)
         for remark in remarks(result):
             tell(f"stochloc: {remark}")

@@ -44,6 +44,11 @@ def test_layouts_are_all_combinations_of_lengths_with_the_given_tokens_in_place(
         assert layout.num_blanks == 2
 
 
+def test_one_text_is_one_constraint_not_one_for_each_of_its_characters():
+    assert torch.equal(allowed_tokens("ab", 2, LETTERS), allowed_tokens(["ab"], 2, LETTERS))
+    assert torch.equal(allowed_tokens("2:ab", 2, LETTERS), allowed_tokens(["2:ab"], 2, LETTERS))
+
+
 @pytest.mark.parametrize(("constraints", "expected"), [
     (("aeiou",), ["aeiou", "aeiou"]), (("2:a-e",), [LETTERS.decode(range(27)), "abcde"]),
     (("a-cx", "1:xy"), ["x", "abcx"]), (("X-Z",), ["xyz", "xyz"]),

@@ -105,7 +105,7 @@ def test_a_resumed_run_names_the_option_that_contradicts_it(copy, refuse, name, 
     ("eval", ("--data", "."), "folder"), ("sample", ("--temperature", "-1"), "temperature"),
     ("sample", ("--temperature", "nan"), "temperature"), ("sample", ("--n", "-2"), "samples"),
     ("sample", ("--steps", "0"), "step"), ("sample", ("--length", "0"), "length"),
-    ("sample", ("--n", str(2**31)), "batch"),
+    ("sample", ("--n", str(2**31)), "ask for fewer"),
     ("sample", ("--seed", str(2**64)), "seed"), ("sample", ("--prompt", "\udcff"), "character"),
     ("eval", ("--accelerator", "mps"), "mps"),
 ])  # fmt: skip

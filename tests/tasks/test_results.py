@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from tasks.conftest import TEXT, streams
 
+from stochloc.cli import main
 from stochloc.core import Ancestral, Euler, Follow, bound, line_integral, sample, start
 from stochloc.data import corpora, held_out_windows
 from stochloc.data.texts import file_source
@@ -137,6 +139,20 @@ def test_the_same_seed_gives_the_same_bound_and_another_seed_another(trained, ca
         ]
 
     assert nats(1) == nats(1) != nats(2)
+
+
+def test_a_text_shorter_than_a_window_is_refused_with_advice_that_the_command_knows(
+    trained, tmp_path, refuse, capsys
+):
+    (tmp_path / "short.txt").write_text("the dog", encoding="utf-8")
+    for command in (("eval",), ("plot", "error")):
+        out = ("--out", tmp_path / "figures") if command[0] == "plot" else ()
+        said = refuse(*command, trained / "run", "--data", tmp_path / "short.txt", *out)
+        assert "7 tokens but a window takes 16; give a longer text." in said
+        with pytest.raises(SystemExit):
+            main([command[0], "--help"])
+        known = capsys.readouterr().out
+        assert all(flag in known for flag in re.findall(r"--[a-z-]+", said))
 
 
 def test_splits_are_the_parts_of_the_text_in_order(trained, opened):

@@ -350,6 +350,8 @@ class LabelledTokenizer:
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise ValueError(f"Labels are a tuple of names, not the one name {self.labels!r}.")
         if not all(self.labels) or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"The classes need different names, not {', '.join(self.labels)}.")
 

@@ -64,8 +64,7 @@ def _check_length(tokens: Integer[np.ndarray, " tokens"], length: int) -> None:
         raise ValueError(f"A window of {length} tokens was asked for; ask for at least one token.")
     if len(tokens) < length:
         raise ValueError(
-            f"The text has {len(tokens)} tokens but a window takes {length}; give a longer text or "
-            "ask for shorter windows."
+            f"The text has {len(tokens)} tokens but a window takes {length}; give a longer text."
         )
 
 

@@ -70,6 +70,8 @@ class Contest:
     half_products: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.methods, str):
+            raise ValueError(f"Methods are a tuple of names: parse_methods({self.methods!r}).")
         if self.num_seeds < 1:
             raise ValueError(f"A comparison needs at least one seed, not {self.num_seeds}.")
         if not 0 < self.short_share <= 1:

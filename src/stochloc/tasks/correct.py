@@ -97,7 +97,7 @@ def correct(
     text: str,
     repair: Repair | None = None,
     snr: float | None = None,
-    confidences: Sequence[float] | None = None,
+    confidences: str | Sequence[float] | None = None,
 ) -> Correction:
     """Repair a garbled text.
 
@@ -109,7 +109,8 @@ def correct(
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
             symbol; ∞ changes nothing, 0 ignores the text. The model's own when absent.
         confidences: How probable it is that each character was read rightly, in `[0, 1]`, one for
-            each token of the text; 1 is certain, and stays. In place of `snr`.
+            each token of the text, also as `parse_confidences` reads them; 1 is certain, and stays.
+            In place of `snr`.
 
     Returns:
         The text and its changes. Posterior probabilities are exact for simplex codes, errors at
@@ -121,6 +122,7 @@ def correct(
     """
     started_s = time.monotonic()
     channel = channel_of(run.tokenizer)
+    confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
     if repair is None:
         repair = OnePass(correction_defaults(run).threshold)
     if snr is None:

@@ -79,7 +79,8 @@ def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[n
     if not is_own and split != "all" and is_own_name(run, str(data)):
         raise ValueError(
             f"{data} is not as it was when {run.folder} was trained on it, so which part the model "
-            "has not seen is not known: restore it, or take all of it with --split all."
+            "has not seen is not known: restore it, or evaluate all of it, with stochloc eval and "
+            "--split all."
         )
     is_whole = not is_own and (Path(str(data)).exists() or str(data) == STANDARD_INPUT)
     part = split or ("all" if is_whole else "test")

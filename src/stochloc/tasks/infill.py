@@ -135,7 +135,6 @@ def infill(
     """
     infilling = infilling or Infilling()
     started_s = time.monotonic()
-    constraints = (constraints,) if isinstance(constraints, str) else constraints
     parsed = Template.parse(template, run.tokenizer, marker)
     for note in parsed.notes:
         say(f"stochloc: {note}.")

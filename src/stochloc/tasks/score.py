@@ -4,31 +4,41 @@ A token's price is what it took along the path: for a walk that unmasks, `-log Q
 decided; for a diffusion, the sum of its steps. A line's price is the sum over its tokens, and a
 line longer than the model's window is cut into windows priced one by one, which bounds the line as
 a whole under the model that knows no more.
+
+Most walks draw something, an order or noise, so a price is the average of several draws and has a
+standard error. Streams are named by the text itself: the same line has the same price wherever it
+stands and whatever stands beside it.
 """
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core import Estimate, Follow, Streams, bound, line_integral
+from stochloc.core import Autoregressive, Estimate, Follow, Path, Streams, bound, line_integral
+from stochloc.core.spread import ratio_stderr
+from stochloc.data import LabelledTokenizer, Tokenizer
 from stochloc.data.legible import Legible, legible
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.infill import surrounded
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
 from stochloc.training.seeds import seeded_streams
 
-BATCH_TOKENS = 16_384
 # Lines without a price that are named one by one.
 MOST_REMARKS = 10
+Tokens = tuple[int, ...]
+# Where in its line a window begins, and its tokens.
+Window = tuple[int, Tokens]
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,8 @@ class Scoring:
         num_steps: Steps of the walk; for a line integral, times drawn per sequence.
         continuous: Whether to take the line integral instead of the finite walk.
         seed: Seed of all randomness.
+        num_draws: Walks or integrals whose average is a price; two at least for standard errors.
+            Walks from left to right draw nothing and are taken once.
     """
 
     path: str = "masked"
@@ -48,12 +60,13 @@ class Scoring:
     num_steps: int = 64
     continuous: bool = False
     seed: int = 0
+    num_draws: int = 4
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1 or self.seed < 0:
+        if min(self.num_steps, self.num_draws) < 1 or self.seed < 0:
             raise ValueError(
-                "A score needs at least one step and a seed of at least 0, not "
-                f"{self.num_steps} and {self.seed}."
+                "A score needs at least one step, one draw and a seed of at least 0, not "
+                f"{self.num_steps}, {self.num_draws} and {self.seed}."
             )
 
 
@@ -67,6 +80,8 @@ class ScoredLine:
         token_nats: The price of every token, in nats; single ones may be negative.
         refused: Why the line has no price, a sentence; None if it has one.
         notes: What was changed before the line was read.
+        nats_stderr: Standard error of `nats` over the draws behind it; 0 where nothing is drawn,
+            None for a single draw.
     """
 
     text: str
@@ -74,6 +89,7 @@ class ScoredLine:
     token_nats: tuple[float, ...]
     refused: str | None = None
     notes: tuple[str, ...] = ()
+    nats_stderr: float | None = None
 
     @property
     def nats(self) -> float:
@@ -92,6 +108,7 @@ class ScoredLine:
         return {
             "text": self.text,
             "nats": self.nats if self.refused is None else None,
+            "nats_stderr": self.nats_stderr if self.refused is None else None,
             "bits_per_character": self.bits_per_character if self.refused is None else None,
             "refused": self.refused,
             **({"tokens": tokens} if with_tokens else {}),
@@ -107,17 +124,19 @@ class Scored:
         scoring: How they were priced.
         denoiser_calls: Calls of the denoiser, each about a batch of lines.
         seconds: Time it took.
+        counted: In words, what the tokens are.
     """
 
     lines: tuple[ScoredLine, ...]
     scoring: Scoring
     denoiser_calls: int
     seconds: float
+    counted: str = "tokens of text"
 
     @property
     def priced(self) -> tuple[ScoredLine, ...]:
-        """The lines that have a price; all figures are about these."""
-        return tuple(line for line in self.lines if line.refused is None)
+        """The lines that have a price; all figures are about these. Blank ones have none."""
+        return tuple(line for line in self.lines if line.refused is None and line.tokens)
 
     @property
     def nats(self) -> float:
@@ -125,9 +144,22 @@ class Scored:
         return math.fsum(line.nats for line in self.priced)
 
     @property
+    def draws_stderr(self) -> float | None:
+        """Standard error of `nats` over the draws: how far other seeds lie from it.
+
+        Lines of the same text share their draws, so their errors add up; those of others do not.
+        """
+        counts, errors = Counter(line.text for line in self.priced), {}
+        for line in self.priced:
+            if line.nats_stderr is None:
+                return None
+            errors[line.text] = line.nats_stderr
+        return math.hypot(*(counts[text] * error for text, error in errors.items()))
+
+    @property
     def stderr(self) -> float:
-        """Standard error of `nats` from the spread between lines, as if drawn independently."""
-        return _stderr([line.nats for line in self.priced])
+        """Standard error of `nats` over the text: its spread between blocks of lines."""
+        return float(ratio_stderr(*self._nats_and(1.0 for _ in self.priced))) * len(self.priced)
 
     @property
     def bits_per_character(self) -> float:
@@ -136,10 +168,13 @@ class Scored:
 
     @property
     def bits_per_character_stderr(self) -> float:
-        """Standard error of `bits_per_character`, a ratio: long lines may cost more in all."""
-        rate = self.nats / max(1, self._characters)
-        excess = [line.nats - rate * len(line.text) for line in self.priced]
-        return _stderr(excess) / math.log(2) / max(1, self._characters)
+        """Standard error of `bits_per_character`, a ratio, over blocks of lines (`core.spread`)."""
+        characters = (float(len(line.text)) for line in self.priced)
+        return float(ratio_stderr(*self._nats_and(characters))) / math.log(2)
+
+    def _nats_and(self, sizes: Iterator[float]) -> tuple[Tensor, Tensor]:
+        nats = [line.nats for line in self.priced]
+        return torch.tensor(nats).double(), torch.tensor(list(sizes)).double()
 
     @property
     def _characters(self) -> int:
@@ -152,72 +187,71 @@ class Scored:
             with_tokens: Whether to list the tokens of every line.
 
         Returns:
-            Totals and lines; standard errors are None for fewer than two lines.
+            Totals and lines. `stderr` is over the text, None for fewer than two lines;
+            `draws_stderr` and the lines' `nats_stderr` are over the draws, None for a single one.
         """
         return {
             "nats": self.nats,
             "stderr": _number(self.stderr),
+            "draws_stderr": self.draws_stderr,
             "bits_per_character": self.bits_per_character,
             "bits_per_character_stderr": _number(self.bits_per_character_stderr),
             "characters": self._characters,
-            "refused": len(self.lines) - len(self.priced),
+            "counted": self.counted,
+            "refused": sum(line.refused is not None for line in self.lines),
             "lines": [line.to_dict(with_tokens) for line in self.lines],
             "path": self.scoring.path,
             "transition": None if self.scoring.continuous else self.scoring.transition,
             "steps": self.scoring.num_steps,
+            "draws": self.scoring.num_draws,
             "seed": self.scoring.seed,
             "denoiser_calls": self.denoiser_calls,
             "seconds": self.seconds,
         }
 
 
-def score(run: Run, lines: Sequence[str], scoring: Scoring | None = None) -> Scored:
+def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) -> Scored:
     """Price lines of any length; the same seed gives the same prices.
 
     Args:
         run: The model and its tokenizer.
-        lines: Texts, without line breaks unless the model knows them.
+        lines: Texts, without line breaks unless the model knows them; one text is one line.
         scoring: How to price.
 
     Returns:
         A price for every line and token: for a walk, an unbiased estimate of an upper bound on
-        `-log P`; for a line integral, one whose average over the model's data is a bound. A line
-        with characters the model has never seen has no price, and says why.
+        `-log P`; for a line integral, one whose average over the model's data is a bound. It is the
+        average of the draws, with its standard error, and the same for the same text. A line with
+        characters the model has never seen has no price, and says why. Costs as many denoiser calls
+        as the walk, or the steps of the integral, about every different line and draw.
 
     Raises:
         ValueError: Every line has characters the model has never seen, or a setting makes no sense.
     """
     scoring = scoring or Scoring()
     started_s = time.monotonic()
+    lines = (lines,) if isinstance(lines, str) else lines
+    path = path_for(run, scoring.path, scoring.transition, scoring.num_steps, scoring.continuous)
     seen = [legible(line, run.tokenizer) for line in lines]
     refused = [_refusal(text, number) for number, text in enumerate(seen, start=1)]
     if refused and all(refused):
         raise ValueError(refused[0])
-    encoded = [
-        np.asarray(run.tokenizer.encode("" if why else text.text), dtype=np.int64)
+    encoded: list[Tokens] = [
+        () if why else tuple(map(int, run.tokenizer.encode(text.text)))
         for text, why in zip(seen, refused, strict=True)
     ]
-    nats = [np.zeros(len(ids)) for ids in encoded]
-    places = defaultdict(list)
-    for number, ids in enumerate(encoded):
-        for begin in range(0, len(ids), run.length):
-            places[min(run.length, len(ids) - begin)].append((number, begin))
-    calls = 0
-    batch = max(1, BATCH_TOKENS // run.length)
-    for length, all_of_length in sorted(places.items()):
-        for begin_batch in range(0, len(all_of_length), batch):
-            chosen = all_of_length[begin_batch : begin_batch + batch]
-            rows = np.stack([encoded[n][begin : begin + length] for n, begin in chosen])
-            streams = seeded_streams(run.device, scoring.seed, chosen)
-            estimate = _price(run, torch.from_numpy(rows).to(run.device), scoring, streams)
-            calls += estimate.denoiser_calls
-            for (n, begin), row in zip(chosen, estimate.token_nats.cpu().numpy(), strict=True):
-                nats[n][begin : begin + length] = row
+    wanted = {window for ids in encoded for window in _windows(ids, run.length)}
+    # From left to right nothing is drawn.
+    is_exact = isinstance(path, Autoregressive) and not scoring.continuous
+    num_draws = 1 if is_exact else scoring.num_draws
+    prices, calls = _price(run, sorted(wanted), path, scoring, num_draws)
+    rows = zip(encoded, seen, refused, strict=True)
     return Scored(
-        tuple(_scored_line(run, *row) for row in zip(encoded, nats, seen, refused, strict=True)),
+        tuple(_scored_line(run, ids, prices, is_exact, text, why) for ids, text, why in rows),
         scoring,
         calls,
         time.monotonic() - started_s,
+        _counted(run.tokenizer),
     )
 
 
@@ -231,20 +265,23 @@ def describe(scored: Scored, with_tokens: bool) -> str:
     Returns:
         Several lines of text, the totals last.
     """
-    rows = ["     nats  bits/char  text"]
+    rows = ["     nats        ±  bits/char  text"]
     for line in scored.lines:
         if line.refused is not None:
-            rows.append(f"{'-':>9}  {'-':>9}  {line.text}")
+            rows.append(f"{'-':>9}  {'-':>7}  {'-':>9}  {line.text}")
             continue
-        rows.append(f"{line.nats:9.3f}  {line.bits_per_character:9.3f}  {line.text}")
+        spread = "" if line.nats_stderr is None else f"{line.nats_stderr:.3f}"
+        rows.append(f"{line.nats:9.3f}  {spread:>7}  {line.bits_per_character:9.3f}  {line.text}")
         if with_tokens:
             pairs = zip(line.tokens, line.token_nats, strict=True)
-            rows += [f"{nats:9.3f}             {token!r}" for token, nats in pairs]
-    spread = _give_or_take(scored.bits_per_character_stderr)
+            rows += [f"{nats:9.3f}                      {token!r}" for token, nats in pairs]
+    by_draws = "" if not scored.draws_stderr else f" ± {scored.draws_stderr:.3f} over the draws"
+    by_text = scored.bits_per_character_stderr
+    spread = "" if math.isnan(by_text) else f" ± {by_text:.3f} over the text"
     rows += [
-        f"{scored.nats:9.3f}{_give_or_take(scored.stderr)} nats in all",
-        f"{scored.bits_per_character:9.3f}{spread} bits per "
-        f"character; {scored.scoring.path} path, {scored.denoiser_calls} denoiser calls",
+        f"{scored.nats:9.3f} nats in all{by_draws}",
+        f"{scored.bits_per_character:9.3f} bits per character{spread}; counted: {scored.counted}; "
+        f"{scored.scoring.path} path, {scored.denoiser_calls} denoiser calls",
     ]
     return "\n".join(rows)
 
@@ -274,11 +311,37 @@ def _refusal(seen: Legible, number: int) -> str | None:
     return None
 
 
+def _windows(ids: Tokens, length: int) -> list[Window]:
+    return [(begin, ids[begin : begin + length]) for begin in range(0, len(ids), length)]
+
+
 def _price(
-    run: Run, tokens: Int[Tensor, "batch length"], scoring: Scoring, streams: Streams
+    run: Run, windows: Sequence[Window], path: Path, scoring: Scoring, num_draws: int
+) -> tuple[dict[Window, Float[Tensor, "draws length"]], int]:
+    """Return what every window costs in every draw, and the denoiser calls."""
+    of_length: dict[int, list[Window]] = defaultdict(list)
+    for window in windows:
+        of_length[len(window[1])].append(window)
+    nats: dict[Window, list[Tensor]] = defaultdict(list)
+    size, calls = rows_at_once(run.length, run.tokenizer.vocabulary_size), 0
+    for same in of_length.values():
+        jobs = [(window, draw) for window in same for draw in range(num_draws)]
+        for begin in range(0, len(jobs), size):
+            chosen = jobs[begin : begin + size]
+            rows = torch.tensor([ids for (_, ids), _ in chosen], device=run.device)
+            names = ((draw, place, *ids) for (place, ids), draw in chosen)
+            streams = seeded_streams(run.device, scoring.seed, names)
+            estimate = _bound(run, rows, path, scoring, streams)
+            calls += estimate.denoiser_calls
+            for (window, _), row in zip(chosen, estimate.token_nats.cpu(), strict=True):
+                nats[window].append(row)
+    return {window: torch.stack(rows) for window, rows in nats.items()}, calls
+
+
+def _bound(
+    run: Run, tokens: Int[Tensor, "batch length"], path: Path, scoring: Scoring, streams: Streams
 ) -> Estimate:
     denoiser = surrounded(run, tokens.shape[-1])
-    path = path_for(run, scoring.path, scoring.transition, scoring.num_steps, scoring.continuous)
     if scoring.continuous:
         return line_integral(denoiser, tokens, path, scoring.num_steps, streams)
     transition = named_transition(scoring.transition)
@@ -286,21 +349,31 @@ def _price(
 
 
 def _scored_line(
-    run: Run, ids: np.ndarray, nats: np.ndarray, seen: Legible, refused: str | None
+    run: Run,
+    ids: Tokens,
+    prices: dict[Window, Float[Tensor, "draws length"]],
+    is_exact: bool,
+    seen: Legible,
+    refused: str | None,
 ) -> ScoredLine:
     decode = run.tokenizer.decode
-    tokens = tuple(decode(ids[[i]]) for i in range(len(ids)))
-    text = decode(ids) if refused is None else seen.text
-    return ScoredLine(text, tokens, (*nats.tolist(),), refused, seen.notes)
+    tokens = tuple(decode(np.array([token])) for token in ids)
+    text = decode(np.array(ids, dtype=np.int64)) if refused is None else seen.text
+    if not ids:
+        return ScoredLine(text, (), (), refused, seen.notes, 0.0)
+    draws = torch.cat([prices[window] for window in _windows(ids, run.length)], -1)
+    stderr = 0.0 if is_exact else None
+    if len(draws) > 1:
+        stderr = float(draws.sum(-1).std() / math.sqrt(len(draws)))
+    nats = tuple(draws.mean(0).tolist())
+    return ScoredLine(text, tokens, nats, refused, seen.notes, stderr)
 
 
-def _stderr(values: Sequence[float]) -> float:
-    """Return the standard error of a sum of independent draws; NaN for fewer than two."""
-    return float(np.std(values, ddof=1) * math.sqrt(len(values))) if len(values) > 1 else math.nan
-
-
-def _give_or_take(stderr: float) -> str:
-    return "" if math.isnan(stderr) else f" ± {stderr:.3f}"
+def _counted(tokenizer: Tokenizer) -> str:
+    """Return in words what is counted; lines carry no label."""
+    if isinstance(tokenizer, LabelledTokenizer):
+        return "tokens of text, whose class is left open"
+    return what_is_counted(tokenizer)
 
 
 def _number(value: float) -> float | None:

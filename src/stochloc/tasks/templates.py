@@ -151,14 +151,15 @@ class Template:
 
 
 def allowed_tokens(
-    constraints: Sequence[str], num_blanks: int, tokenizer: Tokenizer
+    constraints: str | Sequence[str], num_blanks: int, tokenizer: Tokenizer
 ) -> Bool[Tensor, "blanks vocabulary"]:
     """Return which tokens each blank may hold.
 
     Args:
         constraints: Sets of characters such as `aeiou` or `a-e` for all blanks, `2:xyz` for the
             second blank; a blank named by several may hold what they have in common. Of a range
-            counts what the model knows; a character named by itself must be known.
+            counts what the model knows; a character named by itself must be known. A single text is
+            one such set, not one for each of its characters.
         num_blanks: Number of blanks.
         tokenizer: How a character becomes a token.
 
@@ -170,6 +171,7 @@ def allowed_tokens(
             one token of the model, has a range of which the model knows nothing, or leaves a blank
             without any.
     """
+    constraints = (constraints,) if isinstance(constraints, str) else constraints
     alphabet = _alphabet(tokenizer) if constraints else {}
     allowed = torch.ones(num_blanks, tokenizer.vocabulary_size, dtype=torch.bool)
     for constraint in constraints:

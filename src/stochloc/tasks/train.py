@@ -254,10 +254,8 @@ def _check_free(folder: Path) -> None:
         return
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
     if names and not (LOCK in names and names <= _BEGINNINGS):
-        raise ValueError(
-            f"{folder} already exists and is not empty: continue its run with --resume, or choose "
-            "another --out."
-        )
+        go_on = "continue its run with --resume, or " if RECIPE in names else ""
+        raise ValueError(f"{folder} already exists and is not empty: {go_on}choose another --out.")
 
 
 def _check_same_recipe(saved: Recipe, recipe: Recipe, folder: Path) -> None:

@@ -87,7 +87,7 @@ class StepsPicture:
 def measure(
     run: Run,
     tokens: np.ndarray,
-    paths: Sequence[str],
+    paths: str | Sequence[str],
     counts: Sequence[int],
     num_sequences: int,
     seed: int,
@@ -97,7 +97,7 @@ def measure(
     Args:
         run: The model.
         tokens: The text, 1-D.
-        paths: Names of the paths.
+        paths: Names of the paths, or one name.
         counts: Numbers of steps, each at least 1.
         num_sequences: Windows of text.
         seed: Seed of every bound.
@@ -112,7 +112,7 @@ def measure(
     if not counts or min(counts) < 1:
         raise ValueError("Steps are counted from 1: give numbers of at least one step.")
     prices, refusal = [], None
-    for path in paths:
+    for path in (paths,) if isinstance(paths, str) else paths:
         for transition in TRANSITIONS:
             for steps in sorted(set(counts)):
                 evaluation = Evaluation(path, transition, steps, False, num_sequences, seed)
