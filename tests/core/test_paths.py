@@ -23,6 +23,7 @@ from stochloc.core import (
     Tempered,
     Then,
     Uniform,
+    line_integral,
     localize,
     observe,
     sample,
@@ -46,6 +47,49 @@ def test_a_grid_starts_at_zero_never_decreases_and_ends_at_the_end(name):
         assert float(path.end(FREE).min()) == path.snr_end
         if "custom" not in name:
             assert grid.num_steps <= steps
+
+
+def test_a_leg_that_raises_some_tokens_while_another_jumps_is_integrated_without_bias():
+    """40,000 sequences: 5 standard errors, of 0.003 nats; an error of 0.8 % is 6.5 of them.
+
+    Tokens that jump while the others are still rising would be off by 0.1 nats, 4 %.
+    """
+    denoiser = WORLDS["full support"].denoiser
+    knots = [[0.0, 0.0, 0.0], [3.0, 2.0, math.inf], [6.0, math.inf, math.inf], [math.inf] * 3]
+    tokens = denoiser.sample(40_000, generator(1))
+    path = Custom(torch.tensor(knots))
+    gap = line_integral(denoiser, tokens, path, 16, generator(2)).values
+    gap = gap + denoiser.log_prob(tokens)
+    stderr = float(gap.std()) / math.sqrt(len(gap))
+    assert abs(float(gap.mean())) < 5 * stderr < 0.016
+    # A token that is given does not split a leg: the others rise all the time.
+    free = torch.tensor([[True, True, True], [True, True, False]])
+    point = path.at(torch.full((2,), 0.2).double(), free, generator(0))
+    assert point.speed.tolist() == [[0.0, 0.0, 0.0], [9.0, 6.0, 0.0]]
+    assert point.jump.tolist() == [[0.0, 0.0, 6.0], [0.0, 0.0, 0.0]]
+
+
+def test_a_custom_path_in_time_goes_through_the_knots_of_its_walk():
+    knots = torch.tensor([[0, 0, 0], [3, 2, math.inf], [6, math.inf, math.inf]]).double()
+    free, path = torch.ones(1, 3, dtype=torch.bool), Custom(knots)
+    grid = path.draw(9, free, generator(0)).stack()[:, 0]
+    assert torch.equal(grid, knots)
+    for leg in range(2):
+        begin, middle, end = (
+            path.at(torch.tensor([(leg + share) / 2]).double(), free, generator(0))
+            for share in (0.0, 0.5, 1 - 1e-12)
+        )
+        torch.testing.assert_close(begin.snr[0], grid[leg])
+        # At half time what rises has risen, and what jumps is about to, with the state of before.
+        jumps = grid[leg + 1].isinf() & grid[leg].isfinite()
+        for point in (middle, end):
+            torch.testing.assert_close(point.snr[0], torch.where(jumps, grid[leg], grid[leg + 1]))
+            assert (point.speed == 0).all()
+            assert torch.equal(point.jump[0], 4.0 * jumps)
+        torch.testing.assert_close(
+            begin.speed[0], 4 * (grid[leg + 1] - grid[leg]).nan_to_num(0, 0, 0)
+        )
+        assert (begin.jump == 0).all()
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -243,14 +243,26 @@ class Custom(Path):
         return Grid(steps, lambda n: rows[n[:, 0]].expand(free.shape))
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
-        """Return a point of the polygon; legs that end at ∞ are jumps."""
+        """Return a point of the polygon; legs that end at ∞ are jumps.
+
+        Where a leg raises some tokens and lets others jump, it is split: in its first half the
+        former rise, in its second the latter jump, and those that rose are at their end. Jumping
+        while the others rise would be no curve, and the integral along it not `-log P`.
+        """
         rows, num_legs = self._rows(free), len(self.knots) - 1
         leg = (time * num_legs).long()
         begin, end = rows[leg].expand(free.shape), rows[leg + 1].expand(free.shape)
-        jumps = end.isinf() & begin.isfinite()
-        height = torch.where(end.isinf(), 0.0, end - begin)
-        snr = begin + (time * num_legs - leg)[:, None] * height
-        return Point(snr, height * num_legs * free, (jumps & free) * float(num_legs))
+        jumps = free & end.isinf() & begin.isfinite()
+        height = torch.where(end.isinf(), 0.0, end - begin) * free
+        halves = 1 + (jumps.any(-1) & (height > 0).any(-1)).to(height)[:, None]
+        now = halves * (time * num_legs - leg)[:, None]
+        # A leg that is not split rises and jumps in its only half.
+        rate, in_last = halves * num_legs, now >= halves - 1
+        return Point(
+            snr=begin + now.clamp(max=1) * height,
+            speed=torch.where(now < 1, height * rate, 0.0),
+            jump=torch.where(in_last, jumps * rate, 0.0),
+        )
 
     def _rows(self, free: Free) -> Float[Tensor, "knots columns"]:
         rows = self.knots.to(device=free.device, dtype=real_type(free))
