@@ -21,8 +21,12 @@ MUTATIONS = {
     "half of the line integral": ("core/likelihood.py", "(0.5 * point.speed", "(1.0 * point.speed"),
     "sign of the drift": ("core/channel.py", "state.z + step * drift", "state.z - step * drift"),
     "root of the step": ("core/channel.py", "step.sqrt() * noise", "step * noise"),
-    "variance of the bridge": ("core/channel.py", "target * (1 - share)", "target * (1 + share)"),
-    "mean of the bridge": ("core/channel.py", "share[..., None] * state.z", "state.z"),
+    "variance of the bridge": ("core/channel.py", "rise * (1 - share)", "rise * (1 + share)"),
+    "mean of the bridge": (
+        "core/channel.py",
+        "share[..., None] * (state.z - floor.z)",
+        "state.z - floor.z",
+    ),
     "rate of masked jumps": ("core/orders.py", "unknown * rate.to(zero)", "unknown.to(zero)"),
     "log-mgf of the ancestral": (
         "core/denoiser.py",

@@ -39,6 +39,7 @@ PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", 
 TransitionName = Literal["ancestral", "euler"]
 TokenizerName = Literal["characters", "bytes", "text8"]
 CheckpointName = Literal["best", "last"]
+CorrectorName = Literal["exact", "together", "least-confident"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -308,9 +309,14 @@ class Sample:
     corrector_rounds: int = 0
     """Rounds after every step that take tokens back and up again."""
     corrector_share: float = 0.1
-    """Share of the tokens a round takes back, the least certain first."""
+    """Share of the tokens a round takes back."""
     corrector_snr: float = 0.0
     """SNR to which a round takes them back; 0 masks them."""
+    corrector: CorrectorName = "exact"
+    """Which tokens a round takes back, and how they come up: exact takes them at random and asks
+    the model once for each, which keeps the law of the texts; together takes them at random and
+    asks once for all; least-confident asks once for those believed least. The last two are cheaper
+    and draw likelier, less varied texts."""
     transition: TransitionName = "ancestral"
     """How the walk takes its steps."""
     temperature: float = 1.0
@@ -341,8 +347,9 @@ class Sample:
 
         run = _open(self.run_folder, self.accelerator, self.checkpoint)
         policy = PolicyChoice(
-            self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
-        )
+            self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr,
+            self.corrector,
+        )  # fmt: skip
         name = _path_name(self.path, policy)
         path = policy.path_of(run, name, self.transition, self.steps)
         walk = Walk(

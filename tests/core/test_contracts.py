@@ -9,7 +9,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from core.worlds import ADAPTIVE, COARSE_PATHS, PATHS, TRANSITIONS, WORLDS, generator
+from core.worlds import (
+    ADAPTIVE,
+    COARSE_PATHS,
+    CORRECTED,
+    PATHS,
+    TRANSITIONS,
+    WORLDS,
+    generator,
+)
 
 from stochloc.core import (
     UNKNOWN,
@@ -18,12 +26,18 @@ from stochloc.core import (
     Block,
     CircleCodebook,
     Constrained,
+    Corrected,
+    Curvature,
     Custom,
     Denoiser,
     Diffusion,
     Euler,
     ExactDenoiser,
     Follow,
+    Forgetful,
+    Guided,
+    JacobianProduct,
+    Linearised,
     Lomax,
     Masked,
     Pace,
@@ -136,7 +150,74 @@ def test_with_streams_of_their_own_sequences_walk_as_if_alone(policy, transition
         return bound(EXACT, tokens, rule, step, 6, streams, known).token_nats
 
     assert torch.equal(*alone_and_together(walk))
+    if policy in CORRECTED:
+        return
     torch.testing.assert_close(*alone_and_together(price), rtol=1e-9, atol=1e-9)
+
+
+class Counting:
+    """A denoiser that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.codebook, self.calls = EXACT.codebook, 0
+
+    def __call__(self, state: State) -> Posterior:
+        self.calls += 1
+        return EXACT(state)
+
+
+PROBED: dict[str, Callable[[Linearised], Policy]] = {
+    "curvature, product": lambda denoiser: Curvature(JacobianProduct(denoiser), 0.3),
+    "curvature, product, corrected": lambda denoiser: Corrected(
+        Curvature(JacobianProduct(denoiser), 0.3), share=0.6
+    ),
+}
+WRAPPED: dict[str, Callable[[Denoiser], Denoiser]] = {
+    "plain": lambda denoiser: denoiser,
+    "tempered": lambda denoiser: Tempered(denoiser, 0.8),
+    "guided": lambda denoiser: Guided(
+        denoiser, Forgetful(denoiser, torch.arange(4).expand(5, 4) == 2), 1.5
+    ),
+    "guided at 0": lambda denoiser: Guided(
+        denoiser, Forgetful(denoiser, torch.arange(4).expand(5, 4) == 2), 0.0
+    ),
+    "constrained": lambda denoiser: Constrained(denoiser, FIRST_IS_ONE),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("policy", [*POLICIES, *ADAPTIVE, *PROBED])
+def test_the_denoiser_calls_reported_are_those_made(policy, transition, wrap):
+    counting, step = Counting(), TRANSITIONS[transition]
+    denoiser = Linearised(WRAPPED[wrap](counting))
+    rule = PROBED[policy](denoiser) if policy in PROBED else {**POLICIES, **ADAPTIVE}[policy]
+    tokens = EXACT.sequences[EXACT.sequences[:, 0] == 1][:5]
+    known = torch.where(torch.arange(4) == 2, tokens, UNKNOWN)
+    state = start(EXACT.codebook, 5, 4, known)
+    drawn = sample(denoiser, state, rule, step, 6, generator(1))
+    assert drawn.denoiser_calls == counting.calls > 0
+    if policy in CORRECTED or "corrected" in policy:
+        return
+    before = counting.calls
+    priced = bound(denoiser, tokens, rule, step, 6, generator(2), known)
+    assert priced.denoiser_calls == counting.calls - before > 0
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+@pytest.mark.parametrize("path", PATHS)
+def test_the_denoiser_calls_of_an_integral_are_those_made(path, wrap):
+    counting = Counting()
+    tokens = EXACT.sequences[EXACT.sequences[:, 0] == 1][:5]
+    integral = line_integral(WRAPPED[wrap](counting), tokens, PATHS[path], 3, generator(1))
+    assert integral.denoiser_calls == counting.calls > 0
+
+
+@pytest.mark.parametrize("policy", CORRECTED)
+def test_a_walk_with_corrector_rounds_has_no_bound(policy):
+    tokens = EXACT.sample(2, generator(0))
+    with pytest.raises(ValueError, match="corrector rounds has no useful bound"):
+        bound(EXACT, tokens, CORRECTED[policy], Euler(), 3, generator(1))
 
 
 def test_streams_draw_the_noise_of_the_smallest_step_too():

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from stochloc.core import (
+    AtRandom,
     Autoregressive,
     Capped,
     Confidence,
@@ -15,10 +16,10 @@ from stochloc.core import (
     FiniteDifference,
     Follow,
     Geometric,
-    LeastConfident,
     Lomax,
     Looped,
     Masked,
+    OneByOne,
     Remasking,
     Rescaled,
     Reveal,
@@ -46,7 +47,7 @@ MASKED = Follow(Masked())
     (Share(), Share(Confidence(), Lomax(), sharpness=1.0)),
     (Curvature(), Curvature(FiniteDifference(), delta=0.01, snr_min=0.01, snr_max=10.0)),
     (Tolerance(), Tolerance(share=0.05)),
-    (Corrected(MASKED), Corrected(MASKED, 1, 0.1, 0.0, LeastConfident())),
+    (Corrected(MASKED), Corrected(MASKED, 1, 0.1, 0.0, AtRandom(), OneByOne())),
     (Remasking(), Remasking(Capped(eta=0.04), by_belief=False)),
     (Rescaled(), Rescaled(eta=0.04)),
     (Looped(), Looped(eta=0.02, known=0.9, begin=0.45, end=0.95)),

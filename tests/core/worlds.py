@@ -7,7 +7,6 @@ from torch import Tensor
 
 from stochloc.core import (
     Ancestral,
-    AtRandom,
     Autoregressive,
     Block,
     Capped,
@@ -23,6 +22,7 @@ from stochloc.core import (
     Follow,
     Geometric,
     Interleaved,
+    LeastConfident,
     Lomax,
     Looped,
     LowEntropy,
@@ -36,6 +36,7 @@ from stochloc.core import (
     Rolling,
     Share,
     SimplexCodebook,
+    Together,
     Tolerance,
     Transition,
     Uniform,
@@ -73,19 +74,27 @@ CLIMBING: dict[str, Policy] = {
     "curvature, finite difference": Curvature(delta=0.3),
     "tolerance": Tolerance(0.2),
 }
-# These also take tokens back.
-CORRECTING: dict[str, Policy] = {
+# These make corrector rounds, and have no bound.
+CORRECTED: dict[str, Policy] = {
     "masked, corrected": Corrected(Follow(Masked())),
-    "diffusion, corrected at random": Corrected(
-        Follow(Diffusion(Lomax())), rounds=2, share=0.3, snr=0.5, choice=AtRandom()
+    "masked, corrected one by one": Corrected(Follow(Masked()), rounds=2, share=0.6),
+    "diffusion, corrected": Corrected(Follow(Diffusion(Lomax())), share=0.6, snr=0.5),
+    "diffusion, corrected together": Corrected(
+        Follow(Diffusion(Lomax())), rounds=2, share=0.3, snr=0.5, redraw=Together()
     ),
-    "confidence, corrected": Corrected(Reveal(), share=0.5, snr=0.2),
+    "confidence, corrected": Corrected(
+        Reveal(), share=0.5, snr=0.2, choice=LeastConfident(), redraw=Together()
+    ),
+}
+# These take tokens back themselves.
+REMASKING: dict[str, Policy] = {
     "remasking, capped": Remasking(Capped(0.2)),
     "remasking, rescaled": Remasking(Rescaled(0.3)),
     "remasking, by belief": Remasking(Rescaled(1.0), by_belief=True),
     "remasking, looped": Remasking(Looped(0.1)),
 }
-ADAPTIVE = {**CLIMBING, **CORRECTING}
+PRICED = {**CLIMBING, **REMASKING}
+ADAPTIVE = {**PRICED, **CORRECTED}
 TRANSITIONS: dict[str, Transition] = {"euler": Euler(), "ancestral": Ancestral()}
 
 

@@ -96,7 +96,11 @@ def test_a_setting_and_corrector_rounds_change_the_walk(trained, call_json):
 
     steps = [calls("--policy", f"tolerance:{t}", "--steps", 400) for t in (0.2, 0.02)]
     assert steps[0] < steps[1] / 2
-    assert calls("--steps", 4, "--corrector-rounds", 2) == 12
+    # 16 tokens, four a step: after the steps a tenth of 4, 8, 12 and 16 is taken back, 1 or 2.
+    assert calls("--steps", 4, "--corrector-rounds", 2) == 4 + 2 * (1 + 1 + 2 + 2)
+    for kind in ("together", "least-confident"):
+        assert calls("--steps", 4, "--corrector-rounds", 2, "--corrector", kind) == 12
+    assert calls("--policy", "curvature:0.3", "--steps", 4) == 2 * 4 + 1
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,12 @@ from stochloc.core.codebook import CircleCodebook, Codebook, LearnedCodebook, Si
 from stochloc.core.conditioning import Constrained, Surrounded
 from stochloc.core.correctors import (
     AtRandom,
-    Capped,
     Choice,
     Corrected,
     LeastConfident,
-    Looped,
-    Remasking,
-    RemaskingRate,
-    Rescaled,
+    OneByOne,
+    Redraw,
+    Together,
 )
 from stochloc.core.curvature import Curvature, CurvatureProbe, FiniteDifference, JacobianProduct
 from stochloc.core.denoiser import Denoiser, DensePosterior, ExactDenoiser, Posterior, Tempered
@@ -23,6 +21,7 @@ from stochloc.core.linearised import Linearised
 from stochloc.core.orders import Autoregressive, Block, Masked, Rolling
 from stochloc.core.paths import Custom, Decode, Diffusion, Grid, Path, Point, Then
 from stochloc.core.policies import Follow, Pace, Policy
+from stochloc.core.remasking import Capped, Looped, Remasking, RemaskingRate, Rescaled
 from stochloc.core.sampling import Sample, Step, finish, localize, sample
 from stochloc.core.spacings import Geometric, Lomax, Spacing, Uniform
 from stochloc.core.streams import Randomness, Streams, among
@@ -76,12 +75,14 @@ __all__ = [
     "Looped",
     "LowEntropy",
     "Masked",
+    "OneByOne",
     "Pace",
     "Path",
     "Point",
     "Policy",
     "Posterior",
     "Randomness",
+    "Redraw",
     "Remasking",
     "RemaskingRate",
     "Rescaled",
@@ -99,6 +100,7 @@ __all__ = [
     "Surrounded",
     "Tempered",
     "Then",
+    "Together",
     "Tolerance",
     "Transition",
     "Uniform",

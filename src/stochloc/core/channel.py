@@ -9,9 +9,15 @@ Going down needs no model: given `z_γ'`, the walk below γ' is a Brownian bridg
 
     z_γ = (γ/γ') z_γ' + √(γ (γ' - γ) / γ') ε,
 
-whatever the token. At `γ = ∞` a token is known exactly; it is stored as a token, never as a large
+whatever the token. A walk that began with evidence, `z_0` at `γ_0`, never forgets it: what came
+since is a channel of its own, so the bridge is pinned there,
+
+    z_γ = z_0 + (γ - γ_0)/(γ' - γ_0) (z_γ' - z_0) + √((γ - γ_0) (γ' - γ) / (γ' - γ_0)) ε.
+
+At `γ = ∞` a token is known exactly; it is stored as a token, never as a large
 number, and `z` is 0 there by convention and never read. The limits of both formulas are exact: a
-step to ∞ reveals the token, and `γ' = ∞` in the bridge gives back the channel.
+step to ∞ reveals the token, and `γ' = ∞` in the bridge gives back the channel,
+`z_γ = z_0 + (γ - γ_0) x + √(γ - γ_0) ε`.
 """
 
 from dataclasses import dataclass, replace
@@ -169,6 +175,7 @@ def rewind(
     state: State,
     snr: Float[Tensor, "batch length"],
     generator: Randomness,
+    floor: State | None = None,
 ) -> State:
     """Move a state down to a lower signal-to-noise ratio; exact, and no model is asked.
 
@@ -177,23 +184,32 @@ def rewind(
         state: Where to start.
         snr: The γ to go down to, in `[0, ∞]`; where it is not below `state.snr` nothing changes.
         generator: Source of the noise.
+        floor: Evidence that is never forgotten, the state in which the walk to `state` began;
+            nothing goes below its γ. Without it the walk began with nothing, `z = 0` at `γ = 0`.
 
     Returns:
-        The state at `min(snr, state.snr)`, with the law of the channel there.
+        The state at `min(max(snr, floor.snr), state.snr)`, with the law there of the channel that
+        started from the floor.
     """
-    lower = snr < state.snr
-    target = torch.where(lower, snr, 0.0).to(state.z)
-    # With γ' = ∞ the bridge is the channel: γ/γ' vanishes, the mean is γ x and the variance γ.
-    share = target / torch.where(lower, state.snr, 1.0)
+    if floor is None:
+        batch, length = state.known.shape
+        floor = start(codebook, batch, length)
+    lower = torch.maximum(snr, floor.snr) < state.snr
+    begin = torch.where(lower, floor.snr, 0.0).to(state.z)
+    rise = torch.where(lower, snr - begin, 0.0).clamp(min=0).to(state.z)
+    # With γ' = ∞ the bridge is the channel: the share vanishes, the mean is that of a known token.
+    share = rise / torch.where(lower, state.snr - begin, 1.0)
     codes = codebook.encode(state.known.clamp(min=0))
-    mean = torch.where(
-        state.is_known[..., None], target[..., None] * codes, share[..., None] * state.z
+    moved = torch.where(
+        state.is_known[..., None],
+        rise[..., None] * codes,
+        share[..., None] * (state.z - floor.z),
     )
-    spread = (target * (1 - share)).sqrt()
+    spread = (rise * (1 - share)).sqrt()
     noise = draw_normal_like(state.z, among(generator, lower.any(-1)))
-    z = mean + spread[..., None] * noise
+    z = floor.z + moved + spread[..., None] * noise
     return State(
         z=torch.where(lower[..., None], z, state.z),
         known=torch.where(lower, UNKNOWN, state.known),
-        snr=torch.where(lower, target, state.snr),
+        snr=torch.where(lower, begin + rise, state.snr),
     )

@@ -13,7 +13,6 @@ last step, at the speed of the drift. Without noise both agree as the step shrin
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -35,13 +34,22 @@ Kappa = Float[Tensor, "batch length"]
 class CurvatureProbe(Protocol):
     """A way to find the curvature of every token."""
 
-    @property
-    def calls(self) -> int:
-        """Denoiser calls that one answer costs."""
+    def start(self) -> "Probing":
+        """Return the probe at work on one walk."""
         ...
 
-    def start(self) -> Callable[[State, Posterior], Kappa]:
-        """Return the probe at work on one walk: from a state and its posterior to κ."""
+
+@runtime_checkable
+class Probing(Protocol):
+    """A probe at work on one walk."""
+
+    @property
+    def calls(self) -> int:
+        """Denoiser calls its answers have taken so far, beside those of the walk."""
+        ...
+
+    def __call__(self, state: State, posterior: Posterior) -> Kappa:
+        """Return the curvature of every token, given the walk's posterior at the state."""
         ...
 
 
@@ -55,44 +63,52 @@ class JacobianProduct:
 
     denoiser: Linearised
 
-    @property
-    def calls(self) -> int:
-        """One, for the tangent; it takes as long as one or two."""
-        return 1
+    def start(self) -> "Probing":
+        """Return the probe; each answer is a call more, which takes as long as one or two."""
+        return _Product(self.denoiser)
 
-    def start(self) -> Callable[[State, Posterior], Kappa]:
-        """Return the probe, which remembers nothing."""
 
-        def curvature(state: State, posterior: Posterior) -> Kappa:
-            # No denoiser reads z where the token is known, so x̂ there does no harm.
-            return self.denoiser.derivative(state, posterior.mean).norm(dim=-1)
+class _Product:
+    """A probe that remembers nothing but its calls."""
 
-        return curvature
+    def __init__(self, denoiser: Linearised) -> None:
+        self.denoiser, self.calls = denoiser, 0
+
+    def __call__(self, state: State, posterior: Posterior) -> Kappa:
+        """Return `‖(x̂·∇) x̂_i‖`."""
+        before = self.denoiser.calls
+        # No denoiser reads z where the token is known, so x̂ there does no harm.
+        tangent = self.denoiser.derivative(state, posterior.mean)
+        self.calls += self.denoiser.calls - before
+        return tangent.norm(dim=-1)
 
 
 @dataclass(frozen=True)
 class FiniteDifference:
     """The change of the drift along the last step, which costs no call; 0 before the first."""
 
-    @property
-    def calls(self) -> int:
-        """None."""
-        return 0
-
-    def start(self) -> Callable[[State, Posterior], Kappa]:
+    def start(self) -> "Probing":
         """Return the probe, which remembers the last state and its denoised codes."""
-        last: list[tuple[Tensor, Tensor]] = []
+        return _Difference()
 
-        def curvature(state: State, posterior: Posterior) -> Kappa:
-            x_hat, moving = posterior.mean, ~state.is_known[..., None]
-            z, x_hat_before = last.pop() if last else (state.z, x_hat)
-            last.append((state.z, x_hat))
-            moved = ((state.z - z) * moving).flatten(1).norm(dim=-1)
-            speed = (x_hat * moving).flatten(1).norm(dim=-1)
-            rate = torch.where(moved > 0, speed / moved, 0.0)
-            return (x_hat - x_hat_before).norm(dim=-1) * rate[:, None]
 
-        return curvature
+class _Difference:
+    """A probe that remembers where it was asked last."""
+
+    calls = 0
+
+    def __init__(self) -> None:
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, state: State, posterior: Posterior) -> Kappa:
+        """Return `‖Δx̂_i‖ ‖x̂‖/‖Δz‖`."""
+        x_hat, moving = posterior.mean, ~state.is_known[..., None]
+        z, x_hat_before = self.last or (state.z, x_hat)
+        self.last = (state.z, x_hat)
+        moved = ((state.z - z) * moving).flatten(1).norm(dim=-1)
+        speed = (x_hat * moving).flatten(1).norm(dim=-1)
+        rate = torch.where(moved > 0, speed / moved, 0.0)
+        return (x_hat - x_hat_before).norm(dim=-1) * rate[:, None]
 
 
 @dataclass(frozen=True)
@@ -143,4 +159,4 @@ class Curvature:
             step = (self.delta / (curvature(state, posterior) + 1e-6)).clamp(max=longest)
             return step + self.snr_min if n == 0 else step
 
-        return Pace(steps, dsnr, calls_per_step=1 + self.probe.calls)
+        return Pace(steps, dsnr, own_calls=lambda: curvature.calls)

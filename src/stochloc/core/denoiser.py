@@ -14,7 +14,7 @@ the true posterior, so it turns every estimator of this library into one whose a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -39,6 +39,11 @@ class Posterior(Protocol):
     @property
     def codebook(self) -> Codebook:
         """The token codes."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """How many denoiser calls it took, each about the whole batch; two under guidance."""
         ...
 
     @property
@@ -118,10 +123,13 @@ class DensePosterior:
     Attributes:
         log_probs: `log Q(v|z)`, normalised over the vocabulary, in nats.
         codebook: The token codes.
+        calls: Denoiser calls it took. Whoever combines posteriors adds theirs, so what a walk
+            reports is what was asked.
     """
 
     log_probs: Float[Tensor, "batch length vocabulary"]
     codebook: Codebook
+    calls: int = 1
 
     @classmethod
     def from_logits(
@@ -227,7 +235,7 @@ class DensePosterior:
         relative = self.log_probs - self.log_probs.amax(-1, keepdim=True)
         real = torch.finfo(relative.dtype)
         scale = min(max(temperature, real.tiny), real.max)
-        return DensePosterior((relative / scale).log_softmax(-1), self.codebook)
+        return replace(self, log_probs=(relative / scale).log_softmax(-1))
 
     def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "DensePosterior":
         """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`.
@@ -239,7 +247,7 @@ class DensePosterior:
         Returns:
             The posterior given evidence about each token by itself.
         """
-        return DensePosterior((self.log_probs + log_weights).log_softmax(-1), self.codebook)
+        return replace(self, log_probs=(self.log_probs + log_weights).log_softmax(-1))
 
     def guided(self, unconditional: "DensePosterior", strength: float) -> "DensePosterior":
         """Return the posterior proportional to `Q_u(v|z) (Q(v|z)/Q_u(v|z))^strength`.
@@ -251,14 +259,15 @@ class DensePosterior:
         Returns:
             The guided posterior; what either one rules out stays ruled out, but at strength 0.
         """
+        calls = self.calls + unconditional.calls
         if strength == 0:
-            return unconditional
+            return replace(unconditional, calls=calls)
         possible = self.log_probs.isfinite() & unconditional.log_probs.isfinite()
         gain = self.log_probs - unconditional.log_probs
         guided = torch.where(possible, unconditional.log_probs + strength * gain, -torch.inf)
         # Two that exclude each other have no compromise: the condition has the last word.
         guided = torch.where(possible.any(-1, keepdim=True), guided, self.log_probs)
-        return DensePosterior(guided.log_softmax(-1), self.codebook)
+        return replace(self, log_probs=guided.log_softmax(-1), calls=calls)
 
     def cropped(self, start: int, stop: int) -> "DensePosterior":
         """Return the posterior of the tokens from `start` up to `stop`.
@@ -270,7 +279,7 @@ class DensePosterior:
         Returns:
             The posterior of `stop - start` tokens.
         """
-        return DensePosterior(self.log_probs[:, start:stop], self.codebook)
+        return replace(self, log_probs=self.log_probs[:, start:stop])
 
 
 @dataclass(frozen=True)

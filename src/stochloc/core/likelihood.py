@@ -97,24 +97,30 @@ def bound(
 
     Returns:
         Unbiased estimates of an upper bound for every sequence. Costs as many denoiser calls as
-        the walk it prices.
+        the walk it prices. A policy that takes tokens back (`Remasking`) pays for every time a
+        token is decided, so its bound is valid but loose.
 
     Raises:
-        ValueError: The policy cannot walk in so few steps, or `known` contradicts `tokens`.
+        ValueError: The policy cannot walk in so few steps or makes corrector rounds, or `known`
+            contradicts `tokens`.
     """
     codebook = denoiser.codebook
     state = start(codebook, *tokens.shape, known=_checked_known(tokens, known))
     pace = policy.start(state, num_steps, generator)
+    if pace.rounds is not None:
+        raise ValueError(
+            "A walk with corrector rounds has no useful bound, because every token would be paid "
+            "for again each time it comes back; bound the same walk without its rounds."
+        )
     nats, calls = torch.zeros_like(in_double(state.snr)), 0
     for n in range(pace.num_steps + 1):
         state = pace.before(n, codebook, state, generator)
         if state.is_finished:
             continue
-        posterior, calls = denoiser(state), calls + pace.calls_per_step
-        dsnr = pace.step(n, state, posterior)
-        after = advance(codebook, state, tokens, dsnr, generator)
-        nats += in_double(transition.cost(state, after, posterior, tokens))
-        state = after
+        answer = pace.ask(n, denoiser, state)
+        after = advance(codebook, state, tokens, answer.dsnr, generator)
+        nats += in_double(transition.cost(state, after, answer.posterior, tokens))
+        state, calls = after, calls + answer.calls
     return Estimate(nats, calls)
 
 
@@ -153,7 +159,7 @@ def line_integral(
     free = ~given.is_known
     codes = codebook.encode(tokens)
     times = draw_stratified(len(tokens), num_samples, generator).to(free.device)
-    nats = torch.zeros_like(in_double(given.snr))
+    nats, calls = torch.zeros_like(in_double(given.snr)), 0
     for time in times.unbind(-1):
         point = path.at(time, free, generator)
         posterior = denoiser(_observe_free(denoiser, tokens, point.snr, given, generator))
@@ -162,10 +168,11 @@ def line_integral(
         # A token that does not jump must not turn 0 · ∞ into NaN.
         jumped = torch.where(point.jump.to(nats) > 0, -decision * point.jump.to(nats), 0.0)
         nats += (0.5 * point.speed.to(nats) * error + jumped) / num_samples
+        calls += posterior.calls
     if path.snr_end == math.inf:
-        return Estimate(nats, num_samples)
-    end = _observe_free(denoiser, tokens, path.end(free), given, generator)
-    return Estimate(nats - in_double(denoiser(end).log_prob(tokens)), num_samples + 1)
+        return Estimate(nats, calls)
+    end = denoiser(_observe_free(denoiser, tokens, path.end(free), given, generator))
+    return Estimate(nats - in_double(end.log_prob(tokens)), calls + end.calls)
 
 
 def _observe_free(

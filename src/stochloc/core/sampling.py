@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stochloc.core.channel import State
+from stochloc.core.channel import State, rewind
 from stochloc.core.denoiser import Denoiser, Posterior
-from stochloc.core.policies import Policy
+from stochloc.core.policies import Answer, Pace, Policy, Rounds
 from stochloc.core.streams import Randomness, among
-from stochloc.core.transitions import Transition
+from stochloc.core.transitions import InOneStep, Transition
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Step:
     """One step of a walk.
 
     Attributes:
-        index: Number of the step, from 0.
+        index: Number of the step, from 0; the rises of corrector rounds are steps too.
         posterior: The denoiser's answer before the step.
         dsnr: SNR handed out to every token.
         state: The state after the step.
-        denoiser_calls: What the step cost, the policy's own calls included.
+        denoiser_calls: Calls that were made for the step, the policy's own included.
     """
 
     index: int
@@ -75,7 +75,7 @@ def localize(
     Args:
         denoiser: Gives the posterior; asked once per step yielded.
         state: Where to start: `core.channel.start`, with known tokens for a prompt.
-        policy: Hands out SNR.
+        policy: Hands out SNR, and says which corrector rounds follow a step.
         transition: Takes the steps.
         num_steps: Steps wanted, at least 1.
         generator: Source of all randomness of the walk.
@@ -87,14 +87,57 @@ def localize(
         ValueError: The policy cannot walk in so few steps.
     """
     pace = policy.start(state, num_steps, generator)
+    walk = _Walk(denoiser, pace, transition, generator)
     for n in range(pace.num_steps + 1):
         state = pace.before(n, denoiser.codebook, state, generator)
         if state.is_finished:
             continue
-        posterior = denoiser(state)
-        dsnr = pace.step(n, state, posterior).masked_fill(state.is_known, 0.0)
-        state = transition.step(state, posterior, dsnr, among(generator, (dsnr > 0).any(-1)))
-        yield Step(n, posterior, dsnr, state, pace.calls_per_step)
+        for step in walk.steps(n, state):
+            yield step
+            state = step.state
+
+
+class _Walk:
+    """Takes steps and corrector rounds, and numbers them."""
+
+    def __init__(
+        self, denoiser: Denoiser, pace: Pace, transition: Transition, generator: Randomness
+    ) -> None:
+        self.denoiser, self.pace, self.generator = denoiser, pace, generator
+        self.transition, self.index = transition, 0
+
+    def steps(self, n: int, state: State) -> Iterator[Step]:
+        """Take the policy's step number n and the rounds after it."""
+        step = self._take(state, self.pace.ask(n, self.denoiser, state), self.transition)
+        yield step
+        rounds = self.pace.rounds
+        if rounds is None:
+            return
+        rounds.watch(state, step.posterior, step.state)
+        # What is finished is left alone, however long its neighbours walk.
+        unfinished = ~state.is_known.all(-1)
+        for _ in range(rounds.number):
+            state = step.state
+            for rise in self._round(rounds, state, unfinished):
+                yield (step := rise)
+
+    def _round(self, rounds: Rounds, state: State, rows: Bool[Tensor, " batch"]) -> Iterator[Step]:
+        plan = rounds.plan(state, rows, among(self.generator, rows))
+        state = rewind(self.denoiser.codebook, state, plan.lower, self.generator, self.pace.floor)
+        transition = InOneStep(self.transition)
+        for rise in plan.rises:
+            posterior = self.denoiser(state)
+            step = self._take(state, Answer(posterior, rise, posterior.calls), transition)
+            rounds.watch(state, posterior, step.state)
+            yield step
+            state = step.state
+
+    def _take(self, state: State, answer: Answer, transition: Transition) -> Step:
+        posterior, dsnr = answer.posterior, answer.dsnr
+        source = among(self.generator, (dsnr > 0).any(-1))
+        after = transition.step(state, posterior, dsnr, source)
+        self.index += 1
+        return Step(self.index - 1, posterior, dsnr, after, answer.calls)
 
 
 @torch.no_grad()
@@ -113,13 +156,14 @@ def sample(
         state: Where to start.
         policy: Hands out SNR.
         transition: Takes the steps.
-        num_steps: Steps wanted, at least 1; the number of denoiser calls, plus one for the final
-            decision when the policy leaves tokens uncertain, times what a step of the policy costs.
+        num_steps: Steps wanted, at least 1; one more makes the final decision when the policy
+            leaves tokens uncertain. Each is a denoiser call, beside those of the policy itself, of
+            guidance and of corrector rounds.
         generator: Source of all randomness of the walk.
 
     Returns:
-        The sampled tokens, the denoiser calls and the SNR each token received. The law is the one
-        that `bound` bounds for the same arguments.
+        The sampled tokens, the denoiser calls that were made and the SNR each token received. The
+        law is the one that `bound` bounds for the same arguments.
 
     Raises:
         ValueError: The policy cannot walk in so few steps.

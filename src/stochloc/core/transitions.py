@@ -15,6 +15,7 @@ the chain rule of autoregressive models and the bound of masked diffusion. Euler
 limit of its own there, so both transitions decode an infinite step in this way.
 """
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -151,6 +152,66 @@ class Ancestral:
         dz = torch.where(after.is_known[..., None], 0.0, after.z - before.z)
         moving = -posterior.log_mgf(dz, tokens)
         return torch.where(_decided(before, after), -posterior.log_prob(tokens), moving)
+
+
+@dataclass(frozen=True)
+class InOneStep:
+    """A transition whose finite steps are ancestral, so that one token's are exact at any length.
+
+    Corrector rounds bring a token up in a single step, which is too long for Euler's.
+
+    Attributes:
+        transition: Decides tokens where `dγ = ∞`.
+    """
+
+    transition: Transition
+
+    def step(
+        self,
+        state: State,
+        posterior: Posterior,
+        dsnr: Float[Tensor, "batch length"],
+        generator: Randomness,
+    ) -> State:
+        """Take finite steps as `Ancestral` does, infinite ones as the transition does.
+
+        Args:
+            state: Where the walk is.
+            posterior: The denoiser's answer at `state`.
+            dsnr: Steps in γ, in `[0, ∞]`.
+            generator: Source of randomness.
+
+        Returns:
+            The next state. No denoiser call.
+        """
+        deciding = dsnr.isinf()
+        finite, infinite = dsnr.masked_fill(deciding, 0.0), dsnr.masked_fill(~deciding, 0.0)
+        moved = Ancestral().step(state, posterior, finite, among(generator, (finite > 0).any(-1)))
+        if not bool(deciding.any()):
+            return moved
+        return self.transition.step(moved, posterior, infinite, among(generator, deciding.any(-1)))
+
+    def cost(
+        self,
+        before: State,
+        after: State,
+        posterior: Posterior,
+        tokens: Int[Tensor, "batch length"],
+    ) -> Float[Tensor, "batch length"]:
+        """Return `Ancestral`'s cost, and the transition's where the token was decided.
+
+        Args:
+            before: The state the posterior was computed at.
+            after: The state the channel moved to.
+            posterior: The denoiser's answer at `before`.
+            tokens: The true tokens.
+
+        Returns:
+            Nats per token.
+        """
+        moving = Ancestral().cost(before, after, posterior, tokens)
+        deciding = self.transition.cost(before, after, posterior, tokens)
+        return torch.where(_decided(before, after), deciding, moving)
 
 
 def _decided(before: State, after: State) -> Bool[Tensor, "batch length"]:

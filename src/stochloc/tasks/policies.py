@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stochloc.core import (
+    AtRandom,
     Capped,
+    Choice,
     Confidence,
     Corrected,
     Curvature,
@@ -17,17 +19,21 @@ from stochloc.core import (
     FiniteDifference,
     Follow,
     JacobianProduct,
+    LeastConfident,
     Linearised,
     Looped,
     LowEntropy,
     Masked,
+    OneByOne,
     Path,
     Policy,
+    Redraw,
     Remasking,
     Rescaled,
     Reveal,
     RevealAbove,
     Share,
+    Together,
     Tolerance,
 )
 from stochloc.tasks.runs import Run
@@ -50,6 +56,12 @@ _MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | No
     "remdm-loop": (lambda _, __, value: Remasking(Looped(value)), 0.02),
 }
 POLICIES = tuple(_MAKERS)
+# Name: which tokens are taken back, and how they come up again.
+CORRECTORS: dict[str, tuple[Choice, Redraw]] = {
+    "exact": (AtRandom(), OneByOne()),
+    "together": (AtRandom(), Together()),
+    "least-confident": (LeastConfident(), Together()),
+}
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,16 @@ class PolicyChoice:
         corrector_rounds: Rounds after every step that take tokens back and up again; 0 for none.
         corrector_share: Share of the tokens taken back in a round.
         corrector_snr: γ to which they are taken back.
+        corrector: One of `CORRECTORS`: "exact" takes tokens at random and brings them up one by
+            one, each for a denoiser call; "together" brings them up in one call, "least-confident"
+            too and takes those believed least. The last two sharpen the law of the texts.
     """
 
     name: str = "path"
     corrector_rounds: int = 0
     corrector_share: float = 0.1
     corrector_snr: float = 0.0
+    corrector: str = "exact"
 
     @property
     def follows_path(self) -> bool:
@@ -112,7 +128,7 @@ class PolicyChoice:
             The policy and the denoiser, which remembers its last call if the policy needs it to.
 
         Raises:
-            ValueError: There is no such policy, or its setting is out of range.
+            ValueError: There is no such policy or corrector, or a setting is out of range.
         """
         name, _, value = self.name.partition(":")
         if name not in _MAKERS:
@@ -120,11 +136,20 @@ class PolicyChoice:
                 f"There is no policy {name!r}; the policies are {', '.join(POLICIES)}."
             )
         make, default = _MAKERS[name]
+        if self.corrector not in CORRECTORS:
+            raise ValueError(
+                f"There is no corrector {self.corrector!r}; the correctors are "
+                f"{', '.join(CORRECTORS)}."
+            )
         linearised = Linearised(denoiser)
         policy = make(path, linearised, self._setting(name, value, default))
         if self.corrector_rounds:
             policy = Corrected(
-                policy, self.corrector_rounds, self.corrector_share, self.corrector_snr
+                policy,
+                self.corrector_rounds,
+                self.corrector_share,
+                self.corrector_snr,
+                *CORRECTORS[self.corrector],
             )
         return policy, linearised if name == "curvature" else denoiser
 

@@ -48,10 +48,10 @@ def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: f
         threshold: The probability that a change must exceed.
 
     Returns:
-        The decision, for the price of the call that gave the posterior.
+        The decision, and what the posterior cost.
     """
     tokens = torch.where(posterior.confidence > threshold, posterior.mode, read)
-    return Decision(tokens, posterior.log_prob(tokens).exp(), 1)
+    return Decision(tokens, posterior.log_prob(tokens).exp(), posterior.calls)
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,14 @@ class FullWalk:
         # Without names the sequences share one noise: what a text is repaired to is its own affair.
         streams = seeded_streams(state.z.device, self.seed, [()] * len(read))
         policy, walker = self.policy.apply(self.path, Tempered(denoiser, self.temperature))
-        transition, end, calls = Cautious(read, self.threshold), state, 1
+        transition, end, calls = Cautious(read, self.threshold), state, 0
         for step in localize(walker, state, policy, transition, self.num_steps, streams):
             end, calls = step.state, calls + step.denoiser_calls
         kept = end.known == read
         posterior = denoiser(state.reveal(read, kept))
         probs = posterior.log_prob(end.known).exp()
         tokens = torch.where(probs > self.threshold, end.known, read)
-        return Decision(torch.where(kept, read, tokens), probs, calls)
+        return Decision(torch.where(kept, read, tokens), probs, calls + posterior.calls)
 
 
 @dataclass(frozen=True)
