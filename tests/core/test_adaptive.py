@@ -245,44 +245,75 @@ def test_curvature_steps_are_algorithm_3s(probe):
     assert (defaults.delta, defaults.snr_min) == (0.01, 0.01)
 
 
-def test_a_smaller_tolerance_loses_a_smaller_share_about_the_one_asked_for():
-    """The share that Euler's bound loses, of the chain and a prior of full support.
+def expected_loss(denoiser: ExactDenoiser, policy: Policy, num: int) -> tuple[float, float]:
+    """Return the share of Euler's bound that a walk loses, and its standard error.
 
-    1,500 sequences know it to 0.03. First-order theory is off by a factor of two at most here;
-    a lost ½ in the theory, a squared tolerance, or equal steps would be off by more.
+    With the exact denoiser the expected cost of a step given its state is `½ h U`, that of a
+    decision the entropy, so only the states are sampled and not what the steps cost.
     """
-    for world in ("full support", "markov chain"):
-        denoiser = WORLDS[world].denoiser
-        tokens = denoiser.sample(1500, generator(1))
-        exact = -denoiser.log_prob(tokens)
-        shares = []
-        for tolerance in (0.2, 0.1, 0.05):
-            walk = bound(denoiser, tokens, Tolerance(tolerance), Euler(), 3000, generator(2))
-            shares.append(float((walk.values - exact).mean()) / walk.mean)
-            assert 0.4 * tolerance < shares[-1] < 1.7 * tolerance + 0.03, shares
-        assert shares[0] > shares[1] > shares[2]
+    tokens = denoiser.sample(num, generator(1))
+    state, cost = start(denoiser.codebook, *tokens.shape), torch.zeros(num).double()
+    pace = policy.start(state, 3000, generator(2))
+    for n in range(3001):
+        if state.is_finished:
+            break
+        answer = pace.ask(n, denoiser, state)
+        deciding = answer.dsnr.isinf()
+        rising = 0.5 * answer.dsnr.masked_fill(deciding, 0.0) * answer.posterior.uncertainty
+        cost += (rising + answer.posterior.entropy * deciding).sum(-1)
+        state = advance(denoiser.codebook, state, tokens, answer.dsnr, generator(3 + n))
+    entropy = float(torch.special.entr(denoiser.log_prior.exp()).sum())
+    mean = float(cost.mean())
+    return 1 - entropy / mean, float(cost.std()) / math.sqrt(num) / mean
 
 
-def test_the_controllers_step_is_twice_the_share_over_the_rate_at_which_the_error_falls():
+INDEPENDENT = ExactDenoiser(
+    SimplexCodebook(2).double(),
+    torch.cartesian_prod(*[torch.arange(2)] * 6),
+    torch.tensor([0.7, 0.3]).double().log()[torch.cartesian_prod(*[torch.arange(2)] * 6)].sum(-1),
+)
+TOLERATED = {
+    "cyclic 5": WORLDS["cyclic 5"].denoiser,
+    "markov chain": EXACT,
+    "full support": WORLDS["full support"].denoiser,
+    "independent": INDEPENDENT,
+}
+
+
+@pytest.mark.parametrize("name", TOLERATED)
+def test_a_tolerance_loses_no_more_than_it_says_whatever_the_correlations(name):
+    """1,500 sequences: 5 standard errors, of 0.01. A last decision measured by the entropies at the
+    start loses 0.44 where 0.2 is asked for on cyclic data, and 0.2 where 0.05 is.
+    """
+    shares = []
+    for tolerance in (0.2, 0.1):
+        lost, error = expected_loss(TOLERATED[name], Tolerance(tolerance), 1500)
+        assert error < 0.013
+        assert 0.25 * tolerance - 5 * error < lost < tolerance + 5 * error, (lost, error)
+        shares.append(lost)
+    assert shares[0] > shares[1]
+
+
+def test_the_controllers_first_step_takes_all_tokens_for_one_and_the_next_follow_the_rate():
     state, share = noisy(6, seed=3), 0.1
     pace = Tolerance(share).start(state, 50, generator(0))
     free = (~state.is_known).double()
 
-    def average(values):
-        return (values * free).sum(-1) / free.sum(-1).clamp(min=1)
+    def total(values):
+        return (values * free).sum(-1)
 
     before = EXACT(state)
     steps = pace.dsnr(0, state, before)
-    # For a token alone the error falls no faster than it is large.
-    uncertainty = average(before.uncertainty)
-    wanted = 2 * share / uncertainty
+    wanted = 0.8 * share / total(before.uncertainty)
     torch.testing.assert_close(steps, (wanted[:, None] * free).to(steps))
     state = advance(EXACT.codebook, state, EXACT.sample(6, generator(4)), steps, generator(5))
     after = EXACT(state)
-    fallen = average((after.mean - before.mean).square().sum(-1))
-    rate = 0.7 * uncertainty + 0.3 * fallen / (wanted * uncertainty)
-    expected = torch.minimum(2 * share / rate, 2 * wanted)
-    ends = average(after.entropy) <= share * average(before.entropy)
+    fallen = total((after.mean - before.mean).square().sum(-1))
+    rate = fallen / (wanted * total(before.uncertainty))
+    expected = torch.minimum(0.8 * share / rate, 2 * wanted)
+    lost = 0.5 * wanted * (total(before.uncertainty) - total(after.uncertainty))
+    allowed = share * 0.5 * wanted * total(after.uncertainty)
+    ends = total(after.entropy) <= torch.maximum(allowed - lost, 0.1 * allowed)
     expected = torch.where(ends, torch.inf, expected)
     steps = pace.dsnr(1, state, after)
     has_free = free.any(-1)

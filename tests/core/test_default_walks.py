@@ -59,4 +59,5 @@ def test_a_default_is_the_one_that_the_figures_were_measured_with(default, meant
 def test_the_constants_of_the_error_controller_and_of_constraints_are_those_measured():
     assert (tolerance.MEMORY, tolerance.LARGEST_GROWTH) == (0.3, 2.0)
     assert (tolerance.LONGEST, tolerance.SMALLEST) == (1e6, 1e-9)
+    assert (tolerance.IN_STEPS, tolerance.LEAST_LEFT) == (0.8, 0.1)
     assert (conditioning.RULED_OUT_NATS, conditioning.UNEVEN_NATS) == (30.0, 1.0)
