@@ -33,8 +33,10 @@ from stochloc.core import (
     ExactDenoiser,
     Follow,
     Geometric,
+    LearnedCodebook,
     Lomax,
     Masked,
+    Rolling,
     SimplexCodebook,
     Uniform,
     bound,
@@ -282,3 +284,50 @@ def test_a_token_that_cannot_be_is_no_nan_where_it_does_not_jump_and_infinite_wh
     assert not risen.token_nats.isnan().any()
     jumped = line_integral(denoiser, impossible, Masked(), 8, generator(0))
     assert jumped.token_nats.isposinf().tolist() == [[True, False]]
+
+
+def close_codes(distance: float) -> ExactDenoiser:
+    angle = 2 * math.asin(distance / 2)
+    codes = LearnedCodebook(3, 2).double()
+    near = [math.cos(angle), math.sin(angle)]
+    codes.directions.data = torch.tensor([[1.0, 0.0], near, [-1.0, -1.0]], dtype=torch.float64)
+    return ExactDenoiser(codes, torch.cartesian_prod(torch.arange(3), torch.arange(3)))
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        (SimplexCodebook(1), math.inf),
+        (SimplexCodebook(5), math.sqrt(2)),
+        (CircleCodebook(1), math.inf),
+        (CircleCodebook(7), 2 * math.sin(math.pi / 7)),
+        (CircleCodebook(3000), 2 * math.sin(math.pi / 3000)),
+    ],
+)
+def test_a_codebook_knows_its_smallest_distance(codes, expected):
+    assert codes.smallest_distance() == pytest.approx(expected, rel=1e-6)
+    assert close_codes(0.4).codebook.smallest_distance() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [Diffusion(), Block(1, Diffusion()), Rolling(2, Lomax()), Masked().then(Diffusion())],
+)
+@torch.no_grad()
+def test_an_integral_to_infinity_warns_where_codes_are_too_close(path):
+    tokens = torch.tensor([[0, 2]])
+    with pytest.warns(UserWarning, match=r"only 0\.4 apart.*Stop at a finite γ"):
+        line_integral(close_codes(0.4), tokens, path, 4, generator(0))
+    # Warnings are errors here.
+    line_integral(close_codes(0.6), tokens, path, 4, generator(0))
+
+
+@torch.no_grad()
+def test_an_integral_that_stops_and_decodes_is_of_use_with_close_codes():
+    # 2,000 sequences of 2.2 nats: the spread is 1 nat or so, not the 20 of an integral to ∞.
+    denoiser = close_codes(0.1)
+    tokens = denoiser.sample(2000, generator(0))
+    for path in (Diffusion(Lomax(snr_max=40.0)).then(Decode(), share=1 / 16), Masked()):
+        estimate = line_integral(denoiser, tokens, path, 16, generator(1))
+        assert float(estimate.values.std()) < 1.6
+        assert_equal_within(estimate, 2 * math.log(3), errors=5, slack=1e-9)

@@ -21,6 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+ROWS_AT_ONCE = 1024
+
 
 class Codebook(nn.Module, ABC):
     """Unit vectors, one for each token of a vocabulary: `E`, of shape `(V, d)`."""
@@ -70,6 +72,20 @@ class Codebook(nn.Module, ABC):
             Vectors of norm at most 1.
         """
         return probs @ self.vectors
+
+    def smallest_distance(self) -> float:
+        """Return the distance between the two closest codes, ∞ for a vocabulary of one token.
+
+        Returns:
+            A number from 0 to 2, to the rounding of the codes. Costs `V² d` operations.
+        """
+        vectors, closest = self.vectors.detach(), -math.inf
+        for begin in range(0, len(vectors), ROWS_AT_ONCE):
+            cosines = vectors[begin : begin + ROWS_AT_ONCE] @ vectors.T
+            rows = torch.arange(len(cosines), device=cosines.device)
+            cosines[rows, begin + rows] = -math.inf
+            closest = max(closest, float(cosines.max()))
+        return math.sqrt(max(0.0, 2 - 2 * closest))
 
 
 class SimplexCodebook(Codebook):
@@ -128,6 +144,10 @@ class SimplexCodebook(Codebook):
             The same tensor.
         """
         return probs
+
+    def smallest_distance(self) -> float:
+        """Return `√2`, the distance of any two corners; ∞ for a vocabulary of one token."""
+        return math.sqrt(2) if self.vocabulary_size > 1 else math.inf
 
 
 class CircleCodebook(Codebook):

@@ -13,9 +13,17 @@ along any path. Times are drawn uniformly within strata and the integrand weighs
 there, so the estimate is unbiased: no grid and no trapezoid. With a learned denoiser the error is
 at least the smallest possible one on average over the data, so the average is a bound for the
 corpus (eq. 13); the value of a single sequence is then an estimate, not a bound.
+
+An integral to ∞ is unbiased whatever the codes, but of use only if they are far enough apart. Two
+tokens at a distance D are told apart at γ of about `8/D²`; a spacing whose density falls like
+`γ^-(a + 1)` looks there so rarely that the second moment of a draw grows like `D^(-2a)`. Stop at a
+finite γ and decode where codes are close: that is a bound of small variance. Two tokens of four
+codes of which two are D apart, 32 draws each, have a standard deviation of 0.9 nats at D = 1.4, 2.7
+at 0.5, 6.6 at 0.3 and 26 at 0.1 along `Diffusion()`; cut at γ = 40 it is 0.7 to 1.2 for all.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +32,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import UNKNOWN, State, advance, observe, start
+from stochloc.core.codebook import Codebook
 from stochloc.core.denoiser import Denoiser
 from stochloc.core.numerics import draw_stratified, in_double
 from stochloc.core.paths import Path
 from stochloc.core.policies import Policy
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
+
+CLOSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,8 @@ def line_integral(
         numbers whose average over the data is an upper bound. Costs `num_samples` denoiser calls,
         plus one when the path ends at a finite SNR.
 
+        Warns where the path rises to ∞ and two codes are less than 0.5 apart.
+
     Raises:
         ValueError: `num_samples` is below 1, or `known` contradicts `tokens`.
     """
@@ -157,6 +170,8 @@ def line_integral(
     codebook = denoiser.codebook
     given = start(codebook, *tokens.shape, known=_checked_known(tokens, known))
     free = ~given.is_known
+    if path.rises_to_infinity:
+        _warn_of_close_codes(codebook)
     codes = codebook.encode(tokens)
     times = draw_stratified(len(tokens), num_samples, generator).to(free.device)
     nats, calls = torch.zeros_like(in_double(given.snr)), 0
@@ -173,6 +188,17 @@ def line_integral(
         return Estimate(nats, calls)
     end = denoiser(_observe_free(denoiser, tokens, path.end(free), given, generator))
     return Estimate(nats - in_double(end.log_prob(tokens)), calls + end.calls)
+
+
+def _warn_of_close_codes(codebook: Codebook) -> None:
+    distance = codebook.smallest_distance()
+    if distance < CLOSE:
+        warnings.warn(
+            f"Two token codes are only {distance:.2g} apart, so an integral along a path rising "
+            "to γ = ∞ is unbiased but of useless variance. Stop at a finite γ and decode the rest, "
+            "as in Diffusion(Lomax(snr_max=40.0)).then(Decode(), share=1/16).",
+            stacklevel=3,
+        )
 
 
 def _observe_free(

@@ -125,6 +125,11 @@ class Block(Path):
         """All tokens end known."""
         return math.inf
 
+    @property
+    def rises_to_infinity(self) -> bool:
+        """Whether the inner path does so."""
+        return self.inner.rises_to_infinity
+
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the inner grids one after another, the steps shared equally among the blocks."""
         blocks, steps = free.split(self.size, dim=-1), offered(num_steps, free)
@@ -184,6 +189,11 @@ class Rolling(Path):
     def snr_end(self) -> float:
         """All tokens end known."""
         return math.inf
+
+    @property
+    def rises_to_infinity(self) -> bool:
+        """Whether the spacing is unbounded."""
+        return self.spacing.snr_max == math.inf
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return knots at equal times of the sliding window."""

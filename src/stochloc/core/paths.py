@@ -106,6 +106,11 @@ class Path(ABC):
     def snr_end(self) -> float:
         """The lowest SNR of a free token at the end; ∞ when the path decides all tokens itself."""
 
+    @property
+    def rises_to_infinity(self) -> bool:
+        """Whether some token goes to ∞ continuously, not by a jump."""
+        return False
+
     def end(self, free: Free) -> Snr:
         """Return the SNR of every token at the end of the path.
 
@@ -174,6 +179,11 @@ class Diffusion(Path):
     def snr_end(self) -> float:
         """The largest γ of the spacing."""
         return self.spacing.snr_max
+
+    @property
+    def rises_to_infinity(self) -> bool:
+        """Whether the spacing is unbounded."""
+        return self.spacing.snr_max == math.inf
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return N knots at equal quantiles; the last step decodes when the spacing ends at ∞."""
@@ -296,6 +306,11 @@ class Then(Path):
     def snr_end(self) -> float:
         """The larger of both ends."""
         return max(self.first.snr_end, self.second.snr_end)
+
+    @property
+    def rises_to_infinity(self) -> bool:
+        """Whether either path does so."""
+        return self.first.rises_to_infinity or self.second.rises_to_infinity
 
     def end(self, free: Free) -> Snr:
         """Return the larger of both ends, token by token."""
