@@ -37,11 +37,11 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_js
     policy, denoiser = PolicyChoice(name).apply(Masked(), run.model)
     assert isinstance(policy, Policy)
     # As the task has it: a hardly trained model is nearly as sure of one token as of another.
-    tempered = PolicyChoice(name).apply(Masked(), Tempered(run.model, 1.0))[1]
+    drawing, tempered = PolicyChoice(name).apply(Masked(), Tempered(run.model, 1.0))
     drawn = call_json("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
                       "--temperature", 1.0)  # fmt: skip
     state = start(run.model.codebook, 2, 16)
-    expected = sample(tempered, state, policy, Ancestral(), 5, streams(0, 2))
+    expected = sample(tempered, state, drawing, Ancestral(), 5, streams(0, 2))
     assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
     assert drawn["denoiser_calls"] == expected.denoiser_calls
     received = torch.tensor(drawn["snr_received"])
