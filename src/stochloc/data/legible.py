@@ -23,7 +23,9 @@ FORM_NOTE = "accented characters were read in their {} form, which the model kno
 
 @runtime_checkable
 class _Encodes(Protocol):
-    def encode(self, text: str) -> np.ndarray: ...
+    def encode(self, text: str) -> np.ndarray:
+        """Return the token ids of a text; a `ValueError` says that it cannot be encoded."""
+        ...
 
 
 @dataclass(frozen=True)
