@@ -22,7 +22,7 @@ token and forgets what ties several together.
 
 Two conditions more. The policy must not look at the posterior when it hands out SNR (`Follow` does
 not): else the SNRs of a state tell of values, and rounds before all tokens are known change the
-law. And the law restored is that of the exact walk: rounds bring a coarse walk's law nearer to it.
+law, by 0.02 to 0.04 in total variation with `Reveal` on the priors below. And the law restored is that of the exact walk: rounds bring a coarse walk's law nearer to it.
 
 How far the inexact ones go, on a prior of full support over three tokens of three values, one token
 decided a step, in total variation from the prior with 1, 3 and 10 rounds after each step: one token
