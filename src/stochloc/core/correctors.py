@@ -22,13 +22,14 @@ token and forgets what ties several together.
 
 Two conditions more. The policy must not look at the posterior when it hands out SNR (`Follow` does
 not): else the SNRs of a state tell of values, and rounds before all tokens are known change the
-law, by 0.02 to 0.04 in total variation with `Reveal` on the priors below. And the law restored is that of the exact walk: rounds bring a coarse walk's law nearer to it.
+law, by 0.02 to 0.04 in total variation with `Reveal` on the priors below. And the law restored is
+that of the exact walk: rounds bring a coarse walk's law nearer to it.
 
 How far the inexact ones go, on a prior of full support over three tokens of three values, one token
 decided a step, in total variation from the prior with 1, 3 and 10 rounds after each step: one token
 a round, least confident first, 0.18, 0.31 and 0.36; two at random drawn together 0.22, 0.22 and
 0.22; two at random one by one 0 (`tests/core/test_correctors.py`). Other priors of the kind give
-0.12 to 0.45 for the first.
+0.12 to 0.26 for the first.
 """
 
 from dataclasses import dataclass, field, replace
