@@ -24,10 +24,10 @@ from stochloc.core import (
     Diffusion,
     Follow,
     Masked,
+    Padded,
     Path,
     Posterior,
     State,
-    Surrounded,
     bound,
 )
 from stochloc.data import held_out_windows
@@ -96,7 +96,7 @@ def main() -> None:
     for length in LENGTHS:
         texts = held_out_windows(held_out, length, options.texts)
         for name, (before, after) in surroundings(length, run.length).items():
-            report(f"{length} characters, {name}", Surrounded(run.model, before, after), texts)
+            report(f"{length} characters, {name}", Padded(run.model, before, after), texts)
     lines = held_out_windows(held_out, LINE, options.lines)
     allowed = kinds_of_characters(run, lines)
     report("kinds given, answers restricted", AnswersRestricted(run.model, allowed), lines)

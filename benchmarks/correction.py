@@ -1,9 +1,9 @@
 """How well garbled text is repaired: nothing, hard masking, one pass and full walks.
 
 Held-out text with simulated substitutions; misspelt words in held-out sentences; newspaper OCR.
-Hard masking must guess where the errors are: it masks every character to which the model, shown
-all others, gives less than a threshold, and fills the masks, the surest first. Its threshold is
-chosen on validation text like the defaults of the soft mask (`tasks.caution`). All texts are
+Hard masking must guess where the errors are: it masks every character to which the model, shown all
+others, gives less than a threshold, and fills the masks, the surest first. Its threshold is chosen
+on validation text like the defaults of the soft mask (`tasks.correct.calibration`). All texts are
 reduced to a-z and space. ± is one standard error over texts.
 
     python benchmarks/correction.py RUN [--noise 0 0.05] [--spelling FOLDER] [--ocr FILE.jsonl]
@@ -24,13 +24,13 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
 from stochloc.data import SlottedTokenizer, held_out_windows
-from stochloc.tasks.caution import Defaults, correction_defaults
-from stochloc.tasks.correct import Repair, correct
+from stochloc.tasks.correct.calibration import Defaults, correction_defaults
+from stochloc.tasks.correct.correct import Repair, correct
+from stochloc.tasks.correct.decoding import FullWalk, OnePass
 from stochloc.tasks.evaluate import tokens_to_evaluate
-from stochloc.tasks.infill import surrounded
+from stochloc.tasks.infill.fill import padded
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.policies import FOLLOW_THE_PATH
-from stochloc.tasks.repair import FullWalk, OnePass
 from stochloc.tasks.runs import Run, open_run
 
 ROWS = 64
@@ -77,7 +77,7 @@ class HardMask:
             masked[:-2:2] |= beside
             masked[2::2] |= beside
         out, width = tokens.clone(), min(self.run.length, len(tokens))
-        denoiser = Tempered(surrounded(self.run, width), 1e-3)
+        denoiser = Tempered(padded(self.run, width), 1e-3)
         for begin in range(0, len(tokens), width):
             left = min(begin, len(tokens) - width)
             piece = slice(left, left + width)
@@ -91,7 +91,7 @@ class HardMask:
 
     @torch.no_grad()
     def _likelihoods(self, window: Tensor, places: Tensor) -> Tensor:
-        denoiser, tokenizer = surrounded(self.run, len(window)), self.run.tokenizer
+        denoiser, tokenizer = padded(self.run, len(window)), self.run.tokenizer
         is_text = torch.ones_like(places, dtype=torch.bool)
         if isinstance(tokenizer, SlottedTokenizer):
             is_text = window[places] != tokenizer.empty

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from stochloc.core import Ancestral, Diffusion, Euler, Follow, Masked, Path, Transition, start
 from stochloc.core import sample as draw_sample
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.training.average import AveragedWeights
+from stochloc.training.ema import AveragedWeights
 from stochloc.training.loop import make_optimizer
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import TrainingConfig

@@ -45,7 +45,7 @@ from stochloc.core import (
     start,
 )
 from stochloc.data import BitsPerToken, held_out_windows
-from stochloc.tasks.judge import ORDER, Judge
+from stochloc.tasks.compare.judge import ORDER, Judge
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.tune import KNOWN_SHARES, SNR_LEVELS

@@ -415,7 +415,7 @@ class Infill:
         from dataclasses import asdict
 
         from stochloc.tasks.generate import Walk
-        from stochloc.tasks.infill import Infilling, infill
+        from stochloc.tasks.infill.fill import Infilling, infill
         from stochloc.tasks.policies import PolicyChoice
         from stochloc.tasks.walks import named_transition
 
@@ -480,10 +480,10 @@ class Correct:
         """Repair and print."""
         from stochloc.data import SlottedTokenizer
         from stochloc.data.reading import read_text
-        from stochloc.tasks.caution import correction_defaults
-        from stochloc.tasks.correct import correct, parse_confidences
+        from stochloc.tasks.correct.calibration import correction_defaults
+        from stochloc.tasks.correct.correct import correct, parse_confidences
+        from stochloc.tasks.correct.decoding import FullWalk, OnePass
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.repair import FullWalk, OnePass
         from stochloc.training.checkpoint import replacing
 
         if self.walk and self.one_pass:
@@ -791,9 +791,9 @@ class Compare:
     def run(self) -> None:
         """Run what is missing, print the table, draw the figures."""
         from stochloc.nn import Backbone
-        from stochloc.tasks.compare import Contest, compare, parse_methods
+        from stochloc.tasks.compare.compare import Contest, compare, parse_methods
+        from stochloc.tasks.compare.trial import Budget, Scoring
         from stochloc.tasks.runs import DataChoice
-        from stochloc.tasks.trial import Budget, Scoring
         from stochloc.training.recipes import TrainingConfig
 
         contest = Contest(

@@ -17,10 +17,10 @@ from stochloc.core import (
     Follow,
     LearnedCodebook,
     Masked,
+    Padded,
     Posterior,
     SimplexCodebook,
     State,
-    Surrounded,
     bound,
     observe,
     sample,
@@ -149,7 +149,7 @@ def test_a_surrounded_text_has_the_marginal_law_of_a_stretch_of_the_longer_one(b
     short, place = wide.sequences[:, before:stop].unique(dim=0, return_inverse=True)
     prior = torch.zeros(len(short)).double().index_add(0, place, wide.log_prior.exp())
     exact = ExactDenoiser(wide.codebook, short, prior.log())
-    ours = Surrounded(wide, before, after)
+    ours = Padded(wide, before, after)
     state = states(exact)
     torch.testing.assert_close(ours(state).mean, exact(state).mean, atol=1e-12, rtol=0)
     costs = bound(ours, short, Follow(Masked()), Ancestral(), 4, generator(0))
@@ -158,4 +158,4 @@ def test_a_surrounded_text_has_the_marginal_law_of_a_stretch_of_the_longer_one(b
 
 def test_a_text_is_not_surrounded_by_less_than_nothing():
     with pytest.raises(ValueError, match="at least 0"):
-        Surrounded(markov().denoiser, -1, 2)
+        Padded(markov().denoiser, -1, 2)

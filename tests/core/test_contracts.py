@@ -34,13 +34,13 @@ from stochloc.core import (
     Euler,
     ExactDenoiser,
     Follow,
-    Forgetful,
     Guided,
     JacobianProduct,
     Linearised,
     Lomax,
     Masked,
     Pace,
+    Padded,
     Path,
     Policy,
     Posterior,
@@ -48,9 +48,9 @@ from stochloc.core import (
     SimplexCodebook,
     State,
     Streams,
-    Surrounded,
     Tempered,
     Transition,
+    Unconditional,
     Uniform,
     advance,
     bound,
@@ -72,7 +72,7 @@ DENOISERS: dict[str, Denoiser] = {
     "exact, given a label": EXACT.given(LABELS, 1),
     "tempered": Tempered(EXACT, 0.7),
     "constrained": Constrained(EXACT, FIRST_IS_ONE),
-    "surrounded": Surrounded(ExactDenoiser(EXACT.codebook, ALL_OF_SIX), 2, 0),
+    "surrounded": Padded(ExactDenoiser(EXACT.codebook, ALL_OF_SIX), 2, 0),
 }
 POLICIES: dict[str, Policy] = {name: Follow(path) for name, path in PATHS.items()}
 # Paths without a random order: what they say of one sequence cannot depend on the others.
@@ -176,10 +176,10 @@ WRAPPED: dict[str, Callable[[Denoiser], Denoiser]] = {
     "plain": lambda denoiser: denoiser,
     "tempered": lambda denoiser: Tempered(denoiser, 0.8),
     "guided": lambda denoiser: Guided(
-        denoiser, Forgetful(denoiser, torch.arange(4).expand(5, 4) == 2), 1.5
+        denoiser, Unconditional(denoiser, torch.arange(4).expand(5, 4) == 2), 1.5
     ),
     "guided at 0": lambda denoiser: Guided(
-        denoiser, Forgetful(denoiser, torch.arange(4).expand(5, 4) == 2), 0.0
+        denoiser, Unconditional(denoiser, torch.arange(4).expand(5, 4) == 2), 0.0
     ),
     "constrained": lambda denoiser: Constrained(denoiser, FIRST_IS_ONE),
 }

@@ -28,9 +28,9 @@ from stochloc.core import (
     Share,
     Then,
     Tolerance,
-    conditioning,
-    tolerance,
 )
+from stochloc.core.denoisers import constrained as conditioning
+from stochloc.core.policies import tolerance
 
 MASKED = Follow(Masked())
 

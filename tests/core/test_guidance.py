@@ -12,9 +12,9 @@ from stochloc.core import (
     Denoiser,
     DensePosterior,
     Follow,
-    Forgetful,
     Guided,
     Masked,
+    Unconditional,
     bound,
     observe,
     sample,
@@ -86,11 +86,11 @@ def test_a_forgetful_denoiser_hears_nothing_of_hidden_tokens():
     state = states()
     hidden = torch.zeros_like(state.is_known)
     hidden[:, 0] = True
-    blind = Forgetful(WORLD, hidden)(state)
+    blind = Unconditional(WORLD, hidden)(state)
     other = observe(WORLD.codebook, GIVEN.sample(40, generator(5)), state.snr, generator(6))
     z = torch.where(hidden[..., None], other.z, state.z)
     known = torch.where(hidden, other.known, state.known)
-    changed = Forgetful(WORLD, hidden)(type(state)(z, known, state.snr))
+    changed = Unconditional(WORLD, hidden)(type(state)(z, known, state.snr))
     assert torch.equal(blind.mean, changed.mean)
     assert not torch.allclose(blind.mean, WORLD(state).mean)
 
@@ -101,7 +101,7 @@ def test_what_a_forgetful_denoiser_does_not_see_is_as_at_the_start_of_a_walk():
     tokens, hidden = circle.sample(5, generator(0)), torch.tensor([[True, False]]).expand(5, -1)
     state = observe(circle.codebook, tokens, torch.full((5, 2), 1.5).double(), generator(1))
     unseen = replace(state, z=state.z.masked_fill(hidden[..., None], 0.0))
-    blind = Forgetful(circle, hidden)(state)
+    blind = Unconditional(circle, hidden)(state)
     torch.testing.assert_close(blind.mean, circle(unseen).mean, atol=1e-12, rtol=0)
 
 

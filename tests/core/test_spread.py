@@ -6,7 +6,7 @@ import pytest
 import torch
 from core.worlds import generator
 
-from stochloc.core.spread import NUM_BLOCKS, ratio_stderr
+from stochloc.core.standard_errors import NUM_BLOCKS, ratio_stderr
 
 TEXTS = 400
 

@@ -22,7 +22,9 @@ from stochloc.data.corpora import Corpus, load_corpus, split
 from stochloc.data.texts import TextSource, file_source
 from stochloc.data.token_cache import write_atomically
 from stochloc.data.token_files import encode_file, encode_source
-from stochloc.data.tokenizers import ByteTokenizer, CharacterTokenizer, Text8Tokenizer
+from stochloc.data.tokenizers.bytes import ByteTokenizer
+from stochloc.data.tokenizers.characters import CharacterTokenizer
+from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
 TEXT = "the quick brown fox jumps over the lazy dog " * 50
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, load_corpus
 from stochloc.data.legible import BREAKS_NOTE, MARK_NOTE, PlainBytes, legible
 from stochloc.data.reading import as_bytes, read_lines, read_text
-from stochloc.data.slots import SlottedTokenizer
 from stochloc.data.token_files import encode_file
+from stochloc.data.tokenizers.slotted import SlottedTokenizer
 
 LATIN = CharacterTokenizer("\n abcdef\u00e9")
 

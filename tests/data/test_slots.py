@@ -15,7 +15,7 @@ from stochloc.data import (
     encode_file,
     tokenizer_from_dict,
 )
-from stochloc.data.slots import pour
+from stochloc.data.tokenizers.slotted import pour
 
 TOKENIZER = SlottedTokenizer(CharacterTokenizer("abcdef"), rate=0.2)
 EMPTY = TOKENIZER.empty

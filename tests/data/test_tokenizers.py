@@ -11,14 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stochloc.data.codepoints import discover_alphabet
-from stochloc.data.tokenizers import (
-    ByteTokenizer,
-    CharacterTokenizer,
-    Text8Tokenizer,
-    make_tokenizer,
-    token_dtype,
-    tokenizer_from_dict,
-)
+from stochloc.data.tokenizers.bytes import ByteTokenizer
+from stochloc.data.tokenizers.characters import CharacterTokenizer
+from stochloc.data.tokenizers.named import make_tokenizer, tokenizer_from_dict
+from stochloc.data.tokenizers.protocol import token_dtype
+from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
 CLEAN = st.from_regex(r" ?([a-z]+ )*([a-z]+)?", fullmatch=True)
 CUTS = st.lists(st.integers(0, 200), max_size=8)

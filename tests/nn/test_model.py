@@ -22,7 +22,7 @@ from stochloc.core import (
     start,
 )
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.nn.transformer import Transformer, rotary_angles, rotate
+from stochloc.nn.backbones.encoder import Transformer, rotary_angles, rotate
 from stochloc.nn.vocabulary import convert
 
 V = 6

@@ -1,4 +1,4 @@
-"""Networks for rivals: causal or not, told a time or not, whole or position by position."""
+"""Networks for other methods: causal or not, told a time or not, whole or position by position."""
 
 import math
 
@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from stochloc.nn import Backbone, Network, token_network
-from stochloc.nn.network import TimeEmbedding
-from stochloc.nn.transformer import (
+from stochloc.nn.backbones.encoder import (
     TransformerBlock,
     attend,
     neighbour_bias,
     rotary_angles,
     rotate,
 )
+from stochloc.nn.network import TimeEmbedding
 
 SMALL = Backbone(width=32, depth=2, heads=2)
 

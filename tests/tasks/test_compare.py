@@ -11,9 +11,9 @@ from tasks.conftest import TEXT, figures
 
 from stochloc.cli import main
 from stochloc.data import held_out_windows
+from stochloc.methods import TABLE_1
 from stochloc.nn import Backbone
-from stochloc.rivals import TABLE_1
-from stochloc.tasks.compare import (
+from stochloc.tasks.compare.compare import (
     Agenda,
     Contest,
     choose_rate,
@@ -21,11 +21,11 @@ from stochloc.tasks.compare import (
     parse_methods,
     summarise,
 )
-from stochloc.tasks.comparison import make_row
-from stochloc.tasks.judge import entropy_bits
+from stochloc.tasks.compare.judge import entropy_bits
+from stochloc.tasks.compare.table import make_row
+from stochloc.tasks.compare.trial import Budget, Trial, TrialRun
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import DataChoice
-from stochloc.tasks.trial import Budget, Contestant, Trial
 from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture
 
@@ -144,13 +144,13 @@ def test_methods_and_seeds_may_join_later(compared, text, call_json, tmp_path):
 def test_a_comparison_cut_off_within_a_trial_goes_on_to_the_same_figures(
     compared, text, call, tmp_path, jobs, monkeypatch
 ):
-    from stochloc.tasks import trial as module
+    from stochloc.tasks.compare import trial as module
 
     cut, folder = tmp_path / "cut", tmp_path / "whole"
     arguments = ("compare", "--data", text, "--methods", "multinomial", "--budget", "updates=250",
                  *SMALL, "--grid", "1e-2")  # fmt: skip
     call(*arguments, "--out", folder)
-    update = module.Contestant.update
+    update = module.TrialRun.update
     with monkeypatch.context() as patch:
 
         def stopping(self):
@@ -158,7 +158,7 @@ def test_a_comparison_cut_off_within_a_trial_goes_on_to_the_same_figures(
                 raise KeyboardInterrupt
             return update(self)
 
-        patch.setattr(module.Contestant, "update", stopping)
+        patch.setattr(module.TrialRun, "update", stopping)
         with pytest.raises(SystemExit) as stopped:
             main([str(argument) for argument in (*arguments, "--out", cut)])
         assert stopped.value.code == 130
@@ -390,7 +390,7 @@ def contestant(method, text, folder):
     corpus = load_choice(DataChoice(str(text), fractions=(0.8, 0.1, 0.1)), None)
     backbone, training = Backbone(16, 1, 2), TrainingConfig(length=8, batch_size=4)
     trial = Trial(method, backbone, training, Budget("updates", 12.0))
-    return Contestant(trial, corpus, folder, torch.device("cpu"))
+    return TrialRun(trial, corpus, folder, torch.device("cpu"))
 
 
 def test_a_trial_does_not_decay_what_its_method_says_is_no_weight(text, tmp_path):

@@ -13,11 +13,11 @@ from tasks.conftest import TRAIN
 
 from stochloc.core import Diffusion, ExactDenoiser, SimplexCodebook
 from stochloc.data import CharacterTokenizer, SlottedTokenizer
-from stochloc.tasks.caution import correction_defaults
-from stochloc.tasks.correct import correct, parse_confidences
-from stochloc.tasks.garbling import Edits, Substitutions, rate_at, snr_at, soft_mask
+from stochloc.tasks.correct.calibration import correction_defaults
+from stochloc.tasks.correct.channels import Edits, Substitutions, rate_at, snr_at, soft_mask
+from stochloc.tasks.correct.correct import correct, parse_confidences
+from stochloc.tasks.correct.decoding import FullWalk, OnePass
 from stochloc.tasks.policies import FOLLOW_THE_PATH
-from stochloc.tasks.repair import FullWalk, OnePass
 from stochloc.tasks.runs import open_run
 
 SIZE, LENGTH = 3, 4
@@ -286,7 +286,7 @@ def test_defaults_are_measured_once_and_kept_beside_the_model(trained, tmp_path,
     kept = json.loads((tmp_path / "run" / "correction.json").read_text())
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert kept == {**first.__dict__, "text": recipe["fingerprint"]["valid"]}
-    monkeypatch.setattr("stochloc.tasks.caution._measure", None)
+    monkeypatch.setattr("stochloc.tasks.correct.calibration._measure", None)
     assert correction_defaults(run) == first
     (tmp_path / "run" / "correction.json").write_text("[1]")
     with pytest.raises(ValueError, match="damaged"):

@@ -7,7 +7,7 @@ import pytest
 from tasks.conftest import TEXT, TRAIN
 
 from stochloc.cli import main
-from stochloc.tasks.caution import FALLBACK_THRESHOLD, correction_defaults
+from stochloc.tasks.correct.calibration import FALLBACK_THRESHOLD, correction_defaults
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import absolute_data, open_run
 

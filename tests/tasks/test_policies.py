@@ -12,12 +12,12 @@ from stochloc.cli import main
 from stochloc.core import (
     Ancestral,
     Follow,
-    Forgetful,
     Guided,
     Interleaved,
     Masked,
     Policy,
     Tempered,
+    Unconditional,
     bound,
     line_integral,
     sample,
@@ -191,7 +191,7 @@ def test_guidance_and_labels_are_those_of_the_core(classes, call_json):
     assert known.shape == (2, 72)
     assert (known[:, [0, 64]] == run.tokenizer.label_token("letters")).all()
     model = Tempered(run.model, 1.0)
-    guided = Guided(model, Forgetful(model, known >= 0), 1.7)
+    guided = Guided(model, Unconditional(model, known >= 0), 1.7)
     state = start(run.model.codebook, 2, 72, known)
     expected = sample(guided, state, Follow(Masked()), Ancestral(), 6, streams(4, 2))
     drawn = call_json("sample", classes, "--label", "letters", "--prompt", "ab", "--n", 2, "--seed",

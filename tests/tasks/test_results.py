@@ -16,11 +16,11 @@ from stochloc.data import corpora, held_out_windows
 from stochloc.data.texts import file_source
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.correct import correct
+from stochloc.tasks.correct.correct import correct
+from stochloc.tasks.correct.decoding import OnePass
 from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
 from stochloc.tasks.generate import Walk, generate, generate_batches, prompt_tokens
-from stochloc.tasks.infill import Infilling, infill
-from stochloc.tasks.repair import OnePass
+from stochloc.tasks.infill.fill import Infilling, infill
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import named_path
 

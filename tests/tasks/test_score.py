@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stochloc.core import Ancestral, Autoregressive, Follow, bound
-from stochloc.tasks.infill import surrounded
+from stochloc.tasks.infill.fill import padded
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.score import Scored, ScoredLine, Scoring, score
 
@@ -45,7 +45,7 @@ def test_left_to_right_a_token_costs_what_the_chain_rule_says(run):
     result = score(run, ["jumps"], CHAIN_RULE)
     tokens = torch.from_numpy(run.tokenizer.encode("jumps"))[None]
     exact = bound(
-        surrounded(run, 5), tokens, Follow(Autoregressive()), Ancestral(), 5, torch.Generator()
+        padded(run, 5), tokens, Follow(Autoregressive()), Ancestral(), 5, torch.Generator()
     )
     assert result.lines[0].token_nats == pytest.approx(exact.token_nats[0].tolist(), abs=1e-6)
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tasks.conftest import TRAIN
 
 from stochloc.cli import main
-from stochloc.tasks.caution import FILE, correction_defaults
+from stochloc.tasks.correct.calibration import FILE, correction_defaults
 from stochloc.tasks.hardware import Hardware, resumed_hardware
 from stochloc.tasks.runs import open_run, read_hardware
 from stochloc.training.checkpoint import FILE_NAME, Best, Checkpoint

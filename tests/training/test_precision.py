@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stochloc.core import LearnedCodebook, SimplexCodebook, observe
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.tasks.hardware import Hardware
-from stochloc.training.average import AveragedWeights
 from stochloc.training.checkpoint import Checkpoint
+from stochloc.training.ema import AveragedWeights
 from stochloc.training.loop import Texts, Trainer, train
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import Recipe, TrainingConfig

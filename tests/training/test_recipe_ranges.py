@@ -8,7 +8,7 @@ import torch
 from stochloc.nn import ModelConfig
 from stochloc.nn.model import LARGEST
 from stochloc.nn.weights import MOST_HEADER_BYTES, check_shapes
-from stochloc.training.average import AveragedWeights
+from stochloc.training.ema import AveragedWeights
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.snr import Endpoints, Masks, Mixture, SentenceLogNormal, TokenLogNormal
 

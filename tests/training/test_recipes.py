@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.training.average import AveragedWeights
+from stochloc.training.ema import AveragedWeights
 from stochloc.training.loop import check_sharing, learning_rate, make_optimizer
 from stochloc.training.recipes import PRESETS, Recipe, TrainingConfig, preset
 from stochloc.training.seeds import seeded_generator

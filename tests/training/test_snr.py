@@ -9,7 +9,7 @@ import torch
 
 from stochloc.core import SimplexCodebook, observe
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.training.average import AveragedWeights
+from stochloc.training.ema import AveragedWeights
 from stochloc.training.loop import learning_rate, make_optimizer
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import PRESETS, Recipe, preset

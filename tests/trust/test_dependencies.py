@@ -76,7 +76,7 @@ def fresh(tmp_path_factory):
 @pytest.mark.slow
 def test_a_wheel_with_the_oldest_dependencies_alone_imports_and_passes_quickstart(fresh, tmp_path):
     run, python = fresh
-    packages = "stochloc, stochloc.core, stochloc.data, stochloc.nn, stochloc.rivals, stochloc.cli"
+    packages = "stochloc, stochloc.core, stochloc.data, stochloc.nn, stochloc.methods, stochloc.cli"
     done = run(python, "-W", "error", "-c", f"import {packages}")
     assert done.returncode == 0, done.stderr
     assert run(python, "-c", "import matplotlib").returncode != 0, "extras must stay extras"

@@ -17,8 +17,8 @@ import torch
 
 from stochloc.cli import main
 from stochloc.data import Text8Tokenizer
+from stochloc.tasks.infill.templates import Template
 from stochloc.tasks.runs import open_run
-from stochloc.tasks.templates import Template
 from stochloc.training.recipes import Recipe
 
 torch.set_num_threads(1)

@@ -2,8 +2,22 @@
 
 from stochloc.core.channel import UNKNOWN, State, advance, observe, rewind, start
 from stochloc.core.codebook import CircleCodebook, Codebook, LearnedCodebook, SimplexCodebook
-from stochloc.core.conditioning import Constrained, Surrounded
-from stochloc.core.correctors import (
+from stochloc.core.denoisers.constrained import Constrained
+from stochloc.core.denoisers.exact import ExactDenoiser
+from stochloc.core.denoisers.guidance import Guided, Unconditional
+from stochloc.core.denoisers.linearised import Linearised
+from stochloc.core.denoisers.padded import Padded
+from stochloc.core.denoisers.posterior import Denoiser, DensePosterior, Posterior
+from stochloc.core.denoisers.tempered import Tempered
+from stochloc.core.likelihood import Estimate, bound, line_integral
+from stochloc.core.paths.base import Grid, Path, Point, Then
+from stochloc.core.paths.custom import Custom
+from stochloc.core.paths.diffusion import Decode, Diffusion
+from stochloc.core.paths.interleaved import Interleaved
+from stochloc.core.paths.orders import Autoregressive, Block, Masked, Rolling
+from stochloc.core.paths.spacings import Geometric, Lomax, Spacing, Uniform
+from stochloc.core.policies.base import Follow, Pace, Policy
+from stochloc.core.policies.correctors import (
     AtRandom,
     Choice,
     Corrected,
@@ -12,22 +26,15 @@ from stochloc.core.correctors import (
     Redraw,
     Together,
 )
-from stochloc.core.curvature import Curvature, CurvatureProbe, FiniteDifference, JacobianProduct
-from stochloc.core.denoiser import Denoiser, DensePosterior, ExactDenoiser, Posterior, Tempered
-from stochloc.core.guidance import Forgetful, Guided
-from stochloc.core.interleaved import Interleaved, StepCosts, measure_step_costs
-from stochloc.core.likelihood import Estimate, bound, line_integral
-from stochloc.core.linearised import Linearised
-from stochloc.core.orders import Autoregressive, Block, Masked, Rolling
-from stochloc.core.paths import Custom, Decode, Diffusion, Grid, Path, Point, Then
-from stochloc.core.policies import Follow, Pace, Policy
-from stochloc.core.remasking import Capped, Looped, Remasking, RemaskingRate, Rescaled
-from stochloc.core.sampling import Sample, Step, finish, localize, sample
-from stochloc.core.spacings import Geometric, Lomax, Spacing, Uniform
-from stochloc.core.streams import Randomness, Streams, among
-from stochloc.core.tolerance import Tolerance
-from stochloc.core.transitions import Ancestral, Euler, Transition
-from stochloc.core.unmasking import (
+from stochloc.core.policies.curvature import (
+    Curvature,
+    CurvatureProbe,
+    FiniteDifference,
+    JacobianProduct,
+)
+from stochloc.core.policies.remasking import Capped, Looped, Remasking, RemaskingRate, Rescaled
+from stochloc.core.policies.tolerance import Tolerance
+from stochloc.core.policies.unmasking import (
     Certainty,
     Confidence,
     LowEntropy,
@@ -35,6 +42,10 @@ from stochloc.core.unmasking import (
     RevealAbove,
     Share,
 )
+from stochloc.core.sampling import Sample, Step, finish, localize, sample
+from stochloc.core.streams import Randomness, Streams, among
+from stochloc.core.transitions import Ancestral, Euler, Transition
+from stochloc.core.tuning import StepCosts, measure_step_costs
 
 __all__ = [
     "UNKNOWN",
@@ -62,7 +73,6 @@ __all__ = [
     "ExactDenoiser",
     "FiniteDifference",
     "Follow",
-    "Forgetful",
     "Geometric",
     "Grid",
     "Guided",
@@ -77,6 +87,7 @@ __all__ = [
     "Masked",
     "OneByOne",
     "Pace",
+    "Padded",
     "Path",
     "Point",
     "Policy",
@@ -97,12 +108,12 @@ __all__ = [
     "Step",
     "StepCosts",
     "Streams",
-    "Surrounded",
     "Tempered",
     "Then",
     "Together",
     "Tolerance",
     "Transition",
+    "Unconditional",
     "Uniform",
     "advance",
     "among",

@@ -33,10 +33,10 @@ from torch import Tensor
 
 from stochloc.core.channel import UNKNOWN, State, advance, observe, start
 from stochloc.core.codebook import Codebook
-from stochloc.core.denoiser import Denoiser
+from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.numerics import draw_stratified, in_double
-from stochloc.core.paths import Path
-from stochloc.core.policies import Policy
+from stochloc.core.paths.base import Path
+from stochloc.core.policies.base import Policy
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
 

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import State, rewind
-from stochloc.core.denoiser import Denoiser, Posterior
-from stochloc.core.policies import Answer, Pace, Policy, Rounds
+from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.policies.base import Answer, Pace, Policy, Rounds
 from stochloc.core.streams import Randomness, among
 from stochloc.core.transitions import InOneStep, Transition
 

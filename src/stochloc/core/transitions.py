@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import State, walk_towards
-from stochloc.core.denoiser import Posterior
+from stochloc.core.denoisers.posterior import Posterior
 from stochloc.core.streams import Randomness, among
 
 

@@ -3,18 +3,15 @@
 from stochloc.data.codepoints import discover_alphabet
 from stochloc.data.corpora import Corpus, load_corpus
 from stochloc.data.ngrams import BitsPerToken, NgramModel
-from stochloc.data.slots import SlottedTokenizer
 from stochloc.data.synthetic import Cyclic, HiddenMarkov, MarkovChain, Source
 from stochloc.data.token_files import TokenFile, count_tokens, encode_file
-from stochloc.data.tokenizers import (
-    ByteTokenizer,
-    CharacterTokenizer,
-    LabelledTokenizer,
-    Text8Tokenizer,
-    Tokenizer,
-    make_tokenizer,
-    tokenizer_from_dict,
-)
+from stochloc.data.tokenizers.bytes import ByteTokenizer
+from stochloc.data.tokenizers.characters import CharacterTokenizer
+from stochloc.data.tokenizers.labelled import LabelledTokenizer
+from stochloc.data.tokenizers.named import make_tokenizer, tokenizer_from_dict
+from stochloc.data.tokenizers.protocol import Tokenizer
+from stochloc.data.tokenizers.slotted import SlottedTokenizer
+from stochloc.data.tokenizers.text8 import Text8Tokenizer
 from stochloc.data.windows import draw_windows, held_out_windows
 
 __all__ = [

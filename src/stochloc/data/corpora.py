@@ -18,12 +18,10 @@ from stochloc.data.labels import interleave, parse_classes
 from stochloc.data.text8 import text8_source
 from stochloc.data.texts import TextSource, file_source, naming
 from stochloc.data.token_files import TokenFile, encode_file, encode_source
-from stochloc.data.tokenizers import (
-    LabelledTokenizer,
-    Text8Tokenizer,
-    Tokenizer,
-    tokenizer_for,
-)
+from stochloc.data.tokenizers.labelled import LabelledTokenizer
+from stochloc.data.tokenizers.named import tokenizer_for
+from stochloc.data.tokenizers.protocol import Tokenizer
+from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
 __all__ = ["Corpus", "TokenFile", "encode_file", "load_corpus"]
 

@@ -10,7 +10,7 @@ model, which guidance needs.
 import numpy as np
 from jaxtyping import Integer
 
-from stochloc.data.tokenizers import LabelledTokenizer
+from stochloc.data.tokenizers.labelled import LabelledTokenizer
 
 PERIOD = 64
 

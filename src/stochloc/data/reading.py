@@ -11,9 +11,11 @@ from jaxtyping import Integer
 
 from stochloc.data.codepoints import decode_utf8
 from stochloc.data.legible import MARK
-from stochloc.data.slots import SlottedTokenizer
 from stochloc.data.texts import file_source, naming
-from stochloc.data.tokenizers import ByteTokenizer, LabelledTokenizer, Tokenizer
+from stochloc.data.tokenizers.bytes import ByteTokenizer
+from stochloc.data.tokenizers.labelled import LabelledTokenizer
+from stochloc.data.tokenizers.protocol import Tokenizer
+from stochloc.data.tokenizers.slotted import SlottedTokenizer
 
 _BREAK = re.compile("\r\n|\r|\n")
 

@@ -24,7 +24,7 @@ from stochloc.data.codepoints import decode_utf8
 from stochloc.data.legible import FORM_NOTE, MARK, PlainBytes, knowing
 from stochloc.data.texts import TextSource, UnknownCharactersError, file_source, naming
 from stochloc.data.token_cache import cache_folder, prune, sweep, unusable, write_atomically
-from stochloc.data.tokenizers import Tokenizer, token_dtype
+from stochloc.data.tokenizers.protocol import Tokenizer, token_dtype
 from stochloc.terminal import tell
 
 COUNT_TOKENS = 1 << 22

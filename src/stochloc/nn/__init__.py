@@ -1,4 +1,4 @@
-"""The learned denoiser, a converter and a bidirectional transformer, and networks for rivals."""
+"""The learned denoiser, its backbones, and networks for other methods."""
 
 from stochloc.nn.model import LocalizationModel, ModelConfig, smoothed_log_unigram
 from stochloc.nn.network import Backbone, Network, token_network

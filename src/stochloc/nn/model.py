@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from stochloc.core import Codebook, DensePosterior, LearnedCodebook, SimplexCodebook, State, observe
 from stochloc.nn import vocabulary
+from stochloc.nn.backbones.encoder import Transformer, check_size
 from stochloc.nn.declared import check_types
-from stochloc.nn.transformer import Transformer, check_size
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
 # Beyond any model there is; what is larger comes from a damaged or a hostile file.

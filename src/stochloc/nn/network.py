@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stochloc.nn.transformer import Past, Transformer, check_size
+from stochloc.nn.backbones.encoder import Past, Transformer, check_size
 
 FASTEST_TIME = 1000.0
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.core import Estimate, bound, line_integral
-from stochloc.core.spread import ratio_stderr
+from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import held_out_windows
 from stochloc.data.texts import STANDARD_INPUT
 from stochloc.tasks.batches import rows_at_once
@@ -181,8 +181,8 @@ class Evaluated:
 
         Returns:
             JSON values; standard errors are those of ratios over blocks of neighbouring windows
-            (`core.spread`), None for a single sequence. `path` is None under a policy that follows
-            none. `is_empty` says that guessing would do better than the bound.
+            (`core.standard_errors`), None for a single sequence. `path` is None under a policy that
+            follows none. `is_empty` says that guessing would do better than the bound.
         """
         estimate, evaluation = self.estimate, self.evaluation
         sequences, length = estimate.token_nats.shape

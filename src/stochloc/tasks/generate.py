@@ -15,13 +15,13 @@ from stochloc.core import (
     Ancestral,
     Denoiser,
     Follow,
-    Forgetful,
     Guided,
     Masked,
     Path,
     Step,
     Tempered,
     Transition,
+    Unconditional,
     finish,
     localize,
     start,
@@ -86,7 +86,7 @@ class Walk:
         temperature: Sharpens (below 1) or flattens (above 1) every posterior; 1 is exact.
         policy: Hands out SNR; by default it follows the path.
         guidance: How far to lean towards what prompt and label change: 1 follows them, more
-            exaggerates them (`core.guidance`).
+            exaggerates them (`core.denoisers.guidance`).
     """
 
     path: Path
@@ -246,7 +246,7 @@ def _draw(
     known = known.expand(len(texts), -1)
     denoiser: Denoiser = Tempered(run.model, walk.temperature)
     if walk.guidance != 1:
-        denoiser = Guided(denoiser, Forgetful(denoiser, known != UNKNOWN), walk.guidance)
+        denoiser = Guided(denoiser, Unconditional(denoiser, known != UNKNOWN), walk.guidance)
     policy, denoiser = walk.policy.apply(walk.path, denoiser)
     state = start(run.model.codebook, len(texts), known.shape[1], known)
     streams = seeded_streams(run.device, seed, ((text,) for text in texts))

@@ -9,13 +9,13 @@ from typing import Any
 
 from stochloc.core import Ancestral, Masked
 from stochloc.data import Corpus, NgramModel, held_out_windows
-from stochloc.tasks.correct import correct
+from stochloc.tasks.correct.correct import correct
+from stochloc.tasks.correct.decoding import FullWalk
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.generate import Walk, generate
 from stochloc.tasks.hardware import Hardware
-from stochloc.tasks.infill import Infilling, infill
+from stochloc.tasks.infill.fill import Infilling, infill
 from stochloc.tasks.own_text import load_choice
-from stochloc.tasks.repair import FullWalk
 from stochloc.tasks.runs import DataChoice, Run, open_run
 from stochloc.tasks.train import resume_run, start_run
 

@@ -23,12 +23,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core import Autoregressive, Estimate, Follow, Path, Streams, bound, line_integral
-from stochloc.core.spread import ratio_stderr
+from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import LabelledTokenizer, Tokenizer
 from stochloc.data.legible import Legible, legible
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import what_is_counted
-from stochloc.tasks.infill import surrounded
+from stochloc.tasks.infill.fill import padded
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
@@ -168,7 +168,7 @@ class Scored:
 
     @property
     def bits_per_character_stderr(self) -> float:
-        """Standard error of `bits_per_character`, a ratio, over blocks of lines (`core.spread`)."""
+        """Standard error of `bits_per_character`, a ratio, over blocks of lines."""
         characters = (float(len(line.text)) for line in self.priced)
         return float(ratio_stderr(*self._nats_and(characters))) / math.log(2)
 
@@ -341,7 +341,7 @@ def _price(
 def _bound(
     run: Run, tokens: Int[Tensor, "batch length"], path: Path, scoring: Scoring, streams: Streams
 ) -> Estimate:
-    denoiser = surrounded(run, tokens.shape[-1])
+    denoiser = padded(run, tokens.shape[-1])
     if scoring.continuous:
         return line_integral(denoiser, tokens, path, scoring.num_steps, streams)
     transition = named_transition(scoring.transition)

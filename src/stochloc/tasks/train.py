@@ -74,7 +74,8 @@ def start_run(
         preset_name: Name of the preset.
         changes: Attributes that replace the preset's.
         hardware: Where to train.
-        slots: Whether to lay texts out in slots, for a model that repairs lengths (`data.slots`).
+        slots: Whether to lay texts out in slots (`data.tokenizers.slotted`), for a model whose
+            corrections may change the length of a text.
 
     Returns:
         The trained model.

@@ -30,11 +30,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from stochloc.core import UNKNOWN, Estimate, Masked, line_integral
-from stochloc.core.spread import ratio_stderr
+from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.nn import LocalizationModel
-from stochloc.training.average import AveragedWeights
 from stochloc.training.checkpoint import BEST, Best, Checkpoint, flatten, replacing
+from stochloc.training.ema import AveragedWeights
 from stochloc.training.interruption import Interruption, Stopped
 from stochloc.training.objective import cross_entropy
 from stochloc.training.progress import ProgressDisplay

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stochloc.core import Denoiser
-from stochloc.core.spread import ratio_stderr
+from stochloc.core.standard_errors import ratio_stderr
 from stochloc.viz.error import mean_and_stderr
 from stochloc.viz.files import Rows
 from stochloc.viz.held_out import Glance, HeldOut, PerToken, glances
@@ -204,7 +204,7 @@ def _all_at(
 
 
 def _reliability(snr: float, seen: list[Glance]) -> Reliability:
-    """Sum over windows within bins, whose spread is over blocks of windows (`core.spread`)."""
+    """Sum over windows within bins, with the spread over blocks of windows."""
     counts = torch.cat([_binned(g, g.is_free) for g in seen])
     sure = torch.cat([_binned(g, g.confidence) for g in seen])
     right = torch.cat([_binned(g, g.is_right) for g in seen])

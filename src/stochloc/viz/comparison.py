@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stochloc.tasks.comparison import Comparison, Row
+from stochloc.tasks.compare.table import Comparison, Row
 from stochloc.viz.files import Picture, Rows
 from stochloc.viz.style import COLOURS, INK, MARKERS
 

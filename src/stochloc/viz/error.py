@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stochloc.core import Denoiser, Geometric, Spacing
 from stochloc.core.numerics import draw_stratified
-from stochloc.core.spread import ratio_stderr
+from stochloc.core.standard_errors import ratio_stderr
 from stochloc.tasks.walks import SNR_MAX
 from stochloc.viz.files import Rows
 from stochloc.viz.held_out import HeldOut, glances
@@ -198,8 +198,8 @@ def mean_and_stderr(
             is that of the values.
 
     Returns:
-        Both, column by column; the error is over blocks of neighbouring windows (`core.spread`),
-        NaN for a single window.
+        Both, column by column; the error is over blocks of neighbouring windows
+        (`core.standard_errors`), NaN for a single window.
     """
     sizes = torch.ones_like(values) if sizes is None else sizes.to(values)
     return values.sum(0) / sizes.sum(0), ratio_stderr(values, sizes)

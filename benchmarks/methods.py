@@ -1,0 +1,63 @@
+"""What an update of each method costs: `python benchmarks/methods.py [--rounds 10] [--threads 2]`.
+
+With `--half` each method is timed a second time with the transformer's products in bfloat16.
+
+Every method of the comparison is timed in turn with a plain pre-norm encoder (torch's own) of the
+same size on the same batch, loss, gradient, clipping, AdamW and average included; see
+`overhead.py` for how ratios are formed. Processor time, median ratio and quartiles.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+
+import torch
+from overhead import VOCABULARY, PlainEncoder, Size, ratios, update_of
+from torch.nn import functional as F
+
+from stochloc.methods import METHODS, TABLE_1, Frame
+from stochloc.nn import Backbone
+from stochloc.nn.backbones.encoder import Transformer
+
+SIZE = Size(4, 128, 4, 32, 128)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=TABLE_1)
+    parser.add_argument("--half", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, VOCABULARY, (SIZE.batch, SIZE.length), generator=generator)
+    frame = Frame(
+        torch.bincount(tokens.flatten(), minlength=VOCABULARY),
+        SIZE.length,
+        Backbone(SIZE.width, SIZE.depth, SIZE.heads),
+    )
+    plain = PlainEncoder(SIZE, "gelu")
+    group: dict[str, Callable[[], object]] = {
+        "plain": update_of(
+            plain, lambda: F.cross_entropy(plain(tokens).transpose(1, 2), tokens), False
+        )
+    }
+    for name in options.methods:
+        for is_half in (False, True) if options.half else (False,):
+            method = METHODS[name](frame)
+            for module in method.modules():
+                if isinstance(module, Transformer):
+                    module.half_products = is_half
+            group[f"{name}, bfloat16" if is_half else name] = update_of(
+                method, lambda method=method: method.loss(tokens, generator), True
+            )
+    print("| method | update, of a plain encoder's | quartiles |\n|---|---|---|")
+    for name, values in ratios(group, options.rounds).items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        print(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

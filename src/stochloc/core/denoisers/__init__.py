@@ -1,0 +1,1 @@
+"""Denoisers and their posteriors: exact, tempered, constrained, padded, guided."""

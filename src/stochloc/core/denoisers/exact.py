@@ -1,0 +1,109 @@
+"""The exact denoiser of an enumerable data set (paper C.1)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from stochloc.core.channel import State
+from stochloc.core.codebook import Codebook
+from stochloc.core.denoisers.posterior import DensePosterior
+from stochloc.core.numerics import draw_categorical
+from stochloc.core.streams import Randomness
+
+
+class ExactDenoiser:
+    """The true posterior of an enumerable data set, by a softmax over its sequences (paper C.1).
+
+    Args:
+        codebook: The token codes; the results have its floating type.
+        sequences: All sequences of positive probability, `(M, L)`.
+        log_prior: `log P` of each up to a constant, `(M,)`, nats; uniform when absent.
+
+    Known tokens that fit no sequence, as a coarse walk may produce, are taken as the limit of ever
+    larger SNR: the sequences that agree best with them remain.
+
+    Cost: one call takes `O(B · M · L · (d + V))` operations and `O(L · M · V)` memory is held.
+    """
+
+    def __init__(
+        self,
+        codebook: Codebook,
+        sequences: Int[Tensor, "sequences length"],
+        log_prior: Float[Tensor, " sequences"] | None = None,
+    ) -> None:
+        if sequences.numel() == 0:
+            raise ValueError("An exact denoiser needs at least one sequence of one token.")
+        prior = torch.zeros(len(sequences)) if log_prior is None else log_prior
+        self.codebook = codebook
+        self.sequences = sequences.to(codebook.one.device)
+        self.log_prior = prior.to(codebook.one).log_softmax(0)
+        self._codes = codebook.encode(self.sequences).flatten(1)
+        one_hot = F.one_hot(self.sequences, codebook.vocabulary_size)
+        self._one_hot = one_hot.to(codebook.one).flatten(1)
+
+    def given(self, labels: Int[Tensor, " sequences"], label: int) -> "ExactDenoiser":
+        """Return the exact denoiser of `P(x|y)`: the sequences that carry one label (paper A.1).
+
+        Args:
+            labels: The label y of every sequence of this data set.
+            label: The one to condition on.
+
+        Returns:
+            A denoiser of the sequences with that label.
+
+        Raises:
+            ValueError: No sequence carries the label.
+        """
+        chosen = labels == label
+        if not bool(chosen.any()):
+            raise ValueError(f"No sequence of the data set carries the label {label}.")
+        return ExactDenoiser(self.codebook, self.sequences[chosen], self.log_prior[chosen])
+
+    def sequence_log_posterior(self, state: State) -> Float[Tensor, "batch sequences"]:
+        """Return `log P(x|z)` of every sequence of the data set.
+
+        Args:
+            state: Noisy codes and known tokens.
+
+        Returns:
+            Nats, normalised over the sequences.
+        """
+        known_codes = self.codebook.encode(state.known.clamp(min=0)) * state.is_known[..., None]
+        agreement = known_codes.flatten(1) @ self._codes.T
+        best = agreement.amax(-1, keepdim=True)
+        log_joint = self.log_prior + state.z.flatten(1) @ self._codes.T
+        # Neighbours on a circle of 1,000 tokens agree to 2e-5, so only rounding may be forgiven.
+        rounding = min(1e-4, 64 * torch.finfo(best.dtype).eps * state.known.shape[-1])
+        return log_joint.masked_fill(agreement < best - rounding, -torch.inf).log_softmax(-1)
+
+    def __call__(self, state: State) -> DensePosterior:
+        """Return the marginal posterior of every token; exact."""
+        probs = self.sequence_log_posterior(state).exp() @ self._one_hot
+        shape = (*state.known.shape, self.codebook.vocabulary_size)
+        return DensePosterior.from_logits(probs.view(shape).log(), state.known, self.codebook)
+
+    def log_prob(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
+        """Return the exact `log P` of whole sequences.
+
+        Args:
+            tokens: Token indices, `(B, L)`.
+
+        Returns:
+            Nats; `-∞` for sequences outside the data set.
+        """
+        matches = (tokens[:, None] == self.sequences).all(-1)
+        return self.log_prior.expand_as(matches).masked_fill(~matches, -torch.inf).logsumexp(-1)
+
+    def sample(self, num: int, generator: Randomness) -> Int[Tensor, "num length"]:
+        """Draw whole sequences from the exact distribution.
+
+        Args:
+            num: How many.
+            generator: Source of randomness.
+
+        Returns:
+            Token indices.
+        """
+        rows = draw_categorical(self.log_prior.exp().expand(num, -1), generator)
+        return self.sequences[rows.to(self.sequences.device)]

@@ -1,0 +1,280 @@
+"""Denoisers and their posteriors.
+
+Given the noisy codes of all tokens, Bayes' rule on the sphere is (paper A.1)
+
+    P(x|z) ∝ P(x) exp(Σ_i z_i · x_i),
+
+with no γ in it: the best denoiser `x̂(z) = E[x|z]` is the same at every signal-to-noise ratio and on
+every path. A denoiser is therefore a map from a `State` to a `Posterior`, and a posterior is the
+factorised `Q(x_i|z)`, one distribution over the vocabulary for each token. Where a token is known,
+`Q` is certain of it.
+
+`ExactDenoiser` evaluates the sum over all sequences of an enumerable data set (paper C.1). It is
+the true posterior, so it turns every estimator of this library into one whose answer is known.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stochloc.core.channel import State
+from stochloc.core.codebook import Codebook
+from stochloc.core.numerics import draw_categorical
+from stochloc.core.streams import Randomness
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """What a denoiser believes of every token: the factorised `Q(x_i|z)`.
+
+    Transitions, policies and estimators ask only these questions, so an implementation is free
+    never to hold all `B × L × V` probabilities at once.
+    """
+
+    @property
+    def codebook(self) -> Codebook:
+        """The token codes."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """How many denoiser calls it took, each about the whole batch; two under guidance."""
+        ...
+
+    @property
+    def mean(self) -> Float[Tensor, "batch length dim"]:
+        """The denoised codes `x̂ = E[x|z]`."""
+        ...
+
+    @property
+    def entropy(self) -> Float[Tensor, "batch length"]:
+        """Entropy of every token's `Q`, in nats; 0 where the token is known."""
+        ...
+
+    @property
+    def confidence(self) -> Float[Tensor, "batch length"]:
+        """Probability of every token's most likely value."""
+        ...
+
+    @property
+    def mode(self) -> Int[Tensor, "batch length"]:
+        """Every token's most likely value."""
+        ...
+
+    @property
+    def uncertainty(self) -> Float[Tensor, "batch length"]:
+        """`1 - ‖x̂‖²`, which under a calibrated posterior is `E‖x - x̂‖²`."""
+        ...
+
+    def log_prob(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
+        """Return `log Q(tokens_i|z)` in nats."""
+        ...
+
+    def log_mgf(
+        self, dz: Float[Tensor, "batch length dim"], tokens: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch length"]:
+        """Return `log Σ_v Q(v|z) exp((e_v - x)·dz)`, the log moment-generating function about x."""
+        ...
+
+    def sample(self, generator: Randomness) -> Int[Tensor, "batch length"]:
+        """Draw every token from its own `Q`."""
+        ...
+
+    def tempered(self, temperature: float) -> "Posterior":
+        """Return the posterior proportional to `Q^(1/temperature)`."""
+        ...
+
+    def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "Posterior":
+        """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`."""
+        ...
+
+    def guided(self, unconditional: "Posterior", strength: float) -> "Posterior":
+        """Return the posterior `∝ Q_u (Q/Q_u)^strength` (`core.denoisers.guidance`)."""
+        ...
+
+    def cropped(self, start: int, stop: int) -> "Posterior":
+        """Return the posterior of the tokens from `start` up to `stop`."""
+        ...
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A map from a state to a posterior; it sees neither the time nor the SNR."""
+
+    @property
+    def codebook(self) -> Codebook:
+        """The token codes the denoiser was made for."""
+        ...
+
+    def __call__(self, state: State) -> Posterior:
+        """Return the posterior of every token given the state: one denoiser call."""
+        ...
+
+
+@dataclass(frozen=True)
+class DensePosterior:
+    """A posterior that holds the log-probability of every token of the vocabulary.
+
+    Attributes:
+        log_probs: `log Q(v|z)`, normalised over the vocabulary, in nats.
+        codebook: The token codes.
+        calls: Denoiser calls it took. Whoever combines posteriors adds theirs, so what a walk
+            reports is what was asked.
+    """
+
+    log_probs: Float[Tensor, "batch length vocabulary"]
+    codebook: Codebook
+    calls: int = 1
+
+    @classmethod
+    def from_logits(
+        cls,
+        logits: Float[Tensor, "batch length vocabulary"],
+        known: Int[Tensor, "batch length"],
+        codebook: Codebook,
+    ) -> "DensePosterior":
+        """Normalise logits, and be certain where a token is known.
+
+        Args:
+            logits: Unnormalised log-probabilities.
+            known: The token where it is known, `-1` elsewhere.
+            codebook: The token codes.
+
+        Returns:
+            The posterior.
+        """
+        is_token = known[..., None] == torch.arange(logits.shape[-1], device=known.device)
+        certain = torch.zeros_like(logits).masked_fill(~is_token, -torch.inf)
+        return cls(torch.where(known[..., None] >= 0, certain, logits).log_softmax(-1), codebook)
+
+    @property
+    def probs(self) -> Float[Tensor, "batch length vocabulary"]:
+        """`Q(v|z)`, summing to 1 over the vocabulary."""
+        return self.log_probs.exp()
+
+    @property
+    def mean(self) -> Float[Tensor, "batch length dim"]:
+        """The denoised codes `x̂ = Σ_v Q(v|z) e_v`."""
+        return self.codebook.mean(self.probs)
+
+    @property
+    def entropy(self) -> Float[Tensor, "batch length"]:
+        """Entropy of every token's `Q`, in nats."""
+        return torch.special.entr(self.probs).sum(-1)
+
+    @property
+    def confidence(self) -> Float[Tensor, "batch length"]:
+        """Probability of every token's most likely value."""
+        return self.log_probs.amax(-1).exp()
+
+    @property
+    def mode(self) -> Int[Tensor, "batch length"]:
+        """Every token's most likely value."""
+        return self.log_probs.argmax(-1)
+
+    @property
+    def uncertainty(self) -> Float[Tensor, "batch length"]:
+        """`1 - ‖x̂‖²`, in `[0, 1]`."""
+        return 1 - self.mean.square().sum(-1)
+
+    def log_prob(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
+        """Return `log Q(tokens_i|z)`.
+
+        Args:
+            tokens: Token indices, in `[0, V)`.
+
+        Returns:
+            Nats; 0 where the token is known, `-∞` where it was ruled out.
+        """
+        return self.log_probs.gather(-1, tokens[..., None]).squeeze(-1)
+
+    def log_mgf(
+        self, dz: Float[Tensor, "batch length dim"], tokens: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch length"]:
+        """Return `log Σ_v Q(v|z) exp((e_v - x)·dz)`.
+
+        Args:
+            dz: A step of `z`.
+            tokens: The tokens whose codes are x.
+
+        Returns:
+            Nats, at least `log Q(x|z)`.
+        """
+        # Differences first: after a long step the evidence is so large that it would swallow Q.
+        evidence = self.codebook.evidence(dz)
+        own = evidence.gather(-1, tokens[..., None])
+        return torch.logsumexp(self.log_probs + (evidence - own), -1)
+
+    def sample(self, generator: Randomness) -> Int[Tensor, "batch length"]:
+        """Draw every token from its own `Q`, exact to float64.
+
+        Args:
+            generator: Source of randomness.
+
+        Returns:
+            Token indices.
+        """
+        return draw_categorical(self.probs, generator)
+
+    def tempered(self, temperature: float) -> "DensePosterior":
+        """Return the posterior proportional to `Q^(1/temperature)`.
+
+        Args:
+            temperature: Positive; below 1 sharpens, above 1 flattens.
+
+        Returns:
+            The tempered posterior.
+        """
+        # Relative to the mode, and never divided by a subnormal or by what the type takes for
+        # infinite: the limits are the mode and all that is possible, not NaN.
+        relative = self.log_probs - self.log_probs.amax(-1, keepdim=True)
+        real = torch.finfo(relative.dtype)
+        scale = min(max(temperature, real.tiny), real.max)
+        return replace(self, log_probs=(relative / scale).log_softmax(-1))
+
+    def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "DensePosterior":
+        """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`.
+
+        Args:
+            log_weights: Nats for and against every token; `-∞` rules it out, though not every token
+                that `Q` holds for possible.
+
+        Returns:
+            The posterior given evidence about each token by itself.
+        """
+        return replace(self, log_probs=(self.log_probs + log_weights).log_softmax(-1))
+
+    def guided(self, unconditional: "DensePosterior", strength: float) -> "DensePosterior":
+        """Return the posterior proportional to `Q_u(v|z) (Q(v|z)/Q_u(v|z))^strength`.
+
+        Args:
+            unconditional: `Q_u`, of the same shape.
+            strength: At least 0.
+
+        Returns:
+            The guided posterior; what either one rules out stays ruled out, but at strength 0.
+        """
+        calls = self.calls + unconditional.calls
+        if strength == 0:
+            return replace(unconditional, calls=calls)
+        possible = self.log_probs.isfinite() & unconditional.log_probs.isfinite()
+        gain = self.log_probs - unconditional.log_probs
+        guided = torch.where(possible, unconditional.log_probs + strength * gain, -torch.inf)
+        # Two that exclude each other have no compromise: the condition has the last word.
+        guided = torch.where(possible.any(-1, keepdim=True), guided, self.log_probs)
+        return replace(self, log_probs=guided.log_softmax(-1), calls=calls)
+
+    def cropped(self, start: int, stop: int) -> "DensePosterior":
+        """Return the posterior of the tokens from `start` up to `stop`.
+
+        Args:
+            start: The first position kept.
+            stop: The first position after those kept.
+
+        Returns:
+            The posterior of `stop - start` tokens.
+        """
+        return replace(self, log_probs=self.log_probs[:, start:stop])

@@ -1,0 +1,1 @@
+"""Paths through SNR space: which token becomes certain when."""

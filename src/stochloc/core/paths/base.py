@@ -1,0 +1,260 @@
+"""Paths through SNR space: which token becomes certain when.
+
+A path is a curve `γ(t)`, `t ∈ [0, 1]`, of the SNR of every token, never decreasing, from 0 to its
+end, usually ∞. Because `-log P(x)` is the line integral of a gradient (paper eq. 3, A.2), every
+path gives the same answer with the exact denoiser; autoregression, unmasking and diffusion are
+paths, and differ in how well a learned denoiser and a finite number of steps follow them.
+
+A path answers two questions.
+
+- `draw`: at which knots does a walk of N steps stop? A `Grid` of SNRs, row 0 at `γ = 0`. Paths with
+  a random order draw it here, once per sequence.
+- `at`: what lies at a time t? The SNR of every token there, the speed `dγ_i/dt` of the tokens that
+  move continuously, and the rate at which tokens jump to ∞. Jumps are integrated exactly: by
+  eq. 7 of the paper the integral of `½E_i` over a jump of one token is `-log Q(x_i|z)`. So
+
+      -log P(x) = ∫₀¹ E_z [ Σ_i ½ speed_i ‖x_i - x̂_i‖² - jump_i log Q(x_i|z) ] dt,
+
+  up to the tokens still uncertain at the end of the path. Several tokens that jump at once are
+  decided independently: then the right side bounds the left from above.
+
+Only *free* tokens move: those known from the start (a prompt) take no part in any order.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from stochloc.core.streams import Randomness
+
+Free = Bool[Tensor, "batch length"]
+Snr = Float[Tensor, "batch length"]
+Steps = Int[Tensor, "batch 1"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The knots of a walk; sequences with fewer tokens to decide may have fewer of them.
+
+    Attributes:
+        steps: Number of steps N of every sequence, between its `N + 1` knots.
+        level: Gives the SNR of every token where each sequence is at a knot of its own, 0 to N.
+    """
+
+    steps: Steps
+    level: Callable[[Steps], Snr]
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of the sequence that takes most."""
+        return most(self.steps)
+
+    def snr(self, n: int | Steps) -> Snr:
+        """Return the SNR of every token at a knot.
+
+        Args:
+            n: Number of the knot, one for all sequences or one for each, at least 0; a sequence
+                that has fewer stays at its last.
+
+        Returns:
+            γ, in `[0, ∞]`.
+        """
+        return self.level(torch.minimum(torch.as_tensor(n, device=self.steps.device), self.steps))
+
+    def stack(self) -> Float[Tensor, "knots batch length"]:
+        """Return all knots as one tensor."""
+        return torch.stack([self.snr(n) for n in range(self.num_steps + 1)])
+
+
+@dataclass(frozen=True)
+class Point:
+    """A path at one time for each sequence.
+
+    Attributes:
+        snr: γ of every token, in `[0, ∞]`.
+        speed: `dγ/dt` of every token that moves continuously, 0 elsewhere.
+        jump: Expected number of jumps to ∞ per unit of time, 0 where a token does not jump.
+    """
+
+    snr: Snr
+    speed: Snr
+    jump: Snr
+
+    def slowed(self, share: float) -> "Point":
+        """Return the point of a path that has only `share` of the time.
+
+        Args:
+            share: In `(0, 1]`.
+
+        Returns:
+            The same SNR with speed and jump rate divided by `share`.
+        """
+        return Point(self.snr, self.speed / share, self.jump / share)
+
+
+class Path(ABC):
+    """A curve of the SNR of every token, from 0 to `snr_end`."""
+
+    @property
+    @abstractmethod
+    def snr_end(self) -> float:
+        """The lowest SNR of a free token at the end; ∞ when the path decides all tokens itself."""
+
+    @property
+    def rises_to_infinity(self) -> bool:
+        """Whether some token goes to ∞ continuously, not by a jump."""
+        return False
+
+    def end(self, free: Free) -> Snr:
+        """Return the SNR of every token at the end of the path.
+
+        Args:
+            free: Which tokens move.
+
+        Returns:
+            `snr_end` for every token, unless the path says otherwise.
+        """
+        return torch.full(free.shape, self.snr_end, dtype=real_type(free), device=free.device)
+
+    @abstractmethod
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
+        """Return the knots of a walk of at most `num_steps` steps.
+
+        Args:
+            num_steps: Steps wanted, at least 1, alike for all sequences or for each; a path that
+                has fewer decisions takes fewer.
+            free: Which tokens move.
+            generator: Source of a random order.
+
+        Returns:
+            The grid, with `γ = 0` at knot 0 and `snr_end` at the last, for free tokens.
+
+        Raises:
+            ValueError: The path cannot be walked in so few steps.
+        """
+
+    @abstractmethod
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
+        """Return where the path is at a time, drawing what is random about it.
+
+        Args:
+            time: In `[0, 1)`, one for each sequence.
+            free: Which tokens move.
+            generator: Source of a random order.
+
+        Returns:
+            SNR, speed and jump rate of every token.
+        """
+
+    def then(self, second: "Path", share: float = 0.5) -> "Then":
+        """Return the path that follows this one to its end and then `second` (paper eq. 5, `C*`).
+
+        Args:
+            second: The next path; a token below the SNR it already has waits.
+            share: Share of the steps and of the time given to `second`, in `(0, 1)`.
+
+        Returns:
+            The joined path.
+        """
+        return Then(self, second, share)
+
+
+@dataclass(frozen=True)
+class Then(Path):
+    """One path after another (paper eq. 5: the hybrid path `C*`).
+
+    Attributes:
+        first: Followed to its end.
+        second: Followed next; a token rises to the larger of both SNRs.
+        share: Share of the steps (at least one) and of the time given to `second`, in `(0, 1)`.
+    """
+
+    first: Path
+    second: Path
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"The share of the second path must lie in (0, 1), not {self.share}.")
+
+    @property
+    def snr_end(self) -> float:
+        """The larger of both ends."""
+        return max(self.first.snr_end, self.second.snr_end)
+
+    @property
+    def rises_to_infinity(self) -> bool:
+        """Whether either path does so."""
+        return self.first.rises_to_infinity or self.second.rises_to_infinity
+
+    def end(self, free: Free) -> Snr:
+        """Return the larger of both ends, token by token."""
+        return torch.maximum(self.first.end(free), self.second.end(free))
+
+    def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
+        """Return both grids in turn; with a single step, the second path alone."""
+        steps = offered(num_steps, free)
+        wanted = torch.minimum((self.share * steps).round().long(), steps - 1).clamp(min=1)
+        second = self.second.draw(wanted, free, generator)
+        first = self.first.draw((steps - second.steps).clamp(min=1), free, generator)
+        joint = first.steps.masked_fill(steps == 1, 0)
+        return Grid(
+            joint + second.steps,
+            lambda n: torch.maximum(
+                first.snr(torch.minimum(n, joint)), second.snr((n - joint).clamp(min=0))
+            ),
+        )
+
+    def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
+        """Return a point of the first path or of the second, each slowed to its share."""
+        is_first = (time < 1 - self.share)[:, None]
+        early = (time / (1 - self.share)).clamp(max=1 - torch.finfo(time.dtype).eps)
+        late = ((time - 1 + self.share) / self.share).clamp(0, 1 - torch.finfo(time.dtype).eps)
+        first = self.first.at(early, free, generator).slowed(1 - self.share)
+        second = self.second.at(late, free, generator).slowed(self.share)
+        reached = self.first.end(free).to(second.snr)
+        waits = second.snr < reached
+        return Point(
+            torch.where(is_first, first.snr, torch.maximum(second.snr, reached)),
+            torch.where(is_first, first.speed, second.speed.masked_fill(waits, 0.0)),
+            torch.where(is_first, first.jump, second.jump),
+        )
+
+
+def real_type(free: Free) -> torch.dtype:
+    """Return float64, or float32 on a device that has no float64."""
+    return torch.float32 if free.is_mps else torch.float64
+
+
+def offered(num_steps: int | Steps, tokens: Bool[Tensor, "batch length"]) -> Steps:
+    """Return the number of steps offered to every sequence.
+
+    Args:
+        num_steps: One number for all, or one for each.
+        tokens: Anything known of the tokens; only where they are and how many sequences counts.
+
+    Returns:
+        The numbers, where the tokens are.
+
+    Raises:
+        ValueError: A walk is offered no step.
+    """
+    steps = torch.as_tensor(num_steps, device=tokens.device)
+    if bool((steps < 1).any()):
+        raise ValueError(f"A walk needs at least one step, not {int(steps.min())}.")
+    return steps.expand(len(tokens), 1)
+
+
+def most(steps: Steps) -> int:
+    """Return the largest number of steps, 0 where there are no sequences."""
+    return int(steps.max()) if len(steps) else 0
+
+
+def share_of_time(n: Steps, steps: Steps) -> Float[Tensor, "batch 1"]:
+    """Return `n/N` of every sequence, 0 at its start and 1 at its end."""
+    real = torch.float32 if steps.is_mps else torch.float64
+    return n.to(real) / steps

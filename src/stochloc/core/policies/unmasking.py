@@ -1,0 +1,187 @@
+"""Policies of the masked world: decide first what the denoiser is sure of, and soft versions.
+
+Masked models unmask in an order that looks at the posterior: the most confident token first, the
+one of least entropy first, so many at a time, or all above a threshold. In SNR space each is a rule
+that sends some tokens to ∞ and leaves the others where they are. Its soft version sends nobody to ∞
+at once: a step has a budget of SNR, and tokens share it in proportion to their certainty.
+
+Looking at the posterior to choose where, but not what, keeps the bound valid: the guided walk makes
+the same choices from the same states. An order that prefers confident tokens is not a random order,
+though, so the sampler's law differs from the denoiser's even with one token per step; `bound` says
+by how much, and with the exact denoiser not at all.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stochloc.core.channel import State
+from stochloc.core.denoisers.posterior import Posterior
+from stochloc.core.paths.base import offered, real_type
+from stochloc.core.paths.orders import rank_free
+from stochloc.core.paths.spacings import Lomax, Spacing
+from stochloc.core.policies.base import Pace
+from stochloc.core.streams import Randomness
+
+
+@runtime_checkable
+class Certainty(Protocol):
+    """How sure a posterior is of every token."""
+
+    def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
+        """Return a number in `(0, 1]` for every token, 1 for certainty."""
+        ...
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The probability of the most likely value."""
+
+    def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
+        """Return `max_v Q(v|z)`."""
+        return posterior.confidence
+
+
+@dataclass(frozen=True)
+class LowEntropy:
+    """The inverse of the number of values that are still open, `exp(-entropy)`."""
+
+    def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
+        """Return `exp(-H(Q))`."""
+        return torch.exp(-posterior.entropy)
+
+
+@dataclass(frozen=True)
+class Reveal:
+    """Decide equal numbers of tokens per step, the most certain first.
+
+    Attributes:
+        certainty: What is meant by certain. Ties go to the token further left.
+    """
+
+    certainty: Certainty = field(default_factory=Confidence)
+
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
+        """Return a pace that decides `L/N` tokens per step.
+
+        Args:
+            state: The start of the walk; only unknown tokens are counted and decided.
+            num_steps: Steps wanted, at least 1; no more are taken than there are unknown tokens.
+            generator: Not used.
+
+        Returns:
+            The pace.
+
+        Raises:
+            ValueError: `num_steps` is below 1.
+        """
+        free = ~state.is_known
+        num_free = free.sum(-1, keepdim=True)
+        steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
+
+        def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
+            to_remain = num_free - num_free * (n + 1) // steps
+            num_due = (~state.is_known).sum(-1, keepdim=True) - to_remain
+            return _to_infinity(
+                state, rank_free(-self.certainty(posterior), ~state.is_known) < num_due
+            )
+
+        return Pace(steps, dsnr)
+
+
+@dataclass(frozen=True)
+class RevealAbove:
+    """Decide all tokens whose certainty reaches a threshold, at least one per step and sequence.
+
+    Attributes:
+        threshold: In `(0, 1]`.
+        certainty: What is meant by certain.
+    """
+
+    threshold: float = 0.9
+    certainty: Certainty = field(default_factory=Confidence)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"A threshold of certainty lies in (0, 1], not {self.threshold}.")
+
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
+        """Return a pace that takes as many steps as it needs.
+
+        Args:
+            state: The start of the walk.
+            num_steps: The most steps it may take, at least 1; after them the rest is decided.
+            generator: Not used.
+
+        Returns:
+            The pace.
+
+        Raises:
+            ValueError: `num_steps` is below 1.
+        """
+        steps = offered(num_steps, state.is_known)
+
+        def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
+            certainty = self.certainty(posterior)
+            chosen = (certainty >= self.threshold) | (rank_free(-certainty, ~state.is_known) < 1)
+            return _to_infinity(state, chosen | (n + 1 == num_steps))
+
+        return Pace(steps, dsnr)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Tokens share a budget of SNR in proportion to their certainty.
+
+    The budget of a step is what `Diffusion(spacing)` would give all of them together, so a
+    denoiser that is equally sure of all tokens walks that diffusion path.
+
+    Attributes:
+        certainty: What is meant by certain.
+        spacing: How large the budgets are.
+        sharpness: Power of the certainty in the proportion, at least 0: 0 is plain diffusion, a
+            large one gives all to the most certain.
+    """
+
+    certainty: Certainty = field(default_factory=Confidence)
+    spacing: Spacing = field(default_factory=Lomax)
+    sharpness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sharpness < torch.inf:
+            raise ValueError(f"A sharpness must be at least 0 and finite, not {self.sharpness}.")
+
+    def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
+        """Return a pace with the steps of the spacing as budgets.
+
+        Args:
+            state: The start of the walk.
+            num_steps: Number of steps, at least 1.
+            generator: Not used.
+
+        Returns:
+            The pace; where the spacing ends at ∞ its last step decides all tokens.
+
+        Raises:
+            ValueError: `num_steps` is below 1.
+        """
+        steps = offered(num_steps, state.is_known)
+        time = torch.linspace(0, 1, num_steps + 1, dtype=real_type(state.is_known))
+        budgets = self.spacing.quantile(time).diff().tolist()
+
+        def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
+            weights = (self.certainty(posterior) ** self.sharpness).masked_fill(state.is_known, 0)
+            num_free = (~state.is_known).sum(-1, keepdim=True)
+            if budgets[n] == torch.inf:
+                return _to_infinity(state, torch.ones_like(state.is_known))
+            total = weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+            return budgets[n] * num_free * weights / total
+
+        return Pace(steps, dsnr)
+
+
+def _to_infinity(state: State, chosen: Tensor) -> Float[Tensor, "batch length"]:
+    return torch.zeros_like(state.snr).masked_fill(chosen & ~state.is_known, torch.inf)

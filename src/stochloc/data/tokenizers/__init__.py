@@ -1,0 +1,1 @@
+"""How text becomes tokens, one file a tokenizer."""

@@ -1,0 +1,88 @@
+"""A tokenizer with labels of classes."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Int64, Integer
+
+from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer
+
+
+@final
+@dataclass(frozen=True)
+class LabelledTokenizer:
+    """A tokenizer with a token more for every class; labels mean no text.
+
+    Args:
+        inner: the tokenizer of the texts.
+        labels: the names of the classes, in the order of their tokens.
+
+    Raises:
+        ValueError: a name is empty or given twice.
+    """
+
+    inner: Tokenizer
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise ValueError(f"Labels are a tuple of names, not the one name {self.labels!r}.")
+        if not all(self.labels) or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"The classes need different names, not {', '.join(self.labels)}.")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The tokens of the texts and the labels, **V**."""
+        return self.inner.vocabulary_size + len(self.labels)
+
+    @property
+    def is_character_level(self) -> bool:
+        """False: a label is a token, but not a character."""
+        return False
+
+    def label_token(self, name: str) -> int:
+        """Return the token of a class.
+
+        Args:
+            name: the name of the class.
+
+        Returns:
+            Its id, above those of the texts.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        if name not in self.labels:
+            raise ValueError(f"There is no class {name!r}; the classes are {self._names}.")
+        return self.inner.vocabulary_size + self.labels.index(name)
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self.labels)
+
+    def is_label(self, ids: Integer[np.ndarray, "*shape"]) -> np.ndarray:
+        """Return where the tokens are labels."""
+        return np.asarray(ids) >= self.inner.vocabulary_size
+
+    def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return the token ids of a text, without a label."""
+        return self.inner.encode(text)
+
+    def decode(self, ids: TokenIds) -> str:
+        """Return the text that token ids stand for; labels stand for nothing."""
+        array = np.asarray(ids)
+        return self.inner.decode(array[~self.is_label(array)])
+
+    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
+        """Yield token ids of UTF-8 bytes, without a label."""
+        return self.inner.encode_stream(chunks)
+
+    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
+        """Return, for every token of a text, the position of the character it comes from."""
+        return self.inner.places(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able facts from which `tokenizer_from_dict` makes an equal tokenizer."""
+        return {"kind": "labelled", "inner": self.inner.to_dict(), "labels": list(self.labels)}

@@ -1,0 +1,1 @@
+"""What stands between the embeddings and the readout, one file a backbone."""

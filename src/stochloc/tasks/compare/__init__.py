@@ -1,0 +1,1 @@
+"""Training, scoring and sampling many methods in one frame."""

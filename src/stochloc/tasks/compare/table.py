@@ -1,0 +1,171 @@
+"""The results of a comparison: a line for each method, as Markdown, CSV and JSON."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from stochloc.tasks.compare.judge import JudgeScore
+from stochloc.training.checkpoint import replacing
+from stochloc.training.records import to_json
+
+Result = dict[str, Any]
+
+
+LEGEND = """
+≤: an upper bound. ±: a standard error over blocks of windows of text; beside the number of seeds,
+over seeds. update, of ar's: processor time of an update over the autoregressive model's. calls:
+network calls for a batch of samples at the most steps. judge: bits per token of samples under an
+n-gram model of test text; entropy: of the tokens within a sample, both of the first seed."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a method's figures over its seeds.
+
+    Attributes:
+        method: Its name.
+        learning_rate: The rate that was chosen.
+        bits: Bits per character of the test text, on average over the seeds.
+        stderr: Standard error over blocks of windows of text, on average over the seeds.
+        seed_stderr: Standard error over the seeds; NaN for one seed.
+        seeds: Number of seeds.
+        is_exact: Whether the figure is the likelihood itself.
+        parameters: Learned values.
+        updates: Updates, on average.
+        seconds: Seconds of training, on average.
+        relative_cost: Processor time of an update over the yardstick's; NaN without it.
+        samples: Figures of samples at each number of steps, of the first seed.
+        curve: Validation bounds during training, of the first seed.
+    """
+
+    method: str
+    learning_rate: float
+    bits: float
+    stderr: float
+    seed_stderr: float
+    seeds: int
+    is_exact: bool
+    parameters: int
+    updates: float
+    seconds: float
+    relative_cost: float
+    samples: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
+
+
+def make_row(results: Sequence[Result], yardstick_s: float) -> Row:
+    """Return the line of one method.
+
+    Args:
+        results: Its full trials, the first seed first; none diverged.
+        yardstick_s: Processor time of an update of the yardstick, in seconds.
+
+    Returns:
+        The line.
+    """
+    bits = [result["bits_per_character"] for result in results]
+    first, training = results[0], results[0]["trial"]["training"]
+    return Row(
+        first["trial"]["method"],
+        training["learning_rate"],
+        mean(bits),
+        mean(result["stderr"] for result in results),
+        stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else math.nan,
+        len(bits),
+        first["is_exact"],
+        first["parameters"],
+        float(mean(result["updates"] for result in results)),
+        mean(result["seconds"] for result in results),
+        mean(result["cpu_seconds_per_update"] for result in results) / yardstick_s,
+        first["samples"],
+        first["curve"],
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The results of a contest.
+
+    Attributes:
+        text: What the judge, who counted the test part, says of the validation part.
+        tokens_per_character: Of validation text.
+        settings: What all trials shared.
+        rows: A line for each method, the lowest figure first.
+        missing: Methods whose training diverged or is not finished.
+        diverged: Trials with the chosen learning rate that diverged; averages leave them out.
+    """
+
+    text: JudgeScore
+    tokens_per_character: float
+    settings: dict[str, Any]
+    rows: list[Row]
+    missing: list[str]
+    diverged: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "settings": self.settings,
+            "tokens_per_character": self.tokens_per_character,
+            "methods": [
+                {key: None if value != value else value for key, value in vars(row).items()}
+                for row in self.rows
+            ],
+            "missing": self.missing,
+            "diverged": self.diverged,
+            "text": {"judged": self.text.judged, "entropy": self.text.entropy},
+        }
+
+    def table(self) -> str:
+        """Return the table as Markdown."""
+        lines = [
+            "| method | bits per character | seeds | learning rate | parameters | updates "
+            "| training s | update, of ar's | calls | s per sample | judge | entropy |",
+            "|" + "---|" * 12,
+        ]
+        for row in self.rows:
+            sample = row.samples[-1]
+            sign, spread = "" if row.is_exact else "≤ ", f"{row.bits:.3f} ± {row.stderr:.3f}"
+            seeds = "1" if row.seeds == 1 else f"{row.seeds} (± {row.seed_stderr:.3f})"
+            cells = (
+                row.method, sign + spread, seeds, f"{row.learning_rate:g}", f"{row.parameters:,}",
+                f"{row.updates:.0f}", f"{row.seconds:.0f}", f"{row.relative_cost:.2f}",
+                sample["denoiser_calls"], f"{sample['seconds_per_sample']:.2f}",
+                f"{sample['judged']:.2f} ± {sample['judged_stderr']:.2f}",
+                f"{sample['entropy']:.2f} ± {sample['entropy_stderr']:.2f}",
+            )  # fmt: skip
+            lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+        judged, entropy = self.text.judged, self.text.entropy
+        lines.append(
+            f"\nThe text itself (its validation part): judge {judged.mean:.2f} ± "
+            f"{judged.stderr:.2f}, entropy {entropy.mean:.2f} ± {entropy.stderr:.2f} bits per "
+            "token."
+        )
+        lines.append(LEGEND)
+        lines += [f"{name}: not finished, or diverged." for name in self.missing]
+        lines += [f"{trial}: diverged; the average leaves it out." for trial in self.diverged]
+        return "\n".join(lines)
+
+    def write(self, folder: Path) -> None:
+        """Write `table.md`, `table.csv` and `comparison.json`.
+
+        Args:
+            folder: Where to.
+        """
+        with replacing(folder / "table.md") as path:
+            path.write_text(self.table() + "\n", encoding="utf-8")
+        with replacing(folder / "comparison.json") as path:
+            path.write_text(to_json(self.to_dict(), indent=2), encoding="utf-8")
+        with replacing(folder / "table.csv") as path, path.open("w", newline="") as file:
+            plain = [name for name in vars(self.rows[0]) if name not in ("samples", "curve")]
+            sampled = [name for name in self.rows[0].samples[0] if name != "texts"]
+            writer = csv.writer(file)
+            writer.writerow([*plain, *sampled])
+            for row in self.rows:
+                for sample in row.samples:
+                    left = [getattr(row, name) for name in plain]
+                    writer.writerow([*left, *(sample[name] for name in sampled)])

@@ -1,0 +1,158 @@
+"""The soft mask and the threshold with which a model repairs text best, kept beside the model.
+
+Held-out text is garbled at known rates and repaired in one pass at every setting of a grid. Of the
+settings that keep clean text clean, at most one change in 1,000 characters, the one that leaves the
+smallest share of errors is chosen, averaged over the rates.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import product
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from stochloc.data import held_out_windows
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.correct.channels import Channel, channel_of, snr_at, soft_mask
+from stochloc.tasks.correct.decoding import choose
+from stochloc.tasks.own_text import own_text
+from stochloc.tasks.runs import Run, read_origin
+from stochloc.training.checkpoint import replacing
+
+FILE = "correction.json"
+NUM_WINDOWS = 48
+NOISE_RATES = (0.02, 0.05, 0.1)
+MASK_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+CLEAN_CHANGES = 0.001
+FALLBACK_RATE, FALLBACK_THRESHOLD = 0.05, 0.7
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How a model repairs text unless told otherwise.
+
+    Attributes:
+        snr: SNR of the soft mask, in nats.
+        threshold: The probability above which a change is made.
+        clean_changes: Share of positions of clean text that were changed; None if not measured.
+        errors_left: Share of errors that remained, averaged over the rates; None if not measured.
+    """
+
+    snr: float
+    threshold: float
+    clean_changes: float | None = None
+    errors_left: float | None = None
+
+
+def correction_defaults(
+    run: Run, data: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Defaults:
+    """Return a model's defaults, measured at the first call and kept until the model changes.
+
+    Args:
+        run: The model.
+        data: Where the run's text is now, if it has moved.
+        say: Is told why nothing was measured, where nothing was.
+
+    Returns:
+        The defaults; those of errors at 5 % where the run's own validation text cannot be had, and
+        then nothing is kept. Costs 40 denoiser calls the first time.
+
+    Raises:
+        ValueError: The file of the defaults is damaged, or the model was trained with classes.
+    """
+    text = (read_origin(run.folder).fingerprint or {}).get("valid")
+    if (kept := _kept(run, text)) is not None:
+        return kept
+    channel = channel_of(run.tokenizer)
+    try:
+        valid = own_text(run, data).valid
+        # Twice as long as needed: what is lost on the way is made up for by what follows.
+        clean = held_out_windows(valid, 2 * run.length, NUM_WINDOWS)
+    except (ValueError, OSError) as error:
+        say(
+            f"stochloc: {str(error).rstrip('.')}; meanwhile settings for one wrong character in "
+            "twenty are used, which were not measured."
+        )
+        return Defaults(snr_at(FALLBACK_RATE, channel.num_symbols), FALLBACK_THRESHOLD)
+    chosen = _measure(run, channel, clean)
+    # A folder that cannot be written to, a hub's cache say, is measured anew every time.
+    with suppress(OSError), replacing(run.beside(FILE)) as file:
+        values = {**asdict(chosen), "text": text}
+        file.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    return chosen
+
+
+def _kept(run: Run, text: str | None) -> Defaults | None:
+    """Return what was measured on this validation text since the model was written, if it was."""
+    path = run.beside(FILE)
+    if not (path.is_file() and path.stat().st_mtime >= run.weights.stat().st_mtime):
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        measured_on = values.pop("text", None)
+        return Defaults(**values) if measured_on == text else None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged; delete it and try again.") from error
+
+
+def _measure(run: Run, channel: Channel, clean: Int[Tensor, "windows length"]) -> Defaults:
+    generator = torch.Generator().manual_seed(0)
+    texts = {
+        rate: [part[:, : run.length] for part in channel.garble(clean, rate, generator)]
+        for rate in (0.0, *NOISE_RATES)
+    }
+    errors = {
+        (mask, rate): _errors_after(run, channel, meant, read, snr_at(mask, channel.num_symbols))
+        for mask, (rate, (meant, read)) in product(MASK_RATES, texts.items())
+    }
+    # A short text may have no error at all at a low rate, and then must not gain any.
+    before = {
+        rate: max(1, int((meant != read).sum())) / meant.numel()
+        for rate, (meant, read) in texts.items()
+    }
+    candidates = [
+        Defaults(
+            snr_at(mask, channel.num_symbols),
+            threshold,
+            errors[mask, 0.0][i],
+            math.fsum(errors[mask, rate][i] / before[rate] for rate in NOISE_RATES)
+            / len(NOISE_RATES),
+        )
+        for mask, (i, threshold) in product(MASK_RATES, enumerate(THRESHOLDS))
+    ]
+    return min(candidates, key=_badness)
+
+
+def _badness(candidate: Defaults) -> tuple[float, float]:
+    assert candidate.clean_changes is not None
+    assert candidate.errors_left is not None
+    return max(candidate.clean_changes, CLEAN_CHANGES), candidate.errors_left
+
+
+def _errors_after(
+    run: Run,
+    channel: Channel,
+    meant: Int[Tensor, "windows length"],
+    read: Int[Tensor, "windows length"],
+    snr: float,
+) -> list[float]:
+    """Return the share of wrong positions after one pass, for every threshold."""
+    wrong = torch.zeros(len(THRESHOLDS), dtype=torch.float64)
+    size = rows_at_once(meant.shape[1], run.tokenizer.vocabulary_size)
+    for rows, seen in zip(meant.split(size), read.split(size), strict=True):
+        seen, rows = seen.to(run.device), rows.to(run.device)
+        levels = torch.full(seen.shape, snr, dtype=torch.float64, device=run.device)
+        state = soft_mask(run.model.codebook, channel, seen, levels)
+        with torch.no_grad():
+            posterior = run.model(state)
+        for i, threshold in enumerate(THRESHOLDS):
+            tokens = choose(posterior, seen, threshold).tokens
+            wrong[i] += float((tokens != rows).sum())
+    return (wrong / meant.numel()).tolist()

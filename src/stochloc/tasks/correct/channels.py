@@ -1,0 +1,237 @@
+"""Channels that garble text, and what a garbled text says about the text that was meant.
+
+Under *substitutions* at rate ρ every symbol s is, with probability ρ, one of the V - 1 others:
+
+    P(s|x) = 1 - ρ  or  ρ / (V - 1),   so   log P(s|x=s) / P(s|x=v) = log((1-ρ)(V-1)/ρ) =: g.
+
+Posteriors weigh texts by `exp(z·x)` (paper A.1), so with simplex codes the soft mask `z = g e_s`
+*is* this channel: `P(x|z) = P(x|s)`. The signal-to-noise ratio of a soft mask is a log-odds, and
+names an error rate. Codes with fewer dimensions are told `g e_s·e_v` only.
+
+*Edits* lose and add characters too. On a layout in slots (`data.tokenizers.slotted`) these are
+tokens like any other: an empty place costs `1/V` whatever was read there, and how often gaps are
+filled and places empty differs from training by known odds. Both are nats for the empty token,
+added in `z`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from stochloc.core import UNKNOWN, Codebook, State
+from stochloc.data import LabelledTokenizer, SlottedTokenizer, Tokenizer
+from stochloc.data.tokenizers.slotted import pour
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """A way to garble text, of one strength: the share of symbols that are replaced."""
+
+    @property
+    def num_symbols(self) -> int:
+        """Number of symbols that can be read, V."""
+        ...
+
+    def evidence(
+        self, read: Int[Tensor, "*batch length"], snr: Float[Tensor, "*batch length"]
+    ) -> Float[Tensor, "*batch length vocabulary"]:
+        """Return nats for every token of the text that was meant, up to a constant per position."""
+        ...
+
+    def garble(
+        self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
+    ) -> tuple[Int[Tensor, "num length"], Int[Tensor, "num length"]]:
+        """Return what was meant and what is read, position by position."""
+        ...
+
+
+def snr_at(rate: float, num_symbols: int) -> float:
+    """Return the SNR of the soft mask at an error rate, `g = log((1-ρ)(V-1)/ρ)`; exact.
+
+    Args:
+        rate: ρ, in `[0, 1]`; at 0 the symbol is known, `g = ∞`, at `1 - 1/V` it says nothing.
+        num_symbols: V, at least 2.
+
+    Returns:
+        g in nats, at least 0: a symbol that is wrong more often than chance is taken as unknown.
+    """
+    if rate <= 0:
+        return math.inf
+    return 0.0 if rate >= 1 else max(0.0, math.log((1 - rate) * (num_symbols - 1) / rate))
+
+
+def rate_at(snr: Float[Tensor, "*shape"], num_symbols: int) -> Float[Tensor, "*shape"]:
+    """Return the error rate of a soft mask, `ρ = (V-1) / (V - 1 + e^g)`: the inverse of `snr_at`.
+
+    Args:
+        snr: g in nats, in `[0, ∞]`.
+        num_symbols: V, at least 2.
+
+    Returns:
+        Rates from 0 to `1 - 1/V`.
+    """
+    return torch.sigmoid(math.log(num_symbols - 1) - snr)
+
+
+@dataclass(frozen=True)
+class Substitutions:
+    """Every symbol may be replaced by any other; lengths stay.
+
+    Attributes:
+        num_symbols: V, at least 2.
+    """
+
+    num_symbols: int
+
+    def evidence(
+        self, read: Int[Tensor, "*batch length"], snr: Float[Tensor, "*batch length"]
+    ) -> Float[Tensor, "*batch length vocabulary"]:
+        """Return `g` for the symbol that was read and 0 for all others; exact.
+
+        Args:
+            read: The symbols.
+            snr: g of each, finite.
+
+        Returns:
+            Nats.
+        """
+        return F.one_hot(read, self.num_symbols) * snr[..., None]
+
+    def garble(
+        self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
+    ) -> tuple[Int[Tensor, "num length"], Int[Tensor, "num length"]]:
+        """Replace symbols at random.
+
+        Args:
+            clean: Texts.
+            rate: ρ, in `[0, 1]`.
+            generator: Source of randomness, on the CPU.
+
+        Returns:
+            The texts, and what is read.
+        """
+        return clean, _substitute(clean, rate, self.num_symbols, generator)
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Symbols may be replaced, lost and added: texts in slots.
+
+    Attributes:
+        tokenizer: Lays texts out; its rate is how often a model has seen slots change their role.
+        lost: Characters lost for every one replaced, positive.
+        added: Characters added for every one replaced, positive.
+    """
+
+    tokenizer: SlottedTokenizer
+    lost: float = 0.2
+    added: float = 0.2
+
+    @property
+    def num_symbols(self) -> int:
+        """Number of symbols that can be read, V; the empty token is none."""
+        return self.tokenizer.inner.vocabulary_size
+
+    def evidence(
+        self, read: Int[Tensor, "*batch length"], snr: Float[Tensor, "*batch length"]
+    ) -> Float[Tensor, "*batch length vocabulary"]:
+        """Return nats for the symbol that was read and for the empty token; exact.
+
+        Args:
+            read: The layout of the text that was read: empty in gaps and nowhere else.
+            snr: g of every position, finite; in a gap, that of its surroundings.
+
+        Returns:
+            Nats.
+        """
+        size, empty = self.num_symbols, self.tokenizer.empty
+        trained = torch.logit(torch.tensor(self.tokenizer.rate).to(snr))
+        # A rate that underflows to 0 would be taken for certainty, which has no evidence.
+        rate = rate_at(snr, size).clamp_min(math.sqrt(torch.finfo(snr.dtype).tiny))
+        is_gap = read == empty
+        in_gap = trained - torch.logit(rate * self.lost)
+        in_place = (
+            math.log((size - 1) / size) - rate.log() + torch.logit(rate * self.added) - trained
+        )
+        nats = F.one_hot(read, size + 1) * snr[..., None]
+        nats[..., empty] = torch.where(is_gap, in_gap, in_place)
+        return nats
+
+    def garble(
+        self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
+    ) -> tuple[Int[Tensor, "num length"], Int[Tensor, "num length"]]:
+        """Replace, lose and add symbols at random.
+
+        Args:
+            clean: Layouts of clean texts.
+            rate: ρ, in `[0, 1)`; the rates of losses and additions are in proportion to it.
+            generator: Source of randomness, on the CPU.
+
+        Returns:
+            Layouts of what was meant and of what is read.
+        """
+        size, empty = self.num_symbols, self.tokenizer.empty
+        is_gap = clean == empty
+        meant = pour(clean, is_gap, self.lost * rate, self.added * rate, empty, generator)
+        noise = torch.randint(size, meant.shape, generator=generator)
+        symbols = torch.where(meant == empty, noise, meant)
+        return meant, _substitute(symbols, rate, size, generator).masked_fill(is_gap, empty)
+
+
+def channel_of(tokenizer: Tokenizer) -> Channel:
+    """Return the channel whose errors a model with this tokenizer can repair.
+
+    Args:
+        tokenizer: Of the model.
+
+    Returns:
+        Edits for texts in slots, substitutions for others.
+
+    Raises:
+        ValueError: The model was trained with classes.
+    """
+    if isinstance(tokenizer, LabelledTokenizer):
+        raise ValueError("A model of several classes cannot correct; train one on a single text.")
+    if isinstance(tokenizer, SlottedTokenizer):
+        return Edits(tokenizer)
+    return Substitutions(tokenizer.vocabulary_size)
+
+
+def soft_mask(
+    codebook: Codebook,
+    channel: Channel,
+    read: Int[Tensor, "batch length"],
+    snr: Float[Tensor, "batch length"],
+) -> State:
+    """Return the state that has read a garbled text: `z = Σ_v nats_v e_v`, the token where certain.
+
+    Its γ is 0: what was read did not come through the Gaussian channel, so a walk from here still
+    has all of that channel before it, and with the exact denoiser samples `P(x|s)`.
+
+    Args:
+        codebook: The token codes; with simplex codes the state is exact.
+        channel: How the text was garbled.
+        read: What was read.
+        snr: g of every position, in `[0, ∞]`; ∞ where it is certain.
+
+    Returns:
+        The start of a walk.
+    """
+    certain = snr.isinf()
+    nats = channel.evidence(read, snr.masked_fill(certain, 1.0)).to(codebook.one)
+    z = codebook.mean(nats).masked_fill(certain[..., None], 0.0)
+    zero = torch.zeros(read.shape, dtype=z.dtype, device=z.device)
+    return State(z, torch.full_like(read, UNKNOWN), zero).reveal(read, certain)
+
+
+def _substitute(
+    symbols: Int[Tensor, "num length"], rate: float, size: int, generator: torch.Generator
+) -> Int[Tensor, "num length"]:
+    chosen = torch.rand(symbols.shape, generator=generator, dtype=torch.float64) < rate
+    shift = torch.randint(1, size, symbols.shape, generator=generator)
+    return torch.where(chosen, (symbols + shift) % size, symbols)

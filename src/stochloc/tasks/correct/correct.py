@@ -1,0 +1,261 @@
+"""Repairing garbled text: the text as read is evidence, the model says what was meant.
+
+Every character becomes a soft mask (`tasks.correct.channels`), so nobody has to know where the
+errors are, and one pass or a walk decides (`tasks.correct.decoding`). How strong the masks are and
+how probable a change must be is measured on held-out text, once for every model
+(`tasks.correct.calibration`).
+
+A model of texts in slots (`stochloc train --slots`) also finds lost and added characters; any other
+model keeps the length. Texts longer than the model's window are repaired in windows that overlap
+by half, each position in the window in whose middle it is.
+"""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from stochloc.data import SlottedTokenizer
+from stochloc.data.legible import Legible, legible
+from stochloc.data.reading import as_bytes
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.correct.calibration import correction_defaults
+from stochloc.tasks.correct.channels import Channel, channel_of, rate_at, snr_at, soft_mask
+from stochloc.tasks.correct.decoding import Decision, FullWalk, OnePass
+from stochloc.tasks.infill.fill import padded
+from stochloc.tasks.runs import Run
+
+Repair = OnePass | FullWalk
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a text.
+
+    Attributes:
+        position: Number of the character that was changed in the text as it was given, from 0; a
+            lost one is put before it.
+        read: What stood there; nothing for a lost character.
+        text: What stands there now; nothing for an added character.
+        probability: Of the change: in one pass given the text as read, after a walk given also
+            that all the rest is right.
+    """
+
+    position: int
+    read: str
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A text repaired.
+
+    Attributes:
+        text: The text now.
+        read: The text as read: in the model's alphabet, but for characters that are unknown to it.
+        changes: From left to right; a character that the model does not know is always changed.
+        snr: SNR of the soft mask of a character without a confidence of its own; ∞ is certain.
+        error_rate: The rate of substitutions at which that soft mask is exact.
+        threshold: The probability above which a change was made.
+        denoiser_calls: Calls of the denoiser, each about several windows of the text.
+        seconds: Time it took.
+        content: The text now as it is written to a file; a model of bytes need not make UTF-8.
+        notes: What was changed before the text was read, line breaks for instance.
+    """
+
+    text: str
+    read: str
+    changes: tuple[Change, ...]
+    snr: float
+    error_rate: float
+    threshold: float
+    denoiser_calls: int
+    seconds: float
+    content: bytes
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; an infinite SNR is None, and changes say `from` and `to`."""
+        changes = [
+            {"position": c.position, "from": c.read, "to": c.text, "probability": c.probability}
+            for c in self.changes
+        ]
+        snr = self.snr if math.isfinite(self.snr) else None
+        values = {**asdict(self), "changes": changes, "snr": snr, "notes": list(self.notes)}
+        del values["content"]
+        return values
+
+
+def correct(
+    run: Run,
+    text: str,
+    repair: Repair | None = None,
+    snr: float | None = None,
+    confidences: str | Sequence[float] | None = None,
+) -> Correction:
+    """Repair a garbled text.
+
+    Args:
+        run: The model and its tokenizer.
+        text: The text as read. Characters that the model does not know say nothing: they are blanks
+            (SNR 0), filled first with what is most probable in one call, for any threshold.
+        repair: How to decide; in one pass with the model's own threshold when absent.
+        snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
+            symbol; ∞ changes nothing, 0 ignores the text. The model's own when absent.
+        confidences: How probable it is that each character was read rightly, in `[0, 1]`, one for
+            each token of the text, also as `parse_confidences` reads them; 1 is certain, and stays.
+            In place of `snr`.
+
+    Returns:
+        The text and its changes. Posterior probabilities are exact for simplex codes, errors at
+        the given rate and the exact denoiser; with a network they are as good as the network.
+
+    Raises:
+        ValueError: The text is empty, a setting is out of range, or the confidences are not one for
+            each character.
+    """
+    started_s = time.monotonic()
+    channel = channel_of(run.tokenizer)
+    confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
+    if repair is None:
+        repair = OnePass(correction_defaults(run).threshold)
+    if snr is None:
+        snr = correction_defaults(run).snr
+    if not snr >= 0:
+        raise ValueError(f"The SNR of a soft mask must be at least 0, not {snr}.")
+    if not 0 <= repair.threshold <= 1:
+        raise ValueError(f"The threshold is a probability from 0 to 1, not {repair.threshold}.")
+    seen = legible(text, run.tokenizer)
+    read, is_unknown = _encode(run, seen)
+    if not len(read):
+        raise ValueError("There is no text to correct.")
+    levels = torch.full(read.shape, snr, dtype=torch.float64)
+    if confidences is not None:
+        levels = _levels(run, channel, len(read), confidences)
+    levels = levels.masked_fill(is_unknown, 0.0).to(run.device)
+    given, calls = read.to(run.device), 0
+    if is_unknown.any():
+        guess = _in_windows(run, channel, given, levels, OnePass(0.0))
+        given, calls = torch.where(is_unknown.to(run.device), guess.tokens, given), guess.calls
+    decided = _in_windows(run, channel, given, levels, repair)
+    tokens = decided.tokens.cpu()
+    return Correction(
+        run.tokenizer.decode(tokens),
+        seen.text if seen.unknown else run.tokenizer.decode(read),
+        _changes(run, seen, read, decided),
+        snr,
+        float(rate_at(torch.tensor(snr, dtype=torch.float64), channel.num_symbols)),
+        repair.threshold,
+        calls + decided.calls,
+        time.monotonic() - started_s,
+        as_bytes(tokens.numpy(), run.tokenizer),
+        seen.notes,
+    )
+
+
+def parse_confidences(text: str) -> list[float]:
+    """Return numbers given as `0.9,1,0.3` or as a JSON list.
+
+    Args:
+        text: What a user gave.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ValueError: They are no numbers.
+    """
+    try:
+        numbers = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
+        return [float(number) for number in numbers]
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Confidences are numbers like 0.9,1,0.3 or a JSON list, not {text!r}."
+        ) from error
+
+
+def _levels(
+    run: Run, channel: Channel, length: int, confidences: Sequence[float]
+) -> Float[Tensor, " length"]:
+    """Return the SNR of every position; a gap is as doubtful as the more doubtful neighbour."""
+    slotted = isinstance(run.tokenizer, SlottedTokenizer)
+    num = length // 2 if slotted else length
+    if len(confidences) != num:
+        raise ValueError(
+            f"The text has {num} characters for the model, but {len(confidences)} confidences were "
+            "given; give one for each."
+        )
+    if not all(0 <= confidence <= 1 for confidence in confidences):
+        raise ValueError("Confidences are probabilities from 0 to 1.")
+    levels = torch.tensor([snr_at(1 - c, channel.num_symbols) for c in confidences]).double()
+    if not slotted:
+        return levels
+    gaps = torch.cat([levels[:1], torch.minimum(levels[1:], levels[:-1]), levels[-1:]])
+    pairs = torch.stack([gaps[:-1], levels], dim=-1).flatten()
+    return torch.cat([pairs, gaps[-1:]])
+
+
+def _in_windows(
+    run: Run,
+    channel: Channel,
+    read: Int[Tensor, " length"],
+    levels: Float[Tensor, " length"],
+    repair: Repair,
+) -> Decision:
+    """Decide every position in the window in whose middle it is."""
+    width = min(run.length, len(read))
+    last = len(read) - width
+    starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
+    places = starts[:, None].to(read.device) + torch.arange(width, device=read.device)
+    denoiser = padded(run, width)
+    with torch.no_grad():
+        parts = [
+            repair.decide(
+                denoiser, soft_mask(run.model.codebook, channel, read[p], levels[p]), read[p]
+            )
+            for p in places.split(rows_at_once(width, run.tokenizer.vocabulary_size))
+        ]
+    owner = (torch.arange(len(read)) - width // 2 - starts[:, None]).abs().argmin(0)
+    column = torch.arange(len(read)) - starts[owner]
+    tokens = torch.cat([part.tokens for part in parts])[owner, column]
+    probs = torch.cat([part.probs for part in parts])[owner, column]
+    return Decision(tokens, probs, sum(part.calls for part in parts))
+
+
+def _encode(run: Run, seen: Legible) -> tuple[Int[Tensor, " length"], Bool[Tensor, " length"]]:
+    """Return the tokens of a text, some known one where a character is unknown, and where."""
+    characters = list(seen.text)
+    if seen.unknown:
+        # Only alphabets leave characters unknown, and then each has a token of its own.
+        known = run.tokenizer.decode([0])
+        for place in seen.unknown:
+            characters[place] = known
+    text = "".join(characters)
+    ids = torch.as_tensor(run.tokenizer.encode(text), dtype=torch.long)
+    is_unknown = torch.zeros(len(ids), dtype=torch.bool)
+    slotted = isinstance(run.tokenizer, SlottedTokenizer)
+    is_unknown[[2 * place + 1 if slotted else place for place in seen.unknown]] = True
+    return ids, is_unknown
+
+
+def _changes(
+    run: Run, seen: Legible, read: Int[Tensor, " length"], decided: Decision
+) -> tuple[Change, ...]:
+    decode, slotted = run.tokenizer.decode, isinstance(run.tokenizer, SlottedTokenizer)
+    # A character added behind the last one stands at the end of what was typed.
+    typed = (*seen.places, seen.places[-1] + 1)
+    places = run.tokenizer.places(seen.text)
+    unknown = {2 * place + 1 if slotted else place: seen.text[place] for place in seen.unknown}
+    rows = zip(read.tolist(), decided.tokens.tolist(), decided.probs.tolist(), strict=True)
+    return tuple(
+        Change(typed[places[n]], unknown.get(n, decode([before])), decode([after]), probability)
+        for n, (before, after, probability) in enumerate(rows)
+        if before != after or n in unknown
+    )

@@ -1,0 +1,294 @@
+"""Filling the blanks of a text: draw, then rank by probability.
+
+Answers are drawn by a free walk that starts with the given tokens known. Each is then priced by
+unmasking its blanks one token at a time, in K orders that are the same for all answers,
+
+    nats = -log (1/K) Σ_k Π_i Q(x_i | given tokens, blanks earlier in order k),
+
+which is the exact cost of the sampler that picks one of these orders: there is no noise in it to
+upset the ranking. Where blanks have unknown lengths the given tokens stand at other places in every
+layout, so the whole text is priced: the given tokens first, then the blanks.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stochloc.core import (
+    UNKNOWN,
+    Ancestral,
+    Autoregressive,
+    Constrained,
+    Denoiser,
+    Follow,
+    Masked,
+    Padded,
+    Streams,
+    Tempered,
+    bound,
+    sample,
+    start,
+)
+from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.generate import Walk
+from stochloc.tasks.infill.templates import Layout, Template, allowed_tokens
+from stochloc.tasks.runs import Run
+from stochloc.training.seeds import seeded_streams
+
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Infilling:
+    """How to fill blanks.
+
+    Attributes:
+        num_answers: Most answers wanted, at least 1.
+        num_draws: Walks for every layout of the template, at least 1; equal results count once.
+        walk: How to walk.
+        num_orders: Orders in which an answer is priced, at least 1.
+        seed: Seed of all randomness.
+    """
+
+    num_answers: int = 5
+    num_draws: int = 32
+    walk: Walk = field(default_factory=lambda: Walk(Masked(), Ancestral(), 64))
+    num_orders: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.num_answers, self.num_draws, self.num_orders) < 1 or self.seed < 0:
+            raise ValueError(
+                "Infilling needs at least one answer, one draw and one order, and a seed of at "
+                f"least 0, not {self.num_answers}, {self.num_draws}, {self.num_orders} and "
+                f"{self.seed}."
+            )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A text without blanks.
+
+    Attributes:
+        text: The whole text.
+        blanks: What was filled into each blank.
+        nats: Its price: of the blanks given the rest, or of the whole text (`Infilled.scored`).
+        bits_per_character: The price for each character that was priced.
+    """
+
+    text: str
+    blanks: tuple[str, ...]
+    nats: float
+    bits_per_character: float
+
+
+@dataclass(frozen=True)
+class Infilled:
+    """Answers and what they cost.
+
+    Attributes:
+        answers: The most probable first.
+        scored: "blanks", or "text" where blanks have unknown lengths.
+        denoiser_calls: Calls of the denoiser, each about a batch of texts.
+        seconds: Time it took.
+    """
+
+    answers: tuple[Answer, ...]
+    scored: str
+    denoiser_calls: int
+    seconds: float
+
+
+def infill(
+    run: Run,
+    template: str,
+    infilling: Infilling | None = None,
+    constraints: str | Sequence[str] = (),
+    marker: str = "_",
+    say: Callable[[str], None] = lambda line: None,
+) -> Infilled:
+    """Fill the blanks of a text; the same seed gives the same answers.
+
+    Args:
+        run: The model and its tokenizer.
+        template: The text with its blanks (see `tasks.infill.templates`).
+        infilling: How to fill them.
+        constraints: Characters that blanks may hold: `aeiou` for all, `2:a-e` for the second; one
+            such text, or several.
+        marker: What stands for a blank of one token.
+        say: Is told what was changed before the template was read, and, where lengths are unknown,
+            how many combinations of them are done.
+
+    Returns:
+        Different answers, ranked by what they cost the model that knows no constraint. Costs as
+        many calls as the walk, and one for every blank token and order; where lengths are unknown,
+        for every layout, and one more for every token and order.
+
+    Raises:
+        ValueError: The template, a constraint or a setting makes no sense, or the blanks do not fit
+            into the window of the model.
+    """
+    infilling = infilling or Infilling()
+    started_s = time.monotonic()
+    parsed = Template.parse(template, run.tokenizer, marker)
+    for note in parsed.notes:
+        say(f"stochloc: {note}.")
+    allowed = allowed_tokens(constraints, len(parsed.blanks), run.tokenizer)
+    layouts = parsed.layouts()
+    if len(layouts) > 1 and max(map(len, layouts)) > run.length:
+        raise ValueError(
+            f"A text with blanks of unknown length must fit into the {run.length} tokens of the "
+            f"model's window, but this one may have {max(map(len, layouts))}; shorten it."
+        )
+    fillers = [_Filler(run, infilling, layout, len(layouts) > 1) for layout in layouts]
+    best: dict[str, Answer] = {}
+    for number, filler in enumerate(fillers, start=1):
+        for answer in filler.answers(allowed if constraints else None):
+            if answer.text not in best or answer.nats < best[answer.text].nats:
+                best[answer.text] = answer
+        if len(fillers) > 1:
+            say(f"{number} of {len(fillers)} combinations of lengths filled")
+    ranked = sorted(best.values(), key=lambda answer: answer.nats)
+    return Infilled(
+        tuple(ranked[: infilling.num_answers]),
+        "text" if len(layouts) > 1 else "blanks",
+        sum(filler.calls for filler in fillers),
+        time.monotonic() - started_s,
+    )
+
+
+class _Filler:
+    """Draws and prices the answers of one layout, and counts the denoiser calls."""
+
+    def __init__(self, run: Run, infilling: Infilling, layout: Layout, whole: bool) -> None:
+        self.run, self.infilling, self.layout, self.whole = run, infilling, layout, whole
+        self.window = _window(layout, run.length)
+        self.known = layout.known[self.window].to(run.device)
+        self.denoiser = padded(run, len(self.known))
+        self.calls = 0
+
+    def answers(self, allowed: Tensor | None) -> list[Answer]:
+        """Return the different results of the walks, in no order.
+
+        Args:
+            allowed: Which tokens each blank may hold, `(blanks, V)`; None for all.
+
+        Returns:
+            Answers with their prices.
+        """
+        fillings = self._draw(allowed).unique(dim=0)
+        nats = self._price(fillings)
+        return [self._answer(*pair) for pair in zip(fillings.cpu(), nats.tolist(), strict=True)]
+
+    def _draw(self, allowed: Tensor | None) -> Int[Tensor, "draws length"]:
+        denoiser, device = self.denoiser, self.known.device
+        if allowed is not None:
+            # Given tokens, whose blank is -1, read the row added at the end.
+            rows = torch.cat([allowed, torch.ones_like(allowed[:1])])
+            denoiser = Constrained(denoiser, rows[self.layout.blank[self.window]].to(device))
+        walk, fillings = self.infilling.walk, []
+        policy, denoiser = walk.policy.apply(walk.path, Tempered(denoiser, walk.temperature))
+        for draws in self._batches(self.infilling.num_draws):
+            known = self.known.expand(len(draws), -1)
+            state = start(denoiser.codebook, *known.shape, known=known)
+            drawn = sample(
+                denoiser, state, policy, walk.transition, walk.num_steps, self._streams(draws)
+            )
+            self.calls += drawn.denoiser_calls
+            fillings.append(drawn.tokens)
+        return torch.cat(fillings)
+
+    def _price(self, fillings: Int[Tensor, "draws length"]) -> Float[Tensor, " draws"]:
+        """Return `-log` of the mean over orders of what an order makes of each filling."""
+        orders = self._orders()
+        log_probs = torch.stack([self._log_prob(fillings, order) for order in orders])
+        return math.log(len(orders)) - log_probs.logsumexp(0)
+
+    def _log_prob(
+        self, fillings: Int[Tensor, "draws length"], order: Order
+    ) -> Float[Tensor, " draws"]:
+        known = self.known.expand_as(fillings)
+        blanks = -self._bound(fillings, order, known).sum(-1)
+        if not self.whole:
+            return blanks
+        # The given tokens come first in the order, so they cost the same in every filling.
+        given = self._bound(fillings[:1], order, None)[0]
+        return blanks - given[self.known != UNKNOWN].sum()
+
+    def _bound(
+        self, tokens: Int[Tensor, "draws length"], order: Order, known: Tensor | None
+    ) -> Float[Tensor, "draws length"]:
+        nats = []
+        for rows in self._batches(len(tokens)):
+            part = slice(rows.start, rows.stop)
+            estimate = bound(
+                self.denoiser, tokens[part], Follow(Autoregressive(order)), Ancestral(), len(order),
+                self._streams(rows), None if known is None else known[part],
+            )  # fmt: skip
+            self.calls += estimate.denoiser_calls
+            nats.append(estimate.token_nats)
+        return torch.cat(nats)
+
+    def _batches(self, num: int) -> Iterator[range]:
+        seen = max(len(self.known), self.run.length)
+        size = rows_at_once(seen, self.run.tokenizer.vocabulary_size)
+        return (range(begin, min(begin + size, num)) for begin in range(0, num, size))
+
+    def _streams(self, rows: range) -> Streams:
+        return seeded_streams(self.run.device, self.infilling.seed, ((n,) for n in rows))
+
+    def _orders(self) -> list[Order]:
+        """Return orders, given tokens first: to the right, to the left, then random ones."""
+        length, seed = len(self.known), torch.Generator().manual_seed(self.infilling.seed)
+        ways = [torch.arange(length), torch.arange(length).flip(0)]
+        ways += [torch.randperm(length, generator=seed) for _ in range(self.infilling.num_orders)]
+        is_blank = (self.known == UNKNOWN).cpu()
+        return [
+            tuple(way[is_blank[way].int().argsort(stable=True)].tolist())
+            for way in ways[: self.infilling.num_orders]
+        ]
+
+    def _answer(self, filling: Int[Tensor, " length"], nats: float) -> Answer:
+        decode, layout = self.run.tokenizer.decode, self.layout
+        tokens = layout.known.clone()
+        tokens[self.window] = filling
+        blanks = tuple(
+            decode(tokens[layout.blank == number]) for number in range(layout.num_blanks)
+        )
+        text = decode(tokens)
+        num_characters = len(decode(filling)) if self.whole else sum(map(len, blanks))
+        return Answer(text, blanks, nats, nats / math.log(2) / max(1, num_characters))
+
+
+def padded(run: Run, length: int) -> Denoiser:
+    """Return the run's model for texts of a length, shown in the middle of a window as in training.
+
+    Args:
+        run: The model.
+        length: Tokens of the text.
+
+    Returns:
+        A denoiser; longer texts are shown as they are.
+    """
+    spare = max(0, run.length - length)
+    return Padded(run.model, spare // 2, spare - spare // 2)
+
+
+def _window(layout: Layout, length: int) -> slice:
+    """Return what a model can see at once of a long text, with the blanks in its middle."""
+    if len(layout) <= length:
+        return slice(None)
+    places = (layout.known == UNKNOWN).nonzero().flatten().tolist() or [0]
+    first, last = places[0], places[-1] + 1
+    if last - first > length:
+        raise ValueError(
+            f"From the first to the last blank there are {last - first} tokens, but the model was "
+            f"trained on windows of {length}; fill the blanks in parts."
+        )
+    begin = min(max(0, (first + last - length) // 2), len(layout) - length)
+    return slice(begin, begin + length)

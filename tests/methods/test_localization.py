@@ -1,0 +1,61 @@
+"""Localization in the frame of all methods: its recipes, and their bounds before training."""
+
+import torch
+from methods.worlds import LENGTH, TINY, assert_estimates, every_sequence, generator
+
+from stochloc.core import Diffusion, Masked
+from stochloc.methods import METHODS, Frame
+from stochloc.methods.localization import OURS, PAPER, Localization
+from stochloc.training.objective import cross_entropy
+from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
+
+COUNTS = torch.tensor([60, 30, 7])
+
+
+def of(name: str) -> Localization:
+    torch.manual_seed(0)
+    method = METHODS[name](Frame(COUNTS, LENGTH, TINY))
+    assert isinstance(method, Localization)
+    return method
+
+
+def test_the_recipes_are_those_of_the_training_presets():
+    ours, paper = of("dsl"), of("dsl-paper")
+    assert ours.law == Endpoints(TokenLogNormal())
+    assert paper.law == SentenceLogNormal()
+    assert isinstance(ours.path, Masked)
+    assert isinstance(paper.path, Diffusion)
+    settings = ("code_dimension", "evidence", "unigram", "beta")
+    assert [getattr(ours.model.config, name) for name in settings] == [0, True, True, 1.0]
+    assert [getattr(paper.model.config, name) for name in settings] == [16, False, False, 0.0]
+
+
+def test_every_ablation_takes_one_choice_back():
+    shared = SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma)
+    for name, changed in {
+        "dsl-learned-codes": "code_dimension", "dsl-no-evidence": "evidence",
+        "dsl-no-prior": "unigram", "dsl-paper-beta": "beta",
+    }.items():  # fmt: skip
+        ablated, ours = of(name), of("dsl")
+        different = {
+            key
+            for key, value in vars(ablated.model.config).items()
+            if value != getattr(ours.model.config, key)
+        }
+        assert different == {changed}
+        assert getattr(ablated.model.config, changed) == getattr(PAPER, changed)
+        assert ablated.law == OURS.law
+    assert of("dsl-shared-snr").law == Endpoints(shared)
+    assert of("dsl-masks-only").law == Masks()
+    assert of("dsl-no-endpoints").law == TokenLogNormal()
+
+
+def test_an_untrained_model_without_evidence_costs_the_cross_entropy_of_the_prior():
+    method = of("dsl-no-evidence")
+    tokens = every_sequence().repeat(20, 1)
+    prior = ((COUNTS + 1) / (COUNTS + 1).sum()).log()
+    losses = torch.stack([method.loss(tokens, generator(s)).detach() for s in range(40)])
+    # All tokens are as frequent as any here, known ones are left out.
+    assert_estimates(losses.double(), float(-prior.double().mean()))
+    again = cross_entropy(method.model, tokens, method.law, generator(3))
+    torch.testing.assert_close(method.loss(tokens, generator(3)), again)
