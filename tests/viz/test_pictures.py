@@ -190,16 +190,16 @@ def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, ca
     # Eight blocks of two tokens cannot be walked in four steps.
     monkeypatch.setattr("stochloc.tasks.walks.BLOCK_TOKENS", 2)
     picture = steps.measure(run, tokens, ("diffusion", "block"), (4, 8), 3, seed=7)
-    taken = [(p.path, p.transition, p.steps) for p in picture.prices]
+    taken = [(b.path, b.transition, b.steps) for b in picture.bounds]
     assert taken == [
         ("diffusion", "ancestral", 4), ("diffusion", "ancestral", 8), ("diffusion", "euler", 4),
         ("diffusion", "euler", 8), ("block", "ancestral", 8), ("block", "euler", 8),
     ]  # fmt: skip
     assert "block in 4 steps left out" in capsys.readouterr().err
     said = evaluate(run, tokens, Evaluation("diffusion", "euler", 4, False, 3, 7)).to_dict()
-    price = picture.prices[2]
-    assert price.bits == said["bits_per_character"] and price.denoiser_calls == 4
-    assert price.stderr == said["bits_per_character_stderr"]
+    bound = picture.bounds[2]
+    assert bound.bits == said["bits_per_character"] and bound.denoiser_calls == 4
+    assert bound.stderr == said["bits_per_character_stderr"]
     with pytest.raises(ValueError, match="blocks"):
         steps.measure(run, tokens, ("block",), (4,), 3, seed=7)
 

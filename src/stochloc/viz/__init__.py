@@ -1,1 +1,1 @@
-"""Figures of what is measured: data first, then the drawing."""
+"""Figures: each module first measures data, then draws them."""

@@ -1,8 +1,8 @@
-"""Is the posterior calibrated? Two pictures of the same glances at held-out text.
+"""Is the posterior calibrated? Two figures of its predictions on held-out text.
 
-Reliability: among the tokens that the posterior is as sure of as c, a share c should be right.
-Uncertainty: if codes are drawn from the posterior, `E‖x - x̂‖² = 1 - ‖x̂‖²`; the right side needs
-no labels, so where both agree the model knows its own error.
+Reliability: of the tokens predicted with confidence c, a fraction c should be correct.
+Uncertainty: if codes are distributed as the posterior says, `E‖x - x̂‖² = 1 - ‖x̂‖²`; the right
+side needs no labels, so where both agree the model knows its own error.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from stochloc.core import Denoiser
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.viz.error import mean_and_stderr
 from stochloc.viz.files import Rows
-from stochloc.viz.held_out import Glance, HeldOut, PerToken, glances
+from stochloc.viz.held_out import Prediction, HeldOut, PerToken, predictions
 from stochloc.viz.style import COLOURS, INK, MARKERS, snr_axis
 
 SNRS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 40.0)
 RELIABILITY_SNRS = (1.0, 3.0, 6.0, 12.0)
 NUM_BINS = 10
-# Fewer tokens say nothing: they are counted, not drawn.
+# Bins of fewer tokens are too noisy to draw; they are counted.
 LEAST_DRAWN = 30
 
 
@@ -101,7 +101,7 @@ class ReliabilityPicture:
 
 @dataclass(frozen=True, eq=False)
 class UncertaintyPicture:
-    """Error and claimed error over γ.
+    """The error, and the error that the posterior claims, over γ.
 
     Attributes:
         snr: Values of γ.
@@ -169,7 +169,7 @@ def measure_reliability(
         generator: Source of the noise.
 
     Returns:
-        The data of the figure. Costs one denoiser call about each window for each γ.
+        The data of the figure. Costs one denoiser call per window and γ.
     """
     return ReliabilityPicture(
         [_reliability(snr, _all_at(denoiser, text, snr, generator)) for snr in RELIABILITY_SNRS]
@@ -179,7 +179,7 @@ def measure_reliability(
 def measure_uncertainty(
     denoiser: Denoiser, text: HeldOut, generator: torch.Generator
 ) -> UncertaintyPicture:
-    """Compare the error with what the posterior takes it to be, over γ.
+    """Compare the error with the error that the posterior expects, over γ.
 
     Args:
         denoiser: Gives the posterior.
@@ -187,34 +187,34 @@ def measure_uncertainty(
         generator: Source of the noise.
 
     Returns:
-        The data of the figure. Costs one denoiser call about each window for each γ.
+        The data of the figure. Costs one denoiser call per window and γ.
     """
     errors, claims = [], []
     for snr in SNRS:
         seen = _all_at(denoiser, text, snr, generator)
-        errors.append(torch.cat([g.errors.sum(-1) for g in seen]) / text.num_free)
-        claims.append(torch.cat([g.claimed_errors.sum(-1) for g in seen]) / text.num_free)
+        errors.append(torch.cat([p.errors.sum(-1) for p in seen]) / text.num_free)
+        claims.append(torch.cat([p.claimed_errors.sum(-1) for p in seen]) / text.num_free)
     return UncertaintyPicture(list(SNRS), torch.stack(errors, -1), torch.stack(claims, -1))
 
 
 def _all_at(
     denoiser: Denoiser, text: HeldOut, snr: float, generator: torch.Generator
-) -> list[Glance]:
-    return list(glances(denoiser, text, torch.full((len(text.tokens),), snr), generator))
+) -> list[Prediction]:
+    return list(predictions(denoiser, text, torch.full((len(text.tokens),), snr), generator))
 
 
-def _reliability(snr: float, seen: list[Glance]) -> Reliability:
-    """Sum over windows within bins, with the spread over blocks of windows."""
-    counts = torch.cat([_binned(g, g.is_free) for g in seen])
-    sure = torch.cat([_binned(g, g.confidence) for g in seen])
-    right = torch.cat([_binned(g, g.is_right) for g in seen])
+def _reliability(snr: float, seen: list[Prediction]) -> Reliability:
+    """Sum over windows within bins; the standard error is over blocks of windows."""
+    counts = torch.cat([_binned(p, p.is_free) for p in seen])
+    sure = torch.cat([_binned(p, p.confidence) for p in seen])
+    right = torch.cat([_binned(p, p.is_right) for p in seen])
     total = counts.sum(0)
     stderr = ratio_stderr(right - sure, counts)
     return Reliability(snr, total, sure.sum(0) / total, right.sum(0) / total, stderr)
 
 
-def _binned(glance: Glance, values: PerToken) -> Float64[Tensor, "windows bins"]:
+def _binned(prediction: Prediction, values: PerToken) -> Float64[Tensor, "windows bins"]:
     """Return the sum of values in every bin of confidence, window by window."""
-    bins = (glance.confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
+    bins = (prediction.confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
     sums = torch.zeros(len(values), NUM_BINS, dtype=torch.float64)
     return sums.scatter_add(-1, bins, values)

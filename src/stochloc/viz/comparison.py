@@ -1,4 +1,4 @@
-"""Figures of a comparison: how methods learn, and what their samples cost."""
+"""Figures of a comparison: learning curves, and sample quality over network calls."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from stochloc.tasks.compare.table import Comparison, Row
 from stochloc.viz.files import Picture, Rows
 from stochloc.viz.style import COLOURS, INK, MARKERS
 
-# Twenty methods need more than seven colours: the dashes change when the colours start again.
+# Twenty methods need more than seven colours: the dashes change when the colours repeat.
 DASHES = ("-", "--", ":")
 
 
@@ -64,7 +64,7 @@ class LearningPicture:
 
 @dataclass(frozen=True)
 class SamplesPicture:
-    """What the judge says of samples, and their entropy, over network calls.
+    """The judge's score of samples, and their entropy, over network calls.
 
     Attributes:
         comparison: What was measured.
@@ -92,7 +92,7 @@ class SamplesPicture:
         return [header, *points]
 
     def draw(self, figure: Figure) -> None:
-        """Draw a panel for the judge and one for the entropy, the text's own as a line."""
+        """Draw a panel for the judge and one for the entropy, with a line for the text itself."""
         panels, own = figure.subplots(1, 2), self.comparison.text
         labels = {
             "judged": "n-gram judge (bits per token)",
@@ -115,8 +115,8 @@ class SamplesPicture:
             axes.xaxis.set_major_formatter("{x:g}")
             axes.set_xlabel("network calls per sample")
             axes.set_ylabel(label)
-        panels[0].set_title("lower is nearer to text, or duller")
-        panels[1].set_title("the text's own is the mark to meet")
+        panels[0].set_title("lower: closer to the text, or less varied")
+        panels[1].set_title("target: the entropy of the text")
         _legend(figure, *panels)
 
 
@@ -133,7 +133,7 @@ def pictures(comparison: Comparison) -> dict[str, Picture]:
 
 
 def _distinct(row: Row) -> list[dict[str, Any]]:
-    # A method that knows no steps has drawn the same number of calls several times.
+    # A method without a number of steps has the same number of calls several times.
     by_calls = {sample["denoiser_calls"]: sample for sample in row.samples}
     return [by_calls[calls] for calls in sorted(by_calls)]
 

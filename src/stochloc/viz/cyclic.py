@@ -1,8 +1,8 @@
-"""Figures 1b and 2 of the paper: codes on a circle localize, from nothing and from damaged text.
+"""Figures 1b and 2 of the paper: codes on a circle localize, from z = 0 and from corrupted text.
 
-Every token's z is a point of the plane that wanders off towards the code of one symbol: ever
-further, because the mean of z is γ times the code. The denoiser is exact and the steps are
-Euler's, as in the paper. Tokens are told apart by the number at the end of their trace.
+Every token's z is a point of the plane that moves towards the code of one symbol, and ever
+further out, because the mean of z is γ times the code. The denoiser is exact and the steps are
+Euler steps, as in the paper. The number at the end of a trace identifies the token.
 """
 
 import math
@@ -48,11 +48,11 @@ class LocalizationPicture:
 
     Attributes:
         z: Every token's code at the start and after every step, up to where it is decided.
-        snr: Its γ there.
-        symbols: What the tokens of the vocabulary read, in order around the circle.
-        read: What the start shows of every token, `_` where nothing.
-        result: What every token was decided to be.
-        original: The text before it was damaged; empty where there was none.
+        snr: The γ of every token there.
+        symbols: The symbols of the vocabulary, in order around the circle.
+        read: The symbol of every token at the start, `_` where it is masked.
+        result: The symbol that was decided for every token.
+        original: The text before it was corrupted; empty if there was none.
     """
 
     z: Float[Tensor, "knots length 2"]
@@ -73,7 +73,7 @@ class LocalizationPicture:
         return min(NUM_FRAMES, len(self.z))
 
     def rows(self) -> Rows:
-        """Return step, position, what was read and decided, γ and z, which have no unit."""
+        """Return step, position, symbols at the start and the end, γ and z (dimensionless)."""
         header = (
             "step", "position (tokens)", "read", "original", "result", "snr (dimensionless)",
             "z_1 (dimensionless)", "z_2 (dimensionless)",
@@ -104,23 +104,23 @@ class LocalizationPicture:
         starts = [self._start_of(i) for i in range(len(self.read))]
         figure.legend(handles=starts, title="start of token", loc="outside right center")
         is_over = last == len(self.z) - 1
-        # A result not yet known takes the room of a known one, so that frames keep still.
+        # A placeholder for the result keeps the layout the same from frame to frame.
         result = self.result if is_over else ["…"] * len(self.result)
         was = f"   (originally {' '.join(self.original)})" if self.original else ""
         figure.suptitle(f"{' '.join(self.read)}  →  {' '.join(result)}{was}", color=INK)
 
     @property
-    def _garbled(self) -> list[bool]:
+    def _corrupted(self) -> list[bool]:
         original = self.original or self.read
         return [r not in (MASK, o) for r, o in zip(self.read, original, strict=True)]
 
     def _start_of(self, i: int) -> Line2D:
-        """Return the mark of a token's start, named for the legend: starts may hide each other."""
+        """Return the legend entry of a token's start; in the figure starts may hide each other."""
         colour, read = COLOURS[i % len(COLOURS)], self.read[i]
         starts_as = "masked" if read == MASK else f"read {read}"
         return Line2D(
-            [], [], color=colour, marker="X" if self._garbled[i] else "s", markersize=5,
-            label=f"{i + 1}: {starts_as}{', wrongly' if self._garbled[i] else ''}",
+            [], [], color=colour, marker="X" if self._corrupted[i] else "s", markersize=5,
+            label=f"{i + 1}: {starts_as}{', wrongly' if self._corrupted[i] else ''}",
         )  # fmt: skip
 
     def _draw_plane(self, axes: Axes, reach: int, last: int) -> None:
@@ -138,7 +138,7 @@ class LocalizationPicture:
             colour = COLOURS[i % len(COLOURS)]
             x, y = self.z[: last + 1, i].unbind(-1)
             axes.plot(x.tolist(), y.tolist(), color=colour, linewidth=0.9)
-            marker = "X" if self._garbled[i] else "s"
+            marker = "X" if self._corrupted[i] else "s"
             axes.plot(x[:1].tolist(), y[:1].tolist(), marker, color=colour, markersize=5, zorder=5)
             axes.plot(x[-1:].tolist(), y[-1:].tolist(), "o", color=colour, markersize=9)
             axes.text(
@@ -151,7 +151,7 @@ class LocalizationPicture:
 
 
 def measure(experiment: CyclicExperiment) -> dict[str, LocalizationPicture]:
-    """Generate one sequence, and recover one that was damaged.
+    """Generate one sequence, and recover one that was corrupted.
 
     Args:
         experiment: Size, soft mask and seed.
@@ -189,7 +189,7 @@ def _walk(
     with torch.no_grad():
         for step in localize(denoiser, state, policy, Euler(), ADAPTIVE_STEPS, generator):
             states.append(step.state)
-    # The last step decides: it has no z any more.
+    # The last step decides all tokens: they no longer have a z.
     moving = states[:-1]
     return LocalizationPicture(
         torch.stack([s.z[0] for s in moving]),

@@ -1,12 +1,12 @@
 """The error field of a model on the diffusion path, and its integral.
 
-Where all tokens share γ, minimising `E(x, γ) = E‖x - x̂(z)‖²` is what a denoiser is for, and
+Where all tokens share γ, a denoiser is trained to minimise `E(x, γ) = E‖x - x̂(z)‖²`, and
 
     -log P(x) = ½ ∫₀^γ_max Σ_i E_i(x, γ) dγ - E log P(x|z_γ_max)                     (paper eq. 13).
 
-γ is drawn within strata of a spacing, one for each window in each stratum, and weighed by the
-spacing's rate; so the running integral is unbiased at every edge, and the whole is the line
-integral along the diffusion that decodes at its end.
+γ is drawn within the strata of a spacing, once per window and stratum, and weighted by the
+spacing's rate; so the running integral is unbiased at every edge, and the total is the line
+integral along the diffusion path that decodes at its end.
 """
 
 import math
@@ -22,7 +22,7 @@ from stochloc.core.numerics import draw_stratified
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.tasks.walks import SNR_MAX
 from stochloc.viz.files import Rows
-from stochloc.viz.held_out import HeldOut, glances
+from stochloc.viz.held_out import HeldOut, predictions
 from stochloc.viz.style import COLOURS, INK, snr_axis
 
 Columns = tuple[Float[Tensor, " columns"], Float[Tensor, " columns"]]
@@ -38,8 +38,8 @@ class ErrorField:
     Attributes:
         edges: Edges of the strata in γ, from 0 to γ_max.
         snr: The γ drawn.
-        errors: `E` there, the mean over the free tokens of the window; dimensionless.
-        nats: What each stratum adds to the integral.
+        errors: `E` at that γ, the mean over the free tokens of the window; dimensionless.
+        nats: Contribution of each stratum to the integral.
         remainder: `-log Q(x|z)` at γ_max, nats.
         characters: Characters of every window.
     """
@@ -58,12 +58,12 @@ class ErrorField:
 
     @property
     def remainder_bits(self) -> float:
-        """What decoding at γ_max costs, in bits per character."""
+        """The cost of decoding at γ_max, in bits per character."""
         return float(self._per_character(self.remainder[:, None])[0])
 
     @property
     def total_bits(self) -> Columns:
-        """The whole, one column: the integral up to γ_max and the decoding there."""
+        """The total, in one column: the integral up to γ_max plus the cost of decoding there."""
         return self._per_character((self.nats.sum(-1) + self.remainder)[:, None])
 
     @property
@@ -82,7 +82,7 @@ class ErrorField:
 
 @dataclass(frozen=True, eq=False)
 class ErrorPicture:
-    """An error field to be drawn.
+    """The figure of an error field.
 
     Attributes:
         field: What was measured.
@@ -96,7 +96,7 @@ class ErrorPicture:
         return 5.6, 5.0
 
     def rows(self) -> Rows:
-        """Return a row per stratum, and a last one for the decoding at γ_max."""
+        """Return a row per stratum, and a last one that includes decoding at γ_max."""
         header = (
             "snr_from (dimensionless)", "snr_to (dimensionless)",
             "snr_mean (dimensionless)", "error_per_token (dimensionless)", "error_stderr",
@@ -112,7 +112,7 @@ class ErrorPicture:
         return [header, *columns, (edges[-1], math.inf, math.inf, "", "", *total, *spread)]
 
     def draw(self, figure: Figure) -> None:
-        """Draw E over γ, and below it the integral up to γ with what decoding adds."""
+        """Draw E over γ, and below it the integral up to γ and the cost of decoding."""
         field = self.field
         above, below = figure.subplots(2, 1, sharex=True)
         error, spread = mean_and_stderr(field.errors)
@@ -162,21 +162,21 @@ def measure(
         spacing: Where γ is drawn; it must end at a finite γ_max.
 
     Returns:
-        The field; its total is an unbiased estimate of the line integral along the diffusion of
-        that spacing, then decoded. Costs `num_strata + 1` denoiser calls about each window.
+        The field; its total is an unbiased estimate of the line integral along the diffusion path
+        of that spacing with decoding at its end. Costs `num_strata + 1` denoiser calls per window.
     """
     windows = len(text.tokens)
     times = draw_stratified(windows, num_strata, generator).cpu()
     snr, rate = spacing.quantile(times), spacing.rate(times)
     squares = torch.stack(
         [
-            torch.cat([g.errors.sum(-1) for g in glances(denoiser, text, column, generator)])
+            torch.cat([p.errors.sum(-1) for p in predictions(denoiser, text, column, generator)])
             for column in snr.unbind(-1)
         ],
         -1,
     )
     end = torch.full((windows,), spacing.snr_max)
-    remainder = torch.cat([g.nats.sum(-1) for g in glances(denoiser, text, end, generator)])
+    remainder = torch.cat([p.nats.sum(-1) for p in predictions(denoiser, text, end, generator)])
     return ErrorField(
         spacing.quantile(torch.linspace(0, 1, num_strata + 1, dtype=torch.float64)),
         snr,
@@ -190,12 +190,12 @@ def measure(
 def mean_and_stderr(
     values: Float[Tensor, "windows *columns"], sizes: Real[Tensor, "windows *columns"] | None = None
 ) -> Columns:
-    """Return the mean over windows in the order of their text, and its standard error.
+    """Return the mean over windows, given in the order of the text, and its standard error.
 
     Args:
         values: One row per window.
-        sizes: For a mean per character or token: how many each value is a sum over; else the mean
-            is that of the values.
+        sizes: For a mean per character or token: the number of them in each value's sum. By
+            default the mean is that of the values.
 
     Returns:
         Both, column by column; the error is over blocks of neighbouring windows

@@ -1,4 +1,4 @@
-"""All figures by name, and what each needs to be measured."""
+"""All figures by name, and the settings from which each is measured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ def _cyclic(subject: Subject) -> dict[str, Picture]:
 
 def _training(subject: Subject) -> dict[str, Picture]:
     law = subject.needed_run.recipe.training.law
-    # Laws draw on the CPU in training too.
+    # Training draws γ on the CPU too.
     generator = torch.Generator().manual_seed(subject.seed)
     return {"training": training.measure(law, subject.error_field, generator)}
 
@@ -146,5 +146,5 @@ FIGURES: dict[str, Callable[[Subject], dict[str, Picture]]] = {
     "calibration": _calibration,
     "walk": _walk,
 }
-# These are of no model.
+# These figures need no model.
 WITHOUT_RUN = ("paths", "cyclic")

@@ -1,7 +1,7 @@
-"""A figure's files: PNG and SVG, its data as CSV beside them, each whole or absent.
+"""A figure's files: PNG, SVG and its data as CSV, each written completely or not at all.
 
-A picture that moves is written as GIF too. GIF knows no half-transparent pixels, so its frames
-are on white.
+An animation is written as GIF too. GIF has no partially transparent pixels, so its frames have a
+white background.
 """
 
 import csv
@@ -31,7 +31,7 @@ class Picture(Protocol):
         ...
 
     def rows(self) -> Rows:
-        """Return the table, its header with units first."""
+        """Return the table, beginning with a header that names the units."""
         ...
 
     def draw(self, figure: Figure) -> None:
@@ -41,7 +41,7 @@ class Picture(Protocol):
 
 @runtime_checkable
 class Moving(Picture, Protocol):
-    """A picture that can be shown as it comes about."""
+    """A picture that can be animated."""
 
     @property
     def num_frames(self) -> int:
@@ -54,13 +54,13 @@ class Moving(Picture, Protocol):
 
 
 def check_folder(folder: Path) -> None:
-    """Make a folder and make sure, before anything is measured, that it can be written to.
+    """Create a folder and check, before anything is measured, that it can be written to.
 
     Args:
         folder: Where figures will go.
 
     Raises:
-        ValueError: It cannot be made or written to.
+        ValueError: It cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,11 +70,11 @@ def check_folder(folder: Path) -> None:
 
 
 def write(picture: Picture, folder: Path, name: str) -> list[Path]:
-    """Write a picture as `name.png`, `name.svg` and `name.csv`; a moving one as `name.gif` too.
+    """Write a picture as `name.png`, `name.svg` and `name.csv`; an animated one as `name.gif` too.
 
     Args:
         picture: What to draw.
-        folder: Where to; made if it is missing.
+        folder: The folder to write to; created if it is missing.
         name: Name of the files without suffix.
 
     Returns:

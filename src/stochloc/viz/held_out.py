@@ -1,4 +1,4 @@
-"""Held-out text as figures look at it: windows of tokens, seen through the channel."""
+"""A denoiser's predictions on held-out text: windows of tokens, observed through the channel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,13 +38,13 @@ class HeldOut:
 
 
 @dataclass(frozen=True, eq=False)
-class Glance:
-    """What a denoiser makes of some windows at one γ each; figures on the CPU, in float64.
+class Prediction:
+    """A denoiser's posterior for some windows, each at one γ; values on the CPU, in float64.
 
     Attributes:
         tokens: The true tokens.
         free: Which of them were noisy; all values below are 0 elsewhere.
-        posterior: The denoiser's answer.
+        posterior: The denoiser's posterior.
     """
 
     tokens: Int[Tensor, "windows length"]
@@ -59,12 +59,12 @@ class Glance:
 
     @property
     def claimed_errors(self) -> PerToken:
-        """`1 - ‖x̂‖²`, what the posterior expects the error to be; dimensionless."""
+        """`1 - ‖x̂‖²`, the error that the posterior expects; dimensionless."""
         return self._of_free(self.posterior.uncertainty)
 
     @property
     def nats(self) -> PerToken:
-        """`-log Q(x|z)`, the price of deciding now."""
+        """`-log Q(x|z)`, the cost of deciding now."""
         return self._of_free(-self.posterior.log_prob(self.tokens))
 
     @property
@@ -87,7 +87,7 @@ class Glance:
 
 
 def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
-    """Return windows of a text, evenly spaced, as long as the run's.
+    """Return evenly spaced windows of a text, of the length that the run was trained on.
 
     Args:
         run: The model that will read them.
@@ -98,7 +98,7 @@ def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
         The windows, on the model's device.
 
     Raises:
-        ValueError: The text is shorter than a window, or no window is wanted.
+        ValueError: The text is shorter than a window, or `num_windows` is below 1.
     """
     windows = held_out_windows(tokens, run.length, num_windows)
     known = labels_in(run.tokenizer, windows)
@@ -107,13 +107,13 @@ def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
     return HeldOut(windows.to(run.device), known.to(run.device), characters)
 
 
-def glances(
+def predictions(
     denoiser: Denoiser,
     text: HeldOut,
     snr: Float[Tensor, " windows"],
     generator: torch.Generator,
-) -> Iterator[Glance]:
-    """Show the windows to a denoiser, each at one γ for all its tokens.
+) -> Iterator[Prediction]:
+    """Ask a denoiser about the windows, each at one γ for all its tokens.
 
     Args:
         denoiser: Gives the posterior.
@@ -122,7 +122,7 @@ def glances(
         generator: Source of the noise.
 
     Yields:
-        Batches of windows in order; one denoiser call about each window.
+        Batches of windows in order; one denoiser call per window.
     """
     size = rows_at_once(text.tokens.shape[1], denoiser.codebook.vocabulary_size)
     for tokens, known, gamma in zip(
@@ -133,4 +133,4 @@ def glances(
         shared = shared.masked_fill(~free, torch.inf)
         with torch.no_grad():
             posterior = denoiser(observe(denoiser.codebook, tokens, shared, generator))
-        yield Glance(tokens, free, posterior)
+        yield Prediction(tokens, free, posterior)

@@ -1,7 +1,7 @@
 """Figure 1a of the paper: paths through the SNRs of two tokens.
 
-Each path is sampled as a walk would stop on it. A token that is decided jumps to γ = ∞, drawn at
-the edge of the figure.
+Each path is drawn through the knots at which a walk would stop. A token that is decided jumps to
+γ = ∞, shown at the edge of the figure.
 """
 
 import math
@@ -24,7 +24,7 @@ class PathPicture:
     """The knots of four paths of two tokens.
 
     Attributes:
-        knots: By name of the path, `(γ₁, γ₂)` at every knot, each in `[0, ∞]`.
+        knots: For every path by name, `(γ₁, γ₂)` at every knot, each in `[0, ∞]`.
     """
 
     knots: dict[str, list[tuple[float, float]]]
@@ -35,7 +35,7 @@ class PathPicture:
         return 5.4, 3.8
 
     def rows(self) -> Rows:
-        """Return path, knot and both SNRs, which have no unit."""
+        """Return path, knot and both SNRs (dimensionless)."""
         header = ("path", "knot", "snr_1 (dimensionless)", "snr_2 (dimensionless)")
         return [header] + [
             (name, n, *knot) for name, knots in self.knots.items() for n, knot in enumerate(knots)
@@ -45,7 +45,7 @@ class PathPicture:
         """Draw γ₁ against γ₂, with ∞ at the edge."""
         axes = figure.add_subplot()
         for k, (name, knots) in enumerate(self.knots.items()):
-            # Paths that share a stretch lie side by side, not on top of each other.
+            # Where paths coincide they are drawn side by side, not on top of each other.
             aside = 0.12 * (k - 1.5)
             x, y = ([min(knot[i], EDGE) + aside for knot in knots] for i in (0, 1))
             axes.plot(x, y, color=COLOURS[k], label=name, linewidth=2)

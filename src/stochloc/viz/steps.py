@@ -1,4 +1,4 @@
-"""The price of few steps: finite-step bounds of every path, with each transition."""
+"""The cost of few steps: finite-step bounds of every path, with each transition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ TRANSITIONS = ("ancestral", "euler")
 
 
 @dataclass(frozen=True)
-class Price:
+class StepsBound:
     """One bound.
 
     Attributes:
         path: Name of the path.
         transition: Name of the transition.
-        steps: Steps asked for.
-        denoiser_calls: Calls taken.
+        steps: Steps requested.
+        denoiser_calls: Calls made.
         bits: Bits per character.
         stderr: Standard error of `bits`, over blocks of windows of text.
     """
@@ -41,11 +41,11 @@ class StepsPicture:
     """Bounds over numbers of steps.
 
     Attributes:
-        prices: What was measured.
-        sequences: Windows of text behind every bound.
+        bounds: The measured bounds.
+        sequences: Windows of text per bound.
     """
 
-    prices: list[Price]
+    bounds: list[StepsBound]
     sequences: int
 
     @property
@@ -59,18 +59,18 @@ class StepsPicture:
             "path", "transition", "steps", "denoiser_calls", "bits_per_character",
             "bits_per_character_stderr",
         )  # fmt: skip
-        return [header, *(tuple(vars(price).values()) for price in self.prices)]
+        return [header, *(tuple(vars(bound).values()) for bound in self.bounds)]
 
     def draw(self, figure: Figure) -> None:
         """Draw a panel for each transition, a curve for each path."""
         panels = figure.subplots(1, len(TRANSITIONS), sharey=True)
-        paths = list(dict.fromkeys(price.path for price in self.prices))
-        counts = sorted({price.steps for price in self.prices})
+        paths = list(dict.fromkeys(bound.path for bound in self.bounds))
+        counts = sorted({bound.steps for bound in self.bounds})
         for axes, transition in zip(panels, TRANSITIONS, strict=True):
             for k, path in enumerate(paths):
-                curve = [p for p in self.prices if (p.path, p.transition) == (path, transition)]
+                curve = [b for b in self.bounds if (b.path, b.transition) == (path, transition)]
                 axes.errorbar(
-                    [p.steps for p in curve], [p.bits for p in curve], [p.stderr for p in curve],
+                    [b.steps for b in curve], [b.bits for b in curve], [b.stderr for b in curve],
                     color=COLOURS[k], marker=MARKERS[k], markersize=4, capsize=2, linewidth=1.2,
                     label=path,
                 )  # fmt: skip
@@ -92,7 +92,7 @@ def measure(
     num_sequences: int,
     seed: int,
 ) -> StepsPicture:
-    """Bound a text by walks of several lengths.
+    """Bound the negative log probability of a text by walks of several numbers of steps.
 
     Args:
         run: The model.
@@ -103,15 +103,15 @@ def measure(
         seed: Seed of every bound.
 
     Returns:
-        The data of the figure, without the points at which a path takes more steps. Costs the sum
-        of `counts` denoiser calls about each window, for each path and transition.
+        The data of the figure, without the points at which a path needs more steps. Costs the sum
+        of `counts` denoiser calls per window, for each path and transition.
 
     Raises:
         ValueError: A setting is out of range, or no path can be walked in so few steps.
     """
     if not counts or min(counts) < 1:
         raise ValueError("Steps are counted from 1: give numbers of at least one step.")
-    prices, refusal = [], None
+    bounds, refusal = [], None
     for path in (paths,) if isinstance(paths, str) else paths:
         for transition in TRANSITIONS:
             for steps in sorted(set(counts)):
@@ -123,13 +123,13 @@ def measure(
                     tell(f"stochloc: {path} in {steps} steps left out: {error}")
                     continue
                 spread = result["bits_per_character_stderr"]
-                prices.append(
-                    Price(
+                bounds.append(
+                    StepsBound(
                         path, transition, steps, result["denoiser_calls"],
                         result["bits_per_character"], float("nan") if spread is None else spread,
                     )
                 )  # fmt: skip
                 tell(f"{path:16s}{transition:12s}{steps:5d} steps")
-    if not prices and refusal is not None:
+    if not bounds and refusal is not None:
         raise refusal
-    return StepsPicture(prices, num_sequences)
+    return StepsPicture(bounds, num_sequences)

@@ -1,7 +1,7 @@
-"""One look for all figures: inks of middle lightness on no background read on white and on black.
+"""One style for all figures: colours of medium lightness, readable on white and on black pages.
 
-The colours stay apart for colour-blind eyes, and no figure tells curves apart by colour alone.
-matplotlib's own settings are never changed.
+Colour-blind readers can distinguish the colours, and no figure distinguishes curves by colour
+alone. matplotlib's global settings are never changed.
 """
 
 from contextlib import AbstractContextManager
@@ -40,23 +40,23 @@ SNR_LABEL = "SNR γ (dimensionless)"
 
 
 def styled() -> AbstractContextManager[None]:
-    """Return a context in which figures are made and saved in our look.
+    """Return a context in which figures are made and saved in this style.
 
     Returns:
-        A context that restores matplotlib's settings when it is left.
+        A context manager that restores matplotlib's settings on exit.
     """
     return matplotlib.rc_context(SETTINGS)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure that no window shows.
+    """Return an empty figure that is not shown in a window.
 
     Args:
         width: In inches.
         height: In inches.
 
     Returns:
-        A figure that finds room for its own labels.
+        A figure whose layout adapts to its labels.
     """
     return Figure(figsize=(width, height), layout="constrained")
 

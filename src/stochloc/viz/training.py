@@ -1,8 +1,8 @@
-"""Figure 3 of the paper: which γ training shows, beside where the bound's integrand lies.
+"""Figure 3 of the paper: the γ drawn in training, compared with the integrand of the bound.
 
-Per unit of ln γ the bound's integrand on the diffusion path is `γ E(x, γ) / 2`. Training there is
-what tightens the bound. Both are drawn as densities over ln γ, of area 1 each; the share of tokens
-that training puts at the endpoints 0 and ∞ has no place on the axis and is stated.
+Per unit of ln γ the bound's integrand on the diffusion path is `γ E(x, γ) / 2`. Training where it
+is large tightens the bound. Both are drawn as densities over ln γ, of area 1 each; the fraction of
+tokens that training puts at the endpoints 0 and ∞ lies outside the axis and is stated in the title.
 """
 
 import math
@@ -25,13 +25,13 @@ LOWEST, HIGHEST = 0.02, 200.0
 
 @dataclass(frozen=True, eq=False)
 class TrainingPicture:
-    """A law of γ and the errors of the model it trained.
+    """The γ distribution of training and the errors of the model that was trained.
 
     Attributes:
         edges: Edges of the histogram's bins in γ.
-        density: Share of the drawn γ per unit of ln γ, of those between 0 and ∞.
-        at_zero: Share of tokens at γ = 0.
-        at_infinity: Share of tokens at γ = ∞.
+        density: Density over ln γ of the drawn γ that lie between 0 and ∞.
+        at_zero: Fraction of tokens at γ = 0.
+        at_infinity: Fraction of tokens at γ = ∞.
         field: The error field of the model.
     """
 
@@ -48,7 +48,7 @@ class TrainingPicture:
 
     @property
     def integrand(self) -> tuple[Float[Tensor, " strata"], Float[Tensor, " strata"]]:
-        """`γE/2` divided by its integral over ln γ, and its standard error."""
+        """`γE/2` normalised over ln γ, and its standard error."""
         mean, stderr = mean_and_stderr(self.field.integrand)
         total = torch.trapezoid(mean, self.field.centres.log())
         return mean / total, stderr / total
@@ -99,7 +99,7 @@ def measure(law: SnrLaw, field: ErrorField, generator: torch.Generator) -> Train
     """Draw γ as training does.
 
     Args:
-        law: The law of the run.
+        law: The γ distribution of the run.
         field: The errors of its model.
         generator: Source of γ.
 

@@ -16,12 +16,12 @@ from stochloc.viz.style import INK, SNR_LABEL
 
 @dataclass(frozen=True)
 class WalkPicture:
-    """The SNRs of one walk and the text it ended in.
+    """The SNRs of one walk and the text at its end.
 
     Attributes:
         snr: γ in `[0, ∞]` after every step, one list of tokens per step; ∞ is a known token.
-        likely: What every token most likely reads after every step.
-        text: What every token reads in the end.
+        likely: The most likely value of every token after every step, as text.
+        text: The final value of every token, as text.
     """
 
     snr: list[list[float]]
@@ -34,7 +34,7 @@ class WalkPicture:
         return max(4.5, 0.13 * len(self.text) + 1.5), 4.0
 
     def rows(self) -> Rows:
-        """Return step, position, tokens and SNR, which has no unit."""
+        """Return step, position, tokens and SNR (dimensionless)."""
         header = ("step", "position (tokens)", "token", "likely_token", "snr (dimensionless)")
         return [header] + [
             (n, i, self.text[i], self.likely[n - 1][i], value)
@@ -43,7 +43,7 @@ class WalkPicture:
         ]
 
     def draw(self, figure: Figure) -> None:
-        """Draw log γ as colour, tokens along x, steps along y; known tokens in a colour apart."""
+        """Draw log γ as colour, tokens along x, steps along y; known tokens in grey."""
         snr = torch.tensor(self.snr, dtype=torch.float64)
         axes = figure.add_subplot()
         uncertain = snr.masked_fill(snr.isinf() | (snr == 0), math.nan)
@@ -88,15 +88,15 @@ def measure(
     read: list[str],
     generator: torch.Generator,
 ) -> WalkPicture:
-    """Walk once and record the SNR of every token.
+    """Run one walk and record the SNR of every token.
 
     Args:
         denoiser: Gives the posterior.
         length: Tokens of the text.
-        policy: Hands out SNR; any policy.
+        policy: Allocates SNR; any policy.
         transition: Takes the steps.
-        num_steps: Steps wanted, at least 1.
-        read: What every token of the vocabulary reads, `(V,)`.
+        num_steps: Steps requested, at least 1.
+        read: The text of every token of the vocabulary, `(V,)`.
         generator: Source of all randomness.
 
     Returns:
@@ -117,7 +117,7 @@ def measure(
 
 
 def _visible(character: str) -> str:
-    """What is not printable has no glyph, and no place in an SVG file."""
+    """Replace characters that have no glyph or must not occur in an SVG file."""
     if character.isprintable() and not character.isspace():
         return character
     return {" ": "·", "\n": "↵"}.get(character, "¤")
