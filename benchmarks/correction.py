@@ -23,7 +23,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
-from stochloc.data import SlottedTokenizer, held_out_windows
+from stochloc.data import held_out_windows
 from stochloc.tasks.correct.calibration import Defaults, correction_defaults
 from stochloc.tasks.correct.correct import Repair, correct
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
@@ -72,7 +72,7 @@ class HardMask:
     def refill(self, tokens: Tensor, likelihood: Tensor) -> str:
         """Return the text with every token masked that is less likely than the threshold."""
         masked = likelihood < self.threshold
-        if isinstance(self.run.tokenizer, SlottedTokenizer):
+        if self.run.tokenizer.slots is not None:
             beside = masked[1:-1:2]
             masked[:-2:2] |= beside
             masked[2::2] |= beside
@@ -93,8 +93,8 @@ class HardMask:
     def _likelihoods(self, window: Tensor, places: Tensor) -> Tensor:
         denoiser, tokenizer = padded(self.run, len(window)), self.run.tokenizer
         is_text = torch.ones_like(places, dtype=torch.bool)
-        if isinstance(tokenizer, SlottedTokenizer):
-            is_text = window[places] != tokenizer.empty
+        if tokenizer.slots is not None:
+            is_text = window[places] != tokenizer.slots.empty
         likelihoods = torch.ones(len(places))
         for rows in is_text.nonzero().flatten().split(ROWS):
             known = window.repeat(len(rows), 1)

@@ -478,7 +478,6 @@ class Correct:
 
     def run(self) -> None:
         """Repair and print."""
-        from stochloc.data import SlottedTokenizer
         from stochloc.data.reading import read_text
         from stochloc.tasks.correct.calibration import correction_defaults
         from stochloc.tasks.correct.correct import correct, parse_confidences
@@ -510,7 +509,7 @@ class Correct:
         walk = FullWalk(threshold, path, policy, self.steps, seed=self.seed)
         repair = walk if self.walk else OnePass(threshold)
         result = correct(run, text, repair, snr, confidences)
-        if not isinstance(run.tokenizer, SlottedTokenizer):
+        if run.tokenizer.slots is None:
             tell(
                 "stochloc: this model keeps the length of a text; one trained with --slots also "
                 "finds lost and added characters."

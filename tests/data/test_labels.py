@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stochloc.data import CharacterTokenizer, LabelledTokenizer, load_corpus, tokenizer_from_dict
-from stochloc.data.labels import PERIOD, interleave, parse_classes
+from stochloc.data.labels import PERIOD, interleave, label_token, parse_classes
 
 TOKENIZER = LabelledTokenizer(CharacterTokenizer("abc "), ("first", "second"))
 
@@ -19,15 +19,15 @@ def test_labels_stand_once_in_every_period_and_decode_to_nothing(text):
     places = np.flatnonzero(TOKENIZER.is_label(labelled))
     assert np.array_equal(places, np.arange(len(places)) * PERIOD)
     assert len(places) == -(-len(text) // (PERIOD - 1))
-    assert (labelled[places] == TOKENIZER.label_token("second")).all()
+    assert (labelled[places] == label_token(TOKENIZER, "second")).all()
 
 
 def test_a_labelled_tokenizer_survives_json_and_knows_its_classes():
     assert tokenizer_from_dict(TOKENIZER.to_dict()) == TOKENIZER
     assert TOKENIZER.vocabulary_size == 6
-    assert [TOKENIZER.label_token(name) for name in ("first", "second")] == [4, 5]
+    assert [label_token(TOKENIZER, name) for name in ("first", "second")] == [4, 5]
     with pytest.raises(ValueError, match="no class 'third'"):
-        TOKENIZER.label_token("third")
+        label_token(TOKENIZER, "third")
     with pytest.raises(ValueError, match="different names"):
         LabelledTokenizer(CharacterTokenizer("ab"), ("x", "x"))
 
@@ -53,7 +53,7 @@ def test_a_labelled_corpus_holds_each_class_in_each_part_under_its_own_label(tmp
         is_label = corpus.tokenizer.is_label(part)
         current = np.where(is_label, part, 0)
         current = np.maximum.accumulate(np.where(is_label, np.arange(len(part)), 0))
-        first = part[current] == corpus.tokenizer.label_token("first")
+        first = part[current] == label_token(corpus.tokenizer, "first")
         assert set(corpus.tokenizer.decode(part[first])) == {"a", "b"}
         assert set(corpus.tokenizer.decode(part[~first])) == {"x", "y", "z"}
     again = load_corpus(data, corpus.tokenizer, cache_dir=tmp_path / "cache")

@@ -15,7 +15,7 @@ from stochloc.data import (
     encode_file,
     tokenizer_from_dict,
 )
-from stochloc.data.tokenizers.slotted import pour
+from stochloc.data.tokenizers.slots import pour
 
 TOKENIZER = SlottedTokenizer(CharacterTokenizer("abcdef"), rate=0.2)
 EMPTY = TOKENIZER.empty
@@ -77,7 +77,7 @@ def test_pouring_without_changes_is_the_layout_of_the_text(text):
 def test_windows_change_the_role_of_slots_at_the_rate_and_hold_text_in_its_order():
     text = "abcdef" * 200
     tokens = TOKENIZER.encode(text)
-    windows = TOKENIZER.draw_windows(tokens, 500, 31, generator())
+    windows = TOKENIZER.slots.draw_windows(tokens, 500, 31, generator())
     for row in windows[:50]:
         assert TOKENIZER.decode(row) in text
     # In the order abcdef no window can hide which of its two phases is the gaps' one: try both.
@@ -96,7 +96,7 @@ def test_windows_change_the_role_of_slots_at_the_rate_and_hold_text_in_its_order
 def test_the_same_generator_draws_the_same_windows_and_another_does_not():
     tokens = TOKENIZER.encode("abcdef" * 20)
     first, again, other = (
-        TOKENIZER.draw_windows(tokens, 4, 20, generator(seed)) for seed in (1, 1, 2)
+        TOKENIZER.slots.draw_windows(tokens, 4, 20, generator(seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -109,4 +109,4 @@ def test_what_cannot_be_laid_out_is_refused():
     with pytest.raises(ValueError, match="several classes"):
         SlottedTokenizer(LabelledTokenizer(ByteTokenizer(), ("a", "b")))
     with pytest.raises(ValueError, match="a window takes 40"):
-        TOKENIZER.draw_windows(TOKENIZER.encode("abc"), 1, 20, generator())
+        TOKENIZER.slots.draw_windows(TOKENIZER.encode("abc"), 1, 20, generator())

@@ -152,7 +152,7 @@ def test_tokenizers_are_made_by_name(tmp_path):
     assert make_tokenizer("characters", path) == CharacterTokenizer("abn")
     assert make_tokenizer("bytes", path) == ByteTokenizer()
     assert make_tokenizer("text8", path) == Text8Tokenizer()
-    with pytest.raises(ValueError, match="use characters, bytes or text8"):
+    with pytest.raises(ValueError, match="there are characters, bytes, text8"):
         make_tokenizer("words", path)
 
 

@@ -23,7 +23,7 @@ from stochloc.tasks.runs import open_run
 SIZE, LENGTH = 3, 4
 SLOTS = SlottedTokenizer(CharacterTokenizer("abc"), rate=0.1)
 LOST, ADDED = 0.3, 0.5
-EDITS = Edits(SLOTS, LOST, ADDED)
+EDITS = Edits(SLOTS.slots, LOST, ADDED)
 
 
 def letters():
@@ -113,7 +113,7 @@ def test_without_evidence_a_soft_mask_leaves_the_prior_and_certain_tokens_are_kn
 @pytest.mark.parametrize(("rate", "lost", "added"), [(0.1, 0.3, 0.5), (0.3, 1.0, 0.2)])
 def test_garbled_text_shows_the_errors_of_the_channel_at_its_rates(rate, lost, added):
     text = torch.from_numpy(SLOTS.encode("abc" * 300)).expand(60, -1)
-    channel = Edits(SLOTS, lost, added)
+    channel = Edits(SLOTS.slots, lost, added)
     meant, read = channel.garble(text, rate, torch.Generator().manual_seed(0))
     # Beyond its middle a text may run out of characters.
     meant, read = meant[:, :901], read[:, :901]

@@ -23,7 +23,8 @@ from stochloc.core import (
     sample,
     start,
 )
-from stochloc.data import LabelledTokenizer, held_out_windows, load_corpus
+from stochloc.data import held_out_windows, load_corpus
+from stochloc.data.labels import label_token
 from stochloc.tasks.generate import prompt_tokens, with_labels
 from stochloc.tasks.policies import POLICIES, PolicyChoice
 from stochloc.tasks.runs import open_run
@@ -186,10 +187,9 @@ def test_a_label_alone_makes_the_letters_of_its_class_more_likely_everywhere(cla
 
 def test_guidance_and_labels_are_those_of_the_core(classes, call_json):
     run = open_run(classes)
-    assert isinstance(run.tokenizer, LabelledTokenizer)
     known = with_labels(run.tokenizer, prompt_tokens(run.tokenizer, "ab", 2, 70), "letters")
     assert known.shape == (2, 72)
-    assert (known[:, [0, 64]] == run.tokenizer.label_token("letters")).all()
+    assert (known[:, [0, 64]] == label_token(run.tokenizer, "letters")).all()
     model = Tempered(run.model, 1.0)
     guided = Guided(model, Unconditional(model, known >= 0), 1.7)
     state = start(run.model.codebook, 2, 72, known)

@@ -10,13 +10,37 @@ model, which guidance needs.
 import numpy as np
 from jaxtyping import Integer
 
-from stochloc.data.tokenizers.labelled import LabelledTokenizer
+from stochloc.data.tokenizers.protocol import Tokenizer
 
 PERIOD = 64
 
 
+def first_label(tokenizer: Tokenizer) -> int:
+    """Return the token of the first class, above all tokens of text; V where there is none."""
+    return tokenizer.vocabulary_size - len(tokenizer.labels)
+
+
+def label_token(tokenizer: Tokenizer, name: str) -> int:
+    """Return the token of a class.
+
+    Args:
+        tokenizer: knows the labels.
+        name: the name of the class.
+
+    Returns:
+        Its id, above those of the texts.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    if name not in tokenizer.labels:
+        classes = ", ".join(tokenizer.labels)
+        raise ValueError(f"There is no class {name!r}; the classes are {classes}.")
+    return first_label(tokenizer) + tokenizer.labels.index(name)
+
+
 def interleave(
-    tokens: Integer[np.ndarray, " tokens"], name: str, tokenizer: LabelledTokenizer
+    tokens: Integer[np.ndarray, " tokens"], name: str, tokenizer: Tokenizer
 ) -> Integer[np.ndarray, " longer"]:
     """Return a text's tokens with its label before every `PERIOD - 1` of them.
 
@@ -33,7 +57,7 @@ def interleave(
     """
     places = np.arange(0, len(tokens), PERIOD - 1)
     dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
-    return np.insert(np.asarray(tokens, dtype=dtype), places, tokenizer.label_token(name))
+    return np.insert(np.asarray(tokens, dtype=dtype), places, label_token(tokenizer, name))
 
 
 def parse_classes(data: str) -> dict[str, str]:

@@ -13,9 +13,7 @@ from stochloc.data.codepoints import decode_utf8
 from stochloc.data.legible import MARK
 from stochloc.data.texts import file_source, naming
 from stochloc.data.tokenizers.bytes import ByteTokenizer
-from stochloc.data.tokenizers.labelled import LabelledTokenizer
 from stochloc.data.tokenizers.protocol import Tokenizer
-from stochloc.data.tokenizers.slotted import SlottedTokenizer
 
 _BREAK = re.compile("\r\n|\r|\n")
 
@@ -35,7 +33,7 @@ def read_text(file: str, tokenizer: Tokenizer) -> str:
     """
     source = file_source(file)
     with naming(source):
-        if isinstance(_innermost(tokenizer), ByteTokenizer):
+        if tokenizer.is_byte_level:
             text = b"".join(source.chunks()).decode("utf-8", "surrogateescape")
         else:
             text = "".join(decode_utf8(source.chunks()))
@@ -68,13 +66,7 @@ def as_bytes(tokens: Integer[np.ndarray, " tokens"], tokenizer: Tokenizer) -> by
     Returns:
         UTF-8; for a tokenizer of bytes the bytes themselves, UTF-8 or not.
     """
-    if not isinstance(_innermost(tokenizer), ByteTokenizer):
+    if not tokenizer.is_byte_level:
         return tokenizer.decode(tokens).encode("utf-8", "surrogatepass")
     is_byte = tokens < ByteTokenizer().vocabulary_size
     return tokens[is_byte].astype(np.uint8).tobytes()
-
-
-def _innermost(tokenizer: Tokenizer) -> Tokenizer:
-    while isinstance(tokenizer, LabelledTokenizer | SlottedTokenizer):
-        tokenizer = tokenizer.inner
-    return tokenizer

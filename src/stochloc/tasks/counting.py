@@ -9,7 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.core import UNKNOWN
-from stochloc.data import LabelledTokenizer, SlottedTokenizer, Tokenizer
+from stochloc.data import Tokenizer
+from stochloc.data.labels import first_label
 
 
 def labels_in(
@@ -24,9 +25,9 @@ def labels_in(
     Returns:
         The label where there is one, `-1` elsewhere; None if the tokenizer knows no classes.
     """
-    if not isinstance(tokenizer, LabelledTokenizer):
+    if not tokenizer.labels:
         return None
-    return rows.masked_fill(rows < tokenizer.inner.vocabulary_size, UNKNOWN)
+    return rows.masked_fill(rows < first_label(tokenizer), UNKNOWN)
 
 
 def tokens_in(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
@@ -69,9 +70,9 @@ def what_is_counted(tokenizer: Tokenizer) -> str:
     Returns:
         A phrase for people and reports.
     """
-    if isinstance(tokenizer, LabelledTokenizer):
+    if tokenizer.labels:
         return "tokens of text; labels are given and not counted"
-    if isinstance(tokenizer, SlottedTokenizer):
+    if tokenizer.slots is not None:
         return (
             "slots, empty ones included; one layout of the text is bounded, which bounds the text "
             "itself from further above"

@@ -26,8 +26,8 @@ from stochloc.core import (
     localize,
     start,
 )
-from stochloc.data import LabelledTokenizer, Tokenizer
-from stochloc.data.labels import PERIOD
+from stochloc.data import Tokenizer
+from stochloc.data.labels import PERIOD, label_token
 from stochloc.data.legible import legible
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
@@ -139,11 +139,11 @@ def with_labels(
     Raises:
         ValueError: The tokenizer knows no classes, or not this one.
     """
-    if not isinstance(tokenizer, LabelledTokenizer):
+    if not tokenizer.labels:
         raise ValueError(
             "The model was trained without classes; train one with --data NAME=FILE,NAME=FILE."
         )
-    token = torch.full((len(known), 1), tokenizer.label_token(label))
+    token = torch.full((len(known), 1), label_token(tokenizer, label))
     pieces = known.split(PERIOD - 1, dim=-1)
     return torch.cat([part for piece in pieces for part in (token, piece)], dim=-1)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from stochloc.core import Autoregressive, Estimate, Follow, Path, Streams, bound, line_integral
 from stochloc.core.standard_errors import ratio_stderr
-from stochloc.data import LabelledTokenizer, Tokenizer
+from stochloc.data import Tokenizer
 from stochloc.data.legible import Legible, legible
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import what_is_counted
@@ -371,7 +371,7 @@ def _scored_line(
 
 def _counted(tokenizer: Tokenizer) -> str:
     """Return in words what is counted; lines carry no label."""
-    if isinstance(tokenizer, LabelledTokenizer):
+    if tokenizer.labels:
         return "tokens of text, whose class is left open"
     return what_is_counted(tokenizer)
 

@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import stochloc
-from stochloc.data import (
-    Corpus,
-    LabelledTokenizer,
-    SlottedTokenizer,
-    Tokenizer,
-    draw_windows,
-)
+from stochloc.data import Corpus, Tokenizer, draw_windows
+from stochloc.data.labels import first_label
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.counting import what_is_counted
@@ -165,8 +160,8 @@ def resumed_description(
     recipe, tokenizer, choice = read_description(folder)
     kept = {
         **asdict(recipe.model), **asdict(recipe.training), **asdict(choice),
-        "preset": recipe.preset, "tokenizer": _plain(tokenizer).to_dict()["kind"],
-        "slots": isinstance(tokenizer, SlottedTokenizer),
+        "preset": recipe.preset, "tokenizer": _name(tokenizer),
+        "slots": tokenizer.slots is not None,
     }  # fmt: skip
     differ = [
         name
@@ -266,21 +261,23 @@ def _check_same_recipe(saved: Recipe, recipe: Recipe, folder: Path) -> None:
         raise ValueError(f"The checkpoint in {folder} is not of the recipe beside it.")
 
 
-def _plain(tokenizer: Tokenizer) -> Tokenizer:
-    is_wrapped = isinstance(tokenizer, SlottedTokenizer | LabelledTokenizer)
-    return tokenizer.inner if is_wrapped else tokenizer
+def _name(tokenizer: Tokenizer) -> str:
+    """Return what --tokenizer calls the tokenizer of a run, without its labels and slots."""
+    facts = tokenizer.to_dict()
+    return facts.get("inner", facts)["kind"]
 
 
 def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
     length, tokenizer = recipe.training.length, corpus.tokenizer
-    slotted = isinstance(tokenizer, SlottedTokenizer)
-    check_windows(corpus, train=2 * length if slotted else length, valid=length)
+    slots = tokenizer.slots
+    needed = length if slots is None else slots.tokens_for(length)
+    check_windows(corpus, train=needed, valid=length)
     preview = min(length, PREVIEW_TOKENS)
     return Texts(
         corpus.train,
         corpus.valid,
         lambda model: sample_line(model, tokenizer, preview, recipe.training.seed),
-        tokenizer.draw_windows if slotted else draw_windows,
-        tokenizer.inner.vocabulary_size if isinstance(tokenizer, LabelledTokenizer) else 0,
+        draw_windows if slots is None else slots.draw_windows,
+        first_label(tokenizer) if tokenizer.labels else 0,
         what_is_counted(tokenizer),
     )

@@ -7,12 +7,12 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from stochloc.data.tokenizers.protocol import TokenIds, _checked
+from stochloc.data.tokenizers.protocol import PlainText, TokenIds, _checked
 
 
 @final
 @dataclass(frozen=True)
-class ByteTokenizer:
+class ByteTokenizer(PlainText):
     """One token per byte of the UTF-8 text; any file can be encoded."""
 
     @property
@@ -24,6 +24,11 @@ class ByteTokenizer:
     def is_character_level(self) -> bool:
         """False: a character can take several bytes."""
         return False
+
+    @property
+    def is_byte_level(self) -> bool:
+        """True: any file is made of bytes."""
+        return True
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
         """Return the UTF-8 bytes of a text, shape (bytes,); escaped bytes stand for themselves."""

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int64, Integer, UInt32
 
 from stochloc.data.codepoints import code_points, decode_utf8
 from stochloc.data.texts import UnknownCharactersError
-from stochloc.data.tokenizers.protocol import TokenIds, _checked, token_dtype
+from stochloc.data.tokenizers.protocol import PlainText, TokenIds, _checked, token_dtype
 
 # Unknown characters that a message lists.
 MOST_SHOWN = 10
@@ -18,7 +18,7 @@ MOST_SHOWN = 10
 
 @final
 @dataclass(frozen=True)
-class CharacterTokenizer:
+class CharacterTokenizer(PlainText):
     """One token per character of a fixed alphabet; the id is the place in the alphabet.
 
     Args:
@@ -45,6 +45,11 @@ class CharacterTokenizer:
     def is_character_level(self) -> bool:
         """True: a token is a character."""
         return True
+
+    @property
+    def is_byte_level(self) -> bool:
+        """False: a token is a character."""
+        return False
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
         """Return one id per character.

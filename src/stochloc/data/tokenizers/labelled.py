@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int64, Integer
 
 from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer
+from stochloc.data.tokenizers.slots import Slots
 
 
 @final
@@ -42,25 +43,15 @@ class LabelledTokenizer:
         """False: a label is a token, but not a character."""
         return False
 
-    def label_token(self, name: str) -> int:
-        """Return the token of a class.
-
-        Args:
-            name: the name of the class.
-
-        Returns:
-            Its id, above those of the texts.
-
-        Raises:
-            ValueError: there is no such class.
-        """
-        if name not in self.labels:
-            raise ValueError(f"There is no class {name!r}; the classes are {self._names}.")
-        return self.inner.vocabulary_size + self.labels.index(name)
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether the texts are read as bytes."""
+        return self.inner.is_byte_level
 
     @property
-    def _names(self) -> str:
-        return ", ".join(self.labels)
+    def slots(self) -> Slots | None:
+        """The slots of the texts, if they are laid out in some."""
+        return self.inner.slots
 
     def is_label(self, ids: Integer[np.ndarray, "*shape"]) -> np.ndarray:
         """Return where the tokens are labels."""

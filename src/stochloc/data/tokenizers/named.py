@@ -2,11 +2,12 @@
 
 Every tokenizer turns text into integers `0 .. vocabulary_size - 1`. Encoding a stream gives the
 same ids as encoding the whole, however the bytes are cut, in memory that does not grow with the
-text. A subword tokenizer joins by following the `Tokenizer` protocol and adding its kind to
-`tokenizer_from_dict`. Knows nothing of caches, corpora or splits.
+text. A new tokenizer is one file that follows the `Tokenizer` protocol, and one line in each of the
+two tables here: `tokenizer_from_dict`, which reads it from a run, and `_FOR_TEXT`, which names it.
+Knows nothing of caches, corpora or splits.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.characters import CharacterTokenizer
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
 from stochloc.data.tokenizers.protocol import Tokenizer
+from stochloc.data.tokenizers.slotted import SlottedTokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
 
@@ -42,9 +44,6 @@ def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
         case {"kind": "labelled", "inner": dict(inner), "labels": [*labels]}:
             return LabelledTokenizer(tokenizer_from_dict(inner), tuple(map(str, labels)))
         case {"kind": "slotted", "inner": dict(inner), "rate": float(rate)}:
-            # Slots are made of any tokenizer, so their module stands above this one.
-            from stochloc.data.tokenizers.slotted import SlottedTokenizer
-
             return SlottedTokenizer(tokenizer_from_dict(inner), rate)
     raise ValueError(
         f"No tokenizer is described by {str(dict(facts))[:200]}; the known kinds are characters "
@@ -81,8 +80,18 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     Raises:
         ValueError: the name is not known.
     """
-    if name == "characters":
-        return CharacterTokenizer(discover_alphabet(PlainBytes(chunks)))
-    if name in ("bytes", "text8"):
-        return tokenizer_from_dict({"kind": name})
-    raise ValueError(f"There is no tokenizer {name!r}; use characters, bytes or text8.")
+    if name not in _FOR_TEXT:
+        raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(_FOR_TEXT)}.")
+    return _FOR_TEXT[name](chunks)
+
+
+def _of_alphabet(chunks: Iterable[bytes]) -> Tokenizer:
+    return CharacterTokenizer(discover_alphabet(PlainBytes(chunks)))
+
+
+# Name: what it makes of a training text.
+_FOR_TEXT: dict[str, Callable[[Iterable[bytes]], Tokenizer]] = {
+    "characters": _of_alphabet,
+    "bytes": lambda _: ByteTokenizer(),
+    "text8": lambda _: Text8Tokenizer(),
+}

@@ -1,4 +1,9 @@
-"""What a tokenizer is."""
+"""What a tokenizer is.
+
+Tasks ask a tokenizer what they need to know, never of which class it is. One that turns plain text
+into tokens inherits `PlainText`; labels (`data.tokenizers.labelled`) and slots
+(`data.tokenizers.slotted`) are laid around any other.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -6,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Int64, Integer
+
+from stochloc.data.tokenizers.slots import Slots
 
 TokenIds = Sequence[int] | Integer[np.ndarray, " tokens"] | Integer[torch.Tensor, " tokens"]
 
@@ -22,6 +29,21 @@ class Tokenizer(Protocol):
     @property
     def is_character_level(self) -> bool:
         """Whether one token is one character, so that bits per token are bits per character."""
+        ...
+
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether one token of text is one byte, so that any file can be read, UTF-8 or not."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, whose tokens are the last of the vocabulary; () for none."""
+        ...
+
+    @property
+    def slots(self) -> Slots | None:
+        """The slots that texts are laid out in; None where token follows token."""
         ...
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
@@ -43,6 +65,20 @@ class Tokenizer(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able facts from which `tokenizer_from_dict` makes an equal tokenizer."""
         ...
+
+
+class PlainText:
+    """What a tokenizer answers whose tokens are all of text: it has neither labels nor slots."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: every token is of text."""
+        return ()
+
+    @property
+    def slots(self) -> None:
+        """None: token follows token."""
+        return
 
 
 def token_dtype(vocabulary_size: int) -> np.dtype[Any]:

@@ -7,9 +7,9 @@ token, *empty*, which stands for no character:
     meant     _ t _ h e q _ u i c _ k _        or  _ t _ h _ _ _ u _ ...
 
 A character that was lost on the way sits in a gap, and a place where something was added is empty.
-A model of such layouts repairs texts whose length is wrong by the same rule as any other: every
-position has a posterior. Clean text is laid out with empty gaps; training text is *poured* into
-positions of which a random tenth has changed its role, anew for every window.
+A model of such layouts corrects texts whose length is wrong by the same rule as any other: every
+position has a posterior. Clean text is laid out with empty gaps; how training windows are drawn
+from it is the business of `data.tokenizers.slots`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Int, Int64, Integer
+from jaxtyping import Int64, Integer
 from torch import Tensor
 
-from stochloc.data.tokenizers.labelled import LabelledTokenizer
 from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, token_dtype
-from stochloc.data.windows import draw_windows
+from stochloc.data.tokenizers.slots import Slots
 
 
 @final
@@ -46,7 +44,7 @@ class SlottedTokenizer:
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise ValueError(f"The rate of changed slots lies between 0 and 1, not {self.rate}.")
-        if isinstance(self.inner, LabelledTokenizer):
+        if self.inner.labels:
             raise ValueError("Texts of several classes cannot be laid out in slots.")
 
     @property
@@ -63,6 +61,21 @@ class SlottedTokenizer:
     def is_character_level(self) -> bool:
         """False: the empty token is no character."""
         return False
+
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether the texts are read as bytes."""
+        return self.inner.is_byte_level
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: texts of several classes are not laid out in slots."""
+        return ()
+
+    @property
+    def slots(self) -> Slots:
+        """The slots of the layouts."""
+        return Slots(self.empty, self.rate)
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
         """Return the layout of a clean text: its tokens, with empty gaps around each.
@@ -112,62 +125,6 @@ class SlottedTokenizer:
         """Return the kind, the inner tokenizer's facts and the rate."""
         return {"kind": "slotted", "inner": self.inner.to_dict(), "rate": self.rate}
 
-    def draw_windows(
-        self,
-        tokens: Integer[np.ndarray, " tokens"],
-        num_windows: int,
-        length: int,
-        generator: torch.Generator,
-    ) -> Int64[Tensor, "num length"]:
-        """Return windows of clean text, poured anew: what a garbled text may have been.
-
-        Args:
-            tokens: a clean text as `encode` lays it out, shape (tokens,).
-            num_windows: how many windows to draw.
-            length: positions per window.
-            generator: the source of randomness; a window begins with a gap or a place at random.
-
-        Returns:
-            Windows on the CPU, shape (num_windows, length).
-
-        Raises:
-            ValueError: the text has fewer than `2 · length` tokens.
-        """
-        windows = draw_windows(tokens, num_windows, 2 * length, generator)
-        first = torch.randint(2, (num_windows, 1), generator=generator)
-        is_gap = (torch.arange(length) + first) % 2 == 0
-        return pour(windows, is_gap, self.rate, self.rate, self.empty, generator)
-
     def _followed_by_gaps(self, ids: Integer[np.ndarray, " tokens"]) -> np.ndarray:
         gaps = np.full(len(ids), self.empty)
         return np.stack([ids.astype(np.int64), gaps], axis=-1).reshape(-1)
-
-
-def pour(
-    texts: Int[Tensor, "num tokens"],
-    is_gap: Bool[Tensor, "num length"],
-    lost: float,
-    added: float,
-    empty: int,
-    generator: torch.Generator,
-) -> Int64[Tensor, "num length"]:
-    """Fill a random choice of positions with the characters of a text, one after the other.
-
-    Args:
-        texts: the texts; their empty tokens are left out.
-        is_gap: which positions are gaps, the others being places.
-        lost: probability that a gap holds a character, in [0, 1].
-        added: probability that a place holds none, in [0, 1].
-        empty: the token that stands for no character.
-        generator: the source of randomness.
-
-    Returns:
-        Layouts; where a text is too short for its positions, the last ones stay empty.
-    """
-    is_blank = texts == empty
-    packed = texts.gather(-1, is_blank.int().argsort(dim=-1, stable=True))
-    packed = torch.cat([packed, torch.full_like(packed[:, :1], empty)], dim=-1)
-    chance = torch.where(is_gap, lost, 1 - added)
-    is_filled = torch.rand(is_gap.shape, generator=generator, dtype=torch.float64) < chance
-    source = (is_filled.cumsum(-1) - 1).clamp(0, packed.shape[-1] - 1)
-    return torch.where(is_filled, packed.gather(-1, source), empty)

@@ -9,12 +9,12 @@ from jaxtyping import Int64, UInt8
 
 from stochloc.data.cleaning import SYMBOLS, clean
 from stochloc.data.codepoints import decode_utf8
-from stochloc.data.tokenizers.protocol import TokenIds, _checked
+from stochloc.data.tokenizers.protocol import PlainText, TokenIds, _checked
 
 
 @final
 @dataclass(frozen=True)
-class Text8Tokenizer:
+class Text8Tokenizer(PlainText):
     """The 27 symbols of text8: space is 0, `a` to `z` are 1 to 26.
 
     Any text is first cleaned as text8 was: A-Z become lower case, digits are spelled out (` zero `
@@ -33,6 +33,11 @@ class Text8Tokenizer:
     def is_character_level(self) -> bool:
         """True: a token is a character of the cleaned text."""
         return True
+
+    @property
+    def is_byte_level(self) -> bool:
+        """False: a token is a character."""
+        return False
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
         """Return the ids of the cleaned text, shape (characters of the cleaned text,)."""

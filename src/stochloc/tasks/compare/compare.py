@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from stochloc.data import Corpus, LabelledTokenizer, held_out_windows
+from stochloc.data import Corpus, held_out_windows
 from stochloc.methods import METHODS, TABLE_1
 from stochloc.nn import Backbone
 from stochloc.tasks.compare.judge import Judge
@@ -194,7 +194,7 @@ def _compare(
 ) -> Comparison:
     """Compare on texts that every process can read."""
     corpus = load_choice(choice, contest.tokenizer)
-    if isinstance(corpus.tokenizer, LabelledTokenizer):
+    if corpus.tokenizer.labels:
         raise ValueError("Methods are compared on a text without classes; name one file as --data.")
     if contest.choice.test is None and contest.choice.fractions[2] == 0:
         raise ValueError("A comparison needs a test part: give --test, or --fractions with three.")

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stochloc.core import UNKNOWN, Codebook, State
-from stochloc.data import LabelledTokenizer, SlottedTokenizer, Tokenizer
-from stochloc.data.tokenizers.slotted import pour
+from stochloc.data import Tokenizer
+from stochloc.data.tokenizers.slots import Slots, pour
 
 
 @runtime_checkable
@@ -123,19 +123,20 @@ class Edits:
     """Symbols may be replaced, lost and added: texts in slots.
 
     Attributes:
-        tokenizer: Lays texts out; its rate is how often a model has seen slots change their role.
+        slots: What texts are laid out in; their rate is how often a model has seen slots change
+            their role.
         lost: Characters lost for every one replaced, positive.
         added: Characters added for every one replaced, positive.
     """
 
-    tokenizer: SlottedTokenizer
+    slots: Slots
     lost: float = 0.2
     added: float = 0.2
 
     @property
     def num_symbols(self) -> int:
         """Number of symbols that can be read, V; the empty token is none."""
-        return self.tokenizer.inner.vocabulary_size
+        return self.slots.empty
 
     def evidence(
         self, read: Int[Tensor, "*batch length"], snr: Float[Tensor, "*batch length"]
@@ -149,8 +150,8 @@ class Edits:
         Returns:
             Nats.
         """
-        size, empty = self.num_symbols, self.tokenizer.empty
-        trained = torch.logit(torch.tensor(self.tokenizer.rate).to(snr))
+        size, empty = self.num_symbols, self.slots.empty
+        trained = torch.logit(torch.tensor(self.slots.rate).to(snr))
         # A rate that underflows to 0 would be taken for certainty, which has no evidence.
         rate = rate_at(snr, size).clamp_min(math.sqrt(torch.finfo(snr.dtype).tiny))
         is_gap = read == empty
@@ -175,7 +176,7 @@ class Edits:
         Returns:
             Layouts of what was meant and of what is read.
         """
-        size, empty = self.num_symbols, self.tokenizer.empty
+        size, empty = self.num_symbols, self.slots.empty
         is_gap = clean == empty
         meant = pour(clean, is_gap, self.lost * rate, self.added * rate, empty, generator)
         noise = torch.randint(size, meant.shape, generator=generator)
@@ -195,11 +196,11 @@ def channel_of(tokenizer: Tokenizer) -> Channel:
     Raises:
         ValueError: The model was trained with classes.
     """
-    if isinstance(tokenizer, LabelledTokenizer):
+    if tokenizer.labels:
         raise ValueError("A model of several classes cannot correct; train one on a single text.")
-    if isinstance(tokenizer, SlottedTokenizer):
-        return Edits(tokenizer)
-    return Substitutions(tokenizer.vocabulary_size)
+    if tokenizer.slots is None:
+        return Substitutions(tokenizer.vocabulary_size)
+    return Edits(tokenizer.slots)
 
 
 def soft_mask(

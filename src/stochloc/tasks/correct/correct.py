@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stochloc.data import SlottedTokenizer
+from stochloc.data import Tokenizer
 from stochloc.data.legible import Legible, legible
 from stochloc.data.reading import as_bytes
 from stochloc.tasks.batches import rows_at_once
@@ -185,21 +185,19 @@ def _levels(
     run: Run, channel: Channel, length: int, confidences: Sequence[float]
 ) -> Float[Tensor, " length"]:
     """Return the SNR of every position; a gap is as doubtful as the more doubtful neighbour."""
-    slotted = isinstance(run.tokenizer, SlottedTokenizer)
-    num = length // 2 if slotted else length
-    if len(confidences) != num:
+    places = _text_positions(run.tokenizer, length)
+    if len(confidences) != len(places):
         raise ValueError(
-            f"The text has {num} characters for the model, but {len(confidences)} confidences were "
-            "given; give one for each."
+            f"The text has {len(places)} characters for the model, but {len(confidences)} "
+            "confidences were given; give one for each."
         )
     if not all(0 <= confidence <= 1 for confidence in confidences):
         raise ValueError("Confidences are probabilities from 0 to 1.")
     levels = torch.tensor([snr_at(1 - c, channel.num_symbols) for c in confidences]).double()
-    if not slotted:
-        return levels
-    gaps = torch.cat([levels[:1], torch.minimum(levels[1:], levels[:-1]), levels[-1:]])
-    pairs = torch.stack([gaps[:-1], levels], dim=-1).flatten()
-    return torch.cat([pairs, gaps[-1:]])
+    positions, last = torch.arange(length), len(places) - 1
+    before = torch.searchsorted(places, positions, right=True).sub(1).clamp_min(0)
+    after = torch.searchsorted(places, positions).clamp_max(last)
+    return torch.minimum(levels[before], levels[after])
 
 
 def _in_windows(
@@ -240,19 +238,25 @@ def _encode(run: Run, seen: Legible) -> tuple[Int[Tensor, " length"], Bool[Tenso
     text = "".join(characters)
     ids = torch.as_tensor(run.tokenizer.encode(text), dtype=torch.long)
     is_unknown = torch.zeros(len(ids), dtype=torch.bool)
-    slotted = isinstance(run.tokenizer, SlottedTokenizer)
-    is_unknown[[2 * place + 1 if slotted else place for place in seen.unknown]] = True
+    is_unknown[_text_positions(run.tokenizer, len(ids))[list(seen.unknown)]] = True
     return ids, is_unknown
+
+
+def _text_positions(tokenizer: Tokenizer, length: int) -> Int[Tensor, " tokens"]:
+    """Return which positions of a text as it was read hold its tokens: all but the gaps."""
+    slots = tokenizer.slots
+    return torch.arange(length) if slots is None else slots.text_positions(length)
 
 
 def _changes(
     run: Run, seen: Legible, read: Int[Tensor, " length"], decided: Decision
 ) -> tuple[Change, ...]:
-    decode, slotted = run.tokenizer.decode, isinstance(run.tokenizer, SlottedTokenizer)
+    decode = run.tokenizer.decode
     # A character added behind the last one stands at the end of what was typed.
     typed = (*seen.places, seen.places[-1] + 1)
     places = run.tokenizer.places(seen.text)
-    unknown = {2 * place + 1 if slotted else place: seen.text[place] for place in seen.unknown}
+    positions = _text_positions(run.tokenizer, len(read)).tolist()
+    unknown = {positions[place]: seen.text[place] for place in seen.unknown}
     rows = zip(read.tolist(), decided.tokens.tolist(), decided.probs.tolist(), strict=True)
     return tuple(
         Change(typed[places[n]], unknown.get(n, decode([before])), decode([after]), probability)
