@@ -108,6 +108,7 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(place, capsy
 def test_every_sample_begins_with_the_prompt(place, capsys, path):
     result = run_json(capsys, "sample", place / "run", "--path", path, "--prompt", "the dog",
                       "--steps", 8, "--temperature", 0.7, "--json")  # fmt: skip
+    assert result["samples"]
     assert all(text.startswith("the dog") for text in result["samples"])
 
 
@@ -146,6 +147,7 @@ def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys):
     assert {row["path"] for row in integrals} == set(PATHS)
     for row in integrals:
         assert abs(row["nats"] - result["log_K"]) < 5 * row["stderr"] + 1e-9
+    assert set(result["valid"]) == {"ancestral", "euler"}
     for shares in result["valid"].values():
         assert list(shares) == ["1", "2", "4", "8", "16", "32", "64", "128"]
         assert shares["128"]["fraction"] > 0.97
@@ -181,6 +183,7 @@ def test_quickstart_bounds_three_paths_and_two_baselines_and_shows_samples(
     assert all(bound["stderr"] > 0 for bound in result["bounds"])
     assert [row["model"] for row in result["baselines"]] == ["unigram", "trigram"]
     assert len(result["samples"]) == 4
+    assert result["infill"]
     assert all(answer["text"].endswith("and there was") for answer in result["infill"])
     assert len(result["correction"]["text"]) == len(result["correction"]["read"])
     main(["quickstart", "--out", str(tmp_path / "first")])
@@ -315,10 +318,10 @@ def test_a_damaged_file_is_named_and_nothing_is_overwritten(place, tmp_path, cap
     run = shutil.copytree(place / "run", tmp_path / "run")
     (run / name).write_bytes((run / name).read_bytes()[:-9])
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    if command == "train":
-        refuse(capsys, "train", "--out", run, "--resume")
-    else:
-        refuse(capsys, "sample", run)
+    arguments = ("--out", run, "--resume") if command == "train" else (run,)
+    sentence = refuse(capsys, command, *arguments)
+    assert str(run / name) in sentence
+    assert "damaged" in sentence
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 

@@ -158,8 +158,16 @@ def test_an_empty_vocabulary_is_refused(make):
         make(0)
 
 
-def test_a_state_survives_a_batch_of_no_sequences():
-    world = WORLDS["full support"]
-    state = start(world.codebook, 0, world.length)
-    assert world.denoiser(state).mean.shape == (0, world.length, 3)
-    assert state.is_finished
+def test_a_batch_of_no_sequences_goes_through_the_channel_and_the_denoiser_and_is_finished():
+    world, tokens = WORLDS["full support"], torch.zeros(0, 3, dtype=torch.long)
+    assert world.length == 3
+    levels = torch.ones(0, 3, dtype=torch.float64)
+    observed = observe(world.codebook, tokens, 2 * levels, generator(0))
+    climbed = advance(world.codebook, observed, tokens, levels, generator(1))
+    back = rewind(world.codebook, climbed, levels, generator(2))
+    for state in (start(world.codebook, 0, 3), observed, climbed, back):
+        assert state.z.shape == (0, 3, world.codebook.dimension)
+        assert state.is_finished
+        posterior = world.denoiser(state)
+        assert posterior.mean.shape == state.z.shape
+        assert posterior.sample(generator(3)).shape == tokens.shape

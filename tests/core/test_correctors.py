@@ -215,9 +215,13 @@ def test_a_token_never_goes_below_the_snr_it_had_at_the_start():
         Corrected(Follow(Masked()), rounds=2, share=0.6, snr=1.0),
         Remasking(Capped(0.5)),
     ):
+        before, fell = state.snr, False
         for step in localize(EXACT, state, policy, Ancestral(), 6, generator(0)):
             assert (step.state.snr >= state.snr - 1e-12).all()
             assert (step.state.known[:, 2] == state.known[:, 2]).all()
+            fell |= bool((step.state.snr < before).any())
+            before = step.state.snr
+        assert fell, "nothing was taken back, so nothing could go too far"
 
 
 def test_a_bridge_pinned_at_the_start_has_the_law_of_the_channel_that_began_there():
@@ -280,8 +284,10 @@ def test_the_least_confident_are_taken_back_and_least_of_all_at_random():
     state = start(CHAIN.codebook, 40, 4)
     policy = Corrected(Follow(Diffusion(Uniform(8.0))), 1, 0.5, 0.5, LeastConfident(), Together())
     steps = list(localize(CHAIN, state, policy, Ancestral(), 4, generator(0)))
+    assert len(steps) == 10
     for before, after in zip(steps[:-1:2], steps[1:-1:2], strict=False):
         taken = after.dsnr > 0
+        assert (taken.sum(-1) == 2).all()
         confidence = before.posterior.confidence
         highest = confidence.masked_fill(~taken, -math.inf).amax(-1)
         assert (highest <= confidence.masked_fill(taken, math.inf).amin(-1)).all()

@@ -7,6 +7,7 @@ from stochloc.core import Diffusion, Masked
 from stochloc.methods import METHODS, Frame
 from stochloc.methods.localization import OURS, PAPER, Localization
 from stochloc.training.objective import cross_entropy
+from stochloc.training.recipes import preset
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
 
 COUNTS = torch.tensor([60, 30, 7])
@@ -21,13 +22,23 @@ def of(name: str) -> Localization:
 
 def test_the_recipes_are_those_of_the_training_presets():
     ours, paper = of("dsl"), of("dsl-paper")
+    settings = ("code_dimension", "evidence", "unigram", "beta", "mask_slot")
+    for method, names in ((ours, ("tiny", "small", "text8")), (paper, ("text8-paper",))):
+        for name in names:
+            recipe = preset(name, len(COUNTS))
+            assert method.law == recipe.training.law
+            for setting in settings:
+                assert getattr(method.model.config, setting) == getattr(recipe.model, setting)
+    # As the README and the paper say; the presets might change together with the methods.
     assert ours.law == Endpoints(TokenLogNormal())
     assert paper.law == SentenceLogNormal()
     assert isinstance(ours.path, Masked)
     assert isinstance(paper.path, Diffusion)
-    settings = ("code_dimension", "evidence", "unigram", "beta")
-    assert [getattr(ours.model.config, name) for name in settings] == [0, True, True, 1.0]
-    assert [getattr(paper.model.config, name) for name in settings] == [16, False, False, 0.0]
+    ours_say, paper_says = (
+        [getattr(method.model.config, name) for name in settings] for method in (ours, paper)
+    )
+    assert ours_say == [0, True, True, 1.0, False]
+    assert paper_says == [16, False, False, 0.0, False]
 
 
 def test_every_ablation_takes_one_choice_back():

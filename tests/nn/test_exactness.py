@@ -76,10 +76,15 @@ def test_untrained_the_euler_bound_lies_above_the_entropy_of_independent_tokens(
     assert entropy - 4 * estimate.stderr < estimate.mean < 2 * entropy
 
 
-def test_a_model_without_unigram_ignores_token_frequencies():
-    model = LocalizationModel(PAPER)
-    model.set_unigram(COUNTS)
-    assert (model.log_unigram == 0).all()
+@pytest.mark.parametrize(
+    ("config", "reads"), [(PAPER, False), (replace(PAPER, unigram=True), True)]
+)
+def test_token_frequencies_move_the_posterior_of_a_model_with_a_unigram_prior_alone(config, reads):
+    model = shaken(config)
+    _, state = noisy(model)
+    before = model(state).log_probs
+    model.set_unigram(COUNTS.flip(0))
+    assert torch.equal(model(state).log_probs, before) != reads
 
 
 def test_beta_starts_at_the_papers_value_unless_another_is_given():

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from stochloc.core import (
     Ancestral,
+    Autoregressive,
     Diffusion,
+    ExactDenoiser,
     Follow,
     Masked,
     SimplexCodebook,
@@ -76,16 +78,38 @@ def test_known_tokens_come_out_certain_and_their_z_is_ignored(name):
     )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_the_calculus_runs_with_a_network_as_with_the_exact_denoiser(name):
-    model = trained(CONFIGS[name])
-    tokens, _ = noisy(model)
-    drawn = sample(
-        model, start(model.codebook, 2, 7), Follow(Diffusion()), Ancestral(), 3, generator(0)
+@pytest.mark.parametrize("path", [Masked(), Diffusion()], ids=["masked", "diffusion"])
+def test_a_network_that_is_the_exact_denoiser_draws_bounds_and_integrates_as_it_does(path):
+    """Untrained, with a unigram prior, a network is the posterior of independent tokens."""
+    counts = torch.tensor([5, 1, 9, 2, 2, 1])
+    model = LocalizationModel(CONFIGS["ours"])
+    model.set_unigram(counts)
+    log_p = ((counts + 1) / (counts + 1).sum()).log()
+    sequences = torch.cartesian_prod(*[torch.arange(V)] * 3)
+    exact = ExactDenoiser(SimplexCodebook(V), sequences, log_p[sequences].sum(-1))
+    tokens = exact.sample(40, generator(1))
+    walk = (Follow(path), Ancestral(), 6)
+    drawn, expected = (
+        sample(each, start(each.codebook, 40, 3), *walk, generator(2)).tokens
+        for each in (model, exact)
     )
-    assert drawn.tokens.shape == (2, 7)
-    assert bound(model, tokens, Follow(Masked()), Ancestral(), 7, generator(0)).mean > 0
-    assert line_integral(model, tokens, Masked(), 4, generator(0)).mean > 0
+    assert torch.equal(drawn, expected)
+    bounds = [bound(each, tokens, *walk, generator(3)).token_nats for each in (model, exact)]
+    torch.testing.assert_close(*bounds, atol=1e-4, rtol=1e-4, check_dtype=False)
+    integrals = [
+        line_integral(each, tokens, path, 6, generator(4)).values for each in (model, exact)
+    ]
+    torch.testing.assert_close(*integrals, atol=1e-4, rtol=1e-4, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_probabilities_of_all_sequences_along_an_order_add_up_to_one(name):
+    model = trained(CONFIGS[name])
+    sequences = torch.cartesian_prod(*[torch.arange(V)] * 3)
+    order = Follow(Autoregressive((1, 2, 0)))
+    nats = bound(model, sequences, order, Ancestral(), 3, generator(0)).values
+    assert float(nats.neg().exp().sum()) == pytest.approx(1, abs=1e-5)
+    assert float(nats.std()) > 0.1, "a network that has moved prefers some sequences"
 
 
 def test_an_untrained_model_is_the_exact_posterior_of_independent_tokens():

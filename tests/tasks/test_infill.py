@@ -106,7 +106,9 @@ def test_all_fillings_of_a_blank_together_have_probability_one(run):
 @pytest.mark.parametrize("policy", ["confidence", "tolerance", "remdm-loop", "remdm-conf"])
 def test_no_policy_touches_the_given_text(run, policy):
     walk = Walk(Diffusion(), Ancestral(), 8, policy=PolicyChoice(policy))
-    for answer in infill(run, "the ____k brown", Infilling(9, 9, walk)).answers:
+    answers = infill(run, "the ____k brown", Infilling(9, 9, walk)).answers
+    assert len(answers) > 1
+    for answer in answers:
         assert answer.text == "the {}{}{}{}k brown".format(*answer.blanks)
 
 
@@ -143,6 +145,7 @@ def test_constrained_blanks_hold_allowed_characters_only(run):
     free = infill(run, "the _____ fox", QUICK)
     bound_to = infill(run, "the _____ fox", QUICK, ("aeiou", "2:o-u"))
     assert not all(set("".join(answer.blanks)) <= set("aeiou") for answer in free.answers)
+    assert len(bound_to.answers) > 5
     for answer in bound_to.answers:
         assert set("".join(answer.blanks)) <= set("aeiou")
         assert answer.blanks[1] in "ou"
@@ -151,7 +154,9 @@ def test_constrained_blanks_hold_allowed_characters_only(run):
 def test_blanks_far_into_a_long_text_are_filled_from_what_stands_around_them(run):
     text = "the quick brown fox jumps over the lazy dog and runs away"
     result = infill(run, text[:50] + "____" + text[54:], QUICK)
+    assert len(result.answers) > 5
     for answer in result.answers:
+        assert len(answer.text) == len(text)
         assert answer.text[:50] + answer.text[54:] == text[:50] + text[54:]
 
 

@@ -8,12 +8,12 @@ from core.worlds import WORLDS, generator
 
 from stochloc.core import LearnedCodebook, observe
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.training.objective import Trainable, cross_entropy
+from stochloc.training.objective import cross_entropy
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
 
 
 class Oracle:
-    """The exact denoiser of an enumerable data set, in a trainable model's clothes."""
+    """What a denoiser answers, an exact one say, in a trainable model's clothes."""
 
     def __init__(self, denoiser):
         self.denoiser = denoiser
@@ -57,11 +57,19 @@ def test_a_batch_of_known_tokens_has_no_loss_instead_of_no_number():
     assert (model.head.grad == 0).all()
 
 
-def test_a_model_is_what_the_objective_asks_for():
-    assert isinstance(LocalizationModel(ModelConfig(3, 8, 1, 2)), Trainable)
-
-
 LAWS = (SentenceLogNormal(), TokenLogNormal(), Masks(), Endpoints(TokenLogNormal()))
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+def test_a_model_is_trained_on_the_cross_entropy_of_the_posterior_that_it_answers_with(law):
+    torch.manual_seed(0)
+    model = LocalizationModel(ModelConfig(5, 16, 1, 2, beta=1.0))
+    torch.nn.init.normal_(model.head)
+    tokens = torch.randint(0, 5, (6, 9), generator=generator(1))
+    loss, posteriors = (
+        cross_entropy(trainable, tokens, law, generator(2)) for trainable in (model, Oracle(model))
+    )
+    torch.testing.assert_close(loss, posteriors)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)

@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -259,16 +261,15 @@ def open_run(
     if not all((folder / name).is_file() for name in ("config.json", MODEL)):
         again = shlex.join(("stochloc", "train", "--out", str(folder), "--resume"))
         raise ValueError(f"{run} has no model yet; continue it with: {again}")
-    try:
+    with _naming(folder / "config.json"):
         # The mixin would read a file of any size and pass over names it does not know.
         ModelConfig(**_read_json(folder / "config.json"))
+    with _naming(folder / MODEL):
         model = LocalizationModel.from_pretrained(folder)
+    with _naming(folder / FILE_NAME):
         progress = Progress.read(folder)
         if checkpoint == "last":
             _load_last(model, folder)
-    except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
-        reason = textwrap.shorten(str(error), 300)
-        raise ValueError(f"The model in {run} is damaged or of another kind: {reason}") from error
     if model.config.vocabulary_size != tokenizer.vocabulary_size:
         raise ValueError(
             f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "
@@ -333,6 +334,16 @@ def absolute_data(data: str) -> str:
     if any("," in path for path in paths.values()):
         return data
     return ",".join(f"{name}={path}" for name, path in paths.items())
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with a file of a model into one sentence that names it."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 300)
+        raise ValueError(f"{path} is damaged or of another kind: {reason}") from error
 
 
 def _load_last(model: LocalizationModel, folder: Path) -> None:
