@@ -1,4 +1,4 @@
-"""Texts, tokens and sources with known laws: everything that comes before a model."""
+"""Texts, tokenizers, and synthetic sources with exact probabilities: the data of a model."""
 
 from stochloc.data.codepoints import discover_alphabet
 from stochloc.data.corpora import Corpus, load_corpus

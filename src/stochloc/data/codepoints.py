@@ -1,6 +1,6 @@
 """UTF-8 bytes as Unicode code points, chunk by chunk.
 
-Knows Unicode alone: which characters are tokens is the tokenizers' business.
+Knows only Unicode; tokenizers decide which characters are tokens.
 """
 
 import codecs
@@ -13,7 +13,7 @@ _NUM_CODE_POINTS = 0x110000
 
 
 def decode_utf8(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Yield the text of UTF-8 bytes that may be cut in the middle of a character.
+    """Yield the text of UTF-8 chunks, which may be cut in the middle of a character.
 
     Args:
         chunks: pieces of one UTF-8 text.

@@ -1,7 +1,7 @@
 """Corpora: a text encoded once and cut into training, validation and test tokens.
 
-Knows which text a user means, a file or a corpus by name, and how it is split. Reading, caching
-and encoding are done by `texts`, `token_files` and `tokenizers`; windows are cut by `windows`.
+Resolves what a user names, a file or a known corpus, and splits it. `texts`, `token_files` and
+`tokenizers` read, cache and encode; `windows` cuts windows.
 """
 
 import math
@@ -33,14 +33,14 @@ _NAMED = {"text8": text8_source, "builtin": builtin_source}
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Tokens to train on, to choose by and to be judged by.
+    """Training, validation and test tokens.
 
     Attributes:
-        train: shape (tokens,), as are the others; often a slice of a file mapped into memory.
+        train: shape (tokens,), like the others; often a slice of a memory-mapped file.
         valid: held out to choose among models; may be empty.
-        test: held out to judge the chosen one; may be empty.
-        tokenizer: how the tokens were made.
-        name: the name that was asked for, or the file's.
+        test: held out to evaluate the chosen one; may be empty.
+        tokenizer: the tokenizer that encoded the text.
+        name: the name that the user gave, or that of the file.
         source: where the text came from.
     """
 
@@ -52,10 +52,10 @@ class Corpus:
     source: str
 
     def fingerprint(self) -> dict[str, str]:
-        """Return a checksum of the tokens of each part, to know the same text again.
+        """Return a checksum of the tokens of each part, by which the text is recognised.
 
         Returns:
-            SHA-256 by the part's name.
+            SHA-256 by the name of the part.
         """
         parts = {"train": self.train, "valid": self.valid, "test": self.test}
         return {
@@ -65,7 +65,7 @@ class Corpus:
 
 
 def is_corpus_name(data: str | Path) -> bool:
-    """Return whether this is the name of a corpus, unless it is a file's.
+    """Return whether this is the name of a known corpus.
 
     Args:
         data: what a user gave as data.
@@ -82,29 +82,29 @@ def load_corpus(
     fractions: Fractions = (0.9, 0.05, 0.05),
     cache_dir: str | Path | None = None,
 ) -> Corpus:
-    """Return a corpus, encoded at the first call and mapped from disk afterwards.
+    """Return a corpus, encoded by the first call and memory-mapped by later ones.
 
     The parts are contiguous: train comes first, then valid, then test. A part that is given as a
-    file of its own is not cut from `data`; its fraction goes to train.
+    separate file is not cut from `data`; its fraction goes to train.
 
     Args:
         data: a text file, a pipe, `-` for standard input, a source, or one of the names "text8" and
             "builtin" (the King James Bible). A file with one of these names in the working
-            directory wins; `./text8` always means the file. Texts of several classes are
-            `NAME=FILE,NAME=FILE`; their tokens are labelled (`data.labels`).
+            directory takes precedence; `./text8` always means the file. Texts of several classes
+            are given as `NAME=FILE,NAME=FILE`; their tokens are labelled (`data.labels`).
         tokenizer: a tokenizer, or "characters", "bytes" or "text8"; None: text8 for the corpora
             known by name, characters for files. The alphabet is that of `data`.
-        valid: the validation text, if it is a file of its own.
-        test: the test text, if it is a file of its own.
+        valid: the validation text, if it is a separate file.
+        test: the test text, if it is a separate file.
         fractions: the shares of train, valid and test; they sum to 1.
-        cache_dir: where tokens are kept; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+        cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
 
     Returns:
         The three parts and their tokenizer.
 
     Raises:
-        ValueError: the fractions are no shares, a file or corpus cannot be had or encoded, or the
-            text is too short to leave anything for training.
+        ValueError: the fractions are invalid, a file or corpus cannot be read or encoded, or the
+            text is too short to leave tokens for training.
     """
     shares = _shares(fractions, valid is not None, test is not None)
     classes = _classes(data)
@@ -171,7 +171,7 @@ def _load_labelled(
 def split(
     tokens: Integer[np.ndarray, " tokens"], fractions: Fractions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut tokens into three contiguous parts that together are the whole.
+    """Split tokens into three contiguous parts.
 
     Args:
         tokens: shape (tokens,).
@@ -188,7 +188,7 @@ def _shares(fractions: Fractions, has_valid: bool, has_test: bool) -> Fractions:
     positive = fractions[0] > 0 and min(fractions) >= 0
     if not (positive and math.isclose(sum(fractions), 1.0, abs_tol=1e-6)):
         raise ValueError(
-            f"The fractions {fractions} are no shares of a text; give a positive share for train, "
+            f"The fractions {fractions} cannot split a text; give a positive share for train, "
             "shares of at least 0 for valid and test, and let them sum to 1."
         )
     valid = 0.0 if has_valid else fractions[1]

@@ -1,10 +1,10 @@
-"""Text made legible for a tokenizer: line breaks, marks and Unicode forms that it knows.
+"""Text normalised for a tokenizer: line breaks, byte order marks and Unicode forms that it knows.
 
-A tokenizer that knows a character gets it as it is. What it does not know is written otherwise
-where Unicode has another way: CR LF and CR become LF, a byte order mark at the beginning is left
-out, and a letter with its accents is composed (NFC) or decomposed (NFD). The same holds for
-training text, whose alphabet is found after line breaks and marks were dealt with. Nothing is
-dropped silently: every change has a note.
+Characters that the tokenizer knows are left unchanged. Others are rewritten where Unicode has an
+alternative: CR LF and CR become LF, a byte order mark at the beginning is dropped, and a letter
+with its accents is composed (NFC) or decomposed (NFD). The same holds for training text, whose
+alphabet is collected after line breaks and marks have been normalised. Nothing is changed
+silently: every change has a note.
 """
 
 import unicodedata
@@ -24,17 +24,17 @@ FORM_NOTE = "accented characters were read in their {} form, which the model kno
 @runtime_checkable
 class _Encodes(Protocol):
     def encode(self, text: str) -> np.ndarray:
-        """Return the token ids of a text; a `ValueError` says that it cannot be encoded."""
+        """Return the token ids of a text, or raise `ValueError` if it cannot be encoded."""
         ...
 
 
 @dataclass(frozen=True)
 class Legible:
-    """A typed text as a tokenizer can read it.
+    """An input text, normalised for a tokenizer.
 
     Attributes:
-        text: the text; characters that the tokenizer does not know in any form are still there.
-        places: for every character of it, its position in what was typed, from 0.
+        text: the text; characters that the tokenizer knows in no form are left in place.
+        places: for every character of `text`, its position in the input, from 0.
         unknown: the positions in `text` of characters that the tokenizer does not know.
         notes: what was changed, in words.
     """
@@ -51,7 +51,7 @@ class Legible:
             The text.
 
         Raises:
-            ValueError: a character is unknown; the message says where it stands in what was typed.
+            ValueError: a character is unknown; the message gives its position in the input.
         """
         if not self.unknown:
             return self.text
@@ -60,18 +60,18 @@ class Legible:
         more = f", nor are {', '.join(map(repr, sorted(others)))}" if others else ""
         raise ValueError(
             f"The character {self.text[first]!r} at position {self.places[first]}, counted from 0, "
-            f"is not in the model's alphabet{more}; leave it out, or write it otherwise."
+            f"is not in the model's alphabet{more}; remove or replace it."
         )
 
 
 def knowing(tokenizer: _Encodes) -> Callable[[str], bool]:
-    """Return what says whether a tokenizer knows a text.
+    """Return a predicate that tells whether a tokenizer can encode a text.
 
     Args:
-        tokenizer: raises ValueError for what it does not know.
+        tokenizer: raises ValueError for text that it cannot encode.
 
     Returns:
-        A function of a text; asked again for the same one, it remembers.
+        A function of a text, whose results are cached.
     """
 
     @cache
@@ -86,14 +86,14 @@ def knowing(tokenizer: _Encodes) -> Callable[[str], bool]:
 
 
 def legible(typed: str, tokenizer: _Encodes) -> Legible:
-    """Return a text as a tokenizer can read it.
+    """Return a text normalised for a tokenizer.
 
     Args:
         typed: any text.
-        tokenizer: raises ValueError for what it does not know.
+        tokenizer: raises ValueError for text that it cannot encode.
 
     Returns:
-        The text, with what was changed and what is still unknown.
+        The text, the changes made and the characters that are still unknown.
     """
     knows = knowing(tokenizer)
     if knows(typed):
@@ -113,8 +113,8 @@ class PlainBytes:
     """UTF-8 bytes with LF for CR LF and CR, and without a byte order mark.
 
     Attributes:
-        chunks: the bytes as they are.
-        notes: what was changed, in words, once all was read.
+        chunks: the original bytes.
+        notes: what was changed, in words; complete once all chunks were read.
     """
 
     chunks: Iterable[bytes]
@@ -146,7 +146,7 @@ class PlainBytes:
 
 
 def _clusters(typed: str) -> Iterator[tuple[int, str]]:
-    """Yield pieces that are written anew together, with the positions where they begin."""
+    """Yield pieces that are normalised as a unit, with the positions where they begin."""
     start = 0
     for end in range(1, len(typed) + 1):
         if end == len(typed) or not _belongs(typed[start:end], typed[end]):
@@ -163,7 +163,7 @@ def _belongs(cluster: str, character: str) -> bool:
 
 
 def _best(cluster: str, is_first: bool, knows: Callable[[str], bool]) -> tuple[str, str | None]:
-    """Return the way to write a piece in which least is unknown, and what was done to it."""
+    """Return the form of a piece with the fewest unknown characters, and what was changed."""
     if all(map(knows, cluster)):
         return cluster, None
     if cluster in ("\r\n", "\r") and knows("\n"):

@@ -1,13 +1,14 @@
-"""N-gram models of tokens: what a short context alone can tell.
+"""N-gram models of tokens, baselines that use only a short context.
 
 Counts are smoothed by Witten-Bell interpolation. With `c(h, w)` occurrences of token `w` after the
 context `h`, `c(h)` their sum over `w` and `T(h)` the number of different tokens seen after `h`,
 
     P(w | h) = (c(h, w) + T(h) P(w | h')) / (c(h) + T(h)),
 
-where `h'` is `h` without its oldest token; below the empty context lies the uniform law `1/V`, and
-a context never seen leaves the shorter one's law as it is. By induction every law sums to 1. At
-the start of a text the contexts are as long as the text allows.
+where `h'` is `h` without its oldest token. The recursion ends below the empty context at the
+uniform distribution `1/V`, and a context that was never seen has the distribution of the next
+shorter one. By induction every distribution sums to 1. At the start of a text the contexts are as
+long as the text allows.
 
 References:
     Witten and Bell (1991), The zero-frequency problem; Chen and Goodman (1999), An empirical study
@@ -54,11 +55,11 @@ class _Counts:
 @final
 @dataclass(frozen=True, eq=False)
 class NgramModel:
-    """The law of a token given the few before it, learned by counting; made by `fit`.
+    """The distribution of a token given the few before it, from counts; made by `fit`.
 
     Attributes:
         vocabulary_size: the number of tokens, **V**.
-        counts: for each order from 1 up, what was seen.
+        counts: the n-grams seen, for each order from 1 up.
     """
 
     vocabulary_size: int
@@ -68,19 +69,19 @@ class NgramModel:
     def fit(
         cls, tokens: Integer[np.ndarray, " tokens"], order: int, vocabulary_size: int
     ) -> "NgramModel":
-        """Return the model that has counted a text.
+        """Return the model of the counts of a text.
 
         Args:
             tokens: the text, shape (tokens,), ids from 0 to V - 1.
-            order: tokens per n-gram: 1 ignores the context, 3 looks at two tokens before.
+            order: tokens per n-gram: 1 ignores the context, 3 uses the two tokens before.
             vocabulary_size: the number of tokens, **V**.
 
         Returns:
             A model of this order.
 
         Raises:
-            ValueError: the order is less than 1 or V to its power exceeds 64-bit integers, the text
-                is shorter than the order, or an id is outside the vocabulary.
+            ValueError: the order is less than 1, `V ** order` exceeds 64-bit integers, the text is
+                shorter than the order, or an id is outside the vocabulary.
         """
         if order < 1 or vocabulary_size**order >= 2**63:
             raise ValueError(
@@ -130,8 +131,8 @@ class NgramModel:
             tokens: one text, shape (length,), or independent windows, shape (batch, length).
 
         Returns:
-            Bits; the error is that of the means of up to 64 contiguous blocks, since neighbouring
-            tokens are not independent, and infinite for a single token.
+            Bits; the error is computed from the means of up to 64 contiguous blocks, since
+            neighbouring tokens are not independent; it is infinite for a single token.
 
         Raises:
             ValueError: there are no tokens, or an id is outside the vocabulary.

@@ -3,9 +3,9 @@
 | symbol | meaning |
 |---|---|
 | `V`, `S` | numbers of tokens and of hidden states |
-| `π` | `initial`, the law of the first token or state |
-| `A` | `transition`, each row the law of the next token or state |
-| `B` | `emission`, each row the law of the token that a state shows |
+| `π` | `initial`, the distribution of the first token or state |
+| `A` | `transition`, each row the distribution of the next token or state |
+| `B` | `emission`, each row the distribution of the token that a state emits |
 
 A Markov chain has `P(x) = π(x₁) Π A(x_i, x_{i+1})`. A hidden Markov model sums that over hidden
 paths by the forward recursion `α_{i+1} = (α_i A) ∘ B(·, x_{i+1})`, rescaled at every step; the
@@ -20,12 +20,18 @@ import torch
 from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 
-from stochloc.data.laws import check_laws, draw, random_laws, support, walk
+from stochloc.data.distributions import (
+    check_distributions,
+    draw,
+    random_distributions,
+    support,
+    walk,
+)
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A law of token sequences that can be sampled, evaluated and enumerated."""
+    """A distribution of token sequences that can be sampled, evaluated and enumerated."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -52,39 +58,39 @@ class Source(Protocol):
 @final
 @dataclass(frozen=True, eq=False)
 class MarkovChain:
-    """A chain of tokens, each drawn from a law that depends on the one before.
+    """A chain of tokens, each drawn from a distribution that depends on the one before.
 
     Args:
-        initial: the law of the first token, **π**, shape (V,).
-        transition: the laws of the next token, **A**, shape (V, V), rows sum to 1.
+        initial: the distribution of the first token, **π**, shape (V,).
+        transition: the distributions of the next token, **A**, shape (V, V), rows sum to 1.
 
     Raises:
-        ValueError: a law has a negative probability or does not sum to 1.
+        ValueError: a distribution has a negative probability or does not sum to 1.
     """
 
     initial: Float64[Tensor, " vocabulary"]
     transition: Float64[Tensor, "vocabulary vocabulary"]
 
     def __post_init__(self) -> None:
-        check_laws("initial", self.initial)
-        check_laws("transition", self.transition)
+        check_distributions("initial", self.initial)
+        check_distributions("transition", self.transition)
 
     @classmethod
     def random(
         cls, vocabulary_size: int, generator: torch.Generator, concentration: float = 1.0
     ) -> "MarkovChain":
-        """Return a chain whose laws are drawn from a symmetric Dirichlet distribution.
+        """Return a chain whose distributions are drawn from a symmetric Dirichlet distribution.
 
         Args:
             vocabulary_size: the number of tokens, **V**.
             generator: the source of randomness.
-            concentration: small: nearly deterministic laws; large: nearly uniform ones.
+            concentration: small: nearly deterministic; large: nearly uniform.
 
         Returns:
             A chain on V tokens.
         """
-        laws = random_laws(vocabulary_size + 1, vocabulary_size, concentration, generator)
-        return cls(laws[0], laws[1:])
+        rows = random_distributions(vocabulary_size + 1, vocabulary_size, concentration, generator)
+        return cls(rows[0], rows[1:])
 
     @property
     def vocabulary_size(self) -> int:
@@ -141,15 +147,15 @@ class MarkovChain:
 @final
 @dataclass(frozen=True, eq=False)
 class HiddenMarkov:
-    """Tokens shown by the states of a Markov chain that is not seen itself.
+    """Tokens emitted by the states of a Markov chain, which are hidden.
 
     Args:
-        initial: the law of the first state, **π**, shape (S,).
-        transition: the laws of the next state, **A**, shape (S, S), rows sum to 1.
-        emission: the laws of the token shown, **B**, shape (S, V), rows sum to 1.
+        initial: the distribution of the first state, **π**, shape (S,).
+        transition: the distributions of the next state, **A**, shape (S, S), rows sum to 1.
+        emission: the distributions of the emitted token, **B**, shape (S, V), rows sum to 1.
 
     Raises:
-        ValueError: a law has a negative probability or does not sum to 1.
+        ValueError: a distribution has a negative probability or does not sum to 1.
     """
 
     initial: Float64[Tensor, " states"]
@@ -157,9 +163,9 @@ class HiddenMarkov:
     emission: Float64[Tensor, "states vocabulary"]
 
     def __post_init__(self) -> None:
-        check_laws("initial", self.initial)
-        check_laws("transition", self.transition)
-        check_laws("emission", self.emission)
+        check_distributions("initial", self.initial)
+        check_distributions("transition", self.transition)
+        check_distributions("emission", self.emission)
 
     @classmethod
     def random(
@@ -169,20 +175,20 @@ class HiddenMarkov:
         generator: torch.Generator,
         concentration: float = 1.0,
     ) -> "HiddenMarkov":
-        """Return a model whose laws are drawn from a symmetric Dirichlet distribution.
+        """Return a model whose distributions are drawn from a symmetric Dirichlet distribution.
 
         Args:
             num_states: the number of hidden states, **S**.
             vocabulary_size: the number of tokens, **V**.
             generator: the source of randomness.
-            concentration: small: nearly deterministic laws; large: nearly uniform ones.
+            concentration: small: nearly deterministic; large: nearly uniform.
 
         Returns:
             A model of S states on V tokens.
         """
-        laws = random_laws(num_states + 1, num_states, concentration, generator)
-        emission = random_laws(num_states, vocabulary_size, concentration, generator)
-        return cls(laws[0], laws[1:], emission)
+        rows = random_distributions(num_states + 1, num_states, concentration, generator)
+        emission = random_distributions(num_states, vocabulary_size, concentration, generator)
+        return cls(rows[0], rows[1:], emission)
 
     @property
     def vocabulary_size(self) -> int:
@@ -221,7 +227,7 @@ class HiddenMarkov:
             joint = predicted * seen
             scale = joint.sum(dim=1)
             total = total + scale.log()
-            # An impossible sequence has scale 0 and keeps its -inf; dividing by 0 would give nan.
+            # An impossible sequence has scale 0 and keeps its -inf; dividing by 0 would give NaN.
             predicted = joint / torch.where(scale > 0, scale, 1.0)[:, None] @ self.transition
         return total
 
@@ -259,11 +265,11 @@ class Cyclic:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"A cycle of {self.size} tokens was asked for; ask for at least 1.")
+            raise ValueError(f"A cycle of {self.size} tokens was requested; ask for at least 1.")
 
     @property
     def vocabulary_size(self) -> int:
-        """The number of tokens, which is the length too."""
+        """The number of tokens, which is also the length."""
         return self.size
 
     def sample(
@@ -286,7 +292,7 @@ class Cyclic:
         return self._shifts(torch.randint(self.size, (num,), generator=generator))
 
     def log_prob(self, tokens: Integer[Tensor, "num length"]) -> Float64[Tensor, " num"]:
-        """Return `-log K` for shifts of the cycle and -inf for all else, in nats.
+        """Return `-log K` for shifts of the cycle and -inf for other sequences, in nats.
 
         Args:
             tokens: shape (num, K).

@@ -1,4 +1,4 @@
-"""The text8 corpus: where it is kept, where it comes from, and how it is known to be whole.
+"""The text8 corpus: where it is stored, where it is downloaded from, and its checksums.
 
 text8 is the first 10⁸ characters of English Wikipedia of 3 March 2006, cleaned to 27 symbols
 (Mahoney 2006). The checksums are those of the published `text8.zip` and of the file within.
@@ -25,9 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def text8_source(timeout_s: float = 30.0) -> TextSource:
-    """Return the text8 corpus, found on disk or downloaded, and checked while it is read.
+    """Return the text8 corpus, found on disk or downloaded, and verified while it is read.
 
-    The text is read only when its tokens are not yet in the cache; so is the file looked for.
+    The file is searched for and read only if its tokens are not yet in the cache.
 
     Args:
         timeout_s: how long to wait for the server, in seconds.
@@ -48,13 +48,13 @@ def _read_text8(timeout_s: float) -> Iterator[bytes]:
 def verified(
     chunks: Iterator[bytes], num_bytes: int, sha256: str, complaint: str, advice: str
 ) -> Iterator[bytes]:
-    """Pass bytes on and fail at their end if they are not the expected ones.
+    """Pass bytes on and raise an error at their end if they are not the expected ones.
 
     Args:
         chunks: the bytes.
-        num_bytes: how many there must be.
-        sha256: what their SHA-256 must be, in hexadecimal digits.
-        complaint: the first half of the message if they differ.
+        num_bytes: the expected number of bytes.
+        sha256: the expected SHA-256, in hexadecimal digits.
+        complaint: the first half of the error message.
         advice: its second half: what to do.
 
     Yields:
@@ -93,12 +93,12 @@ def _download(timeout_s: float) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnreadableTextError(
-            f"The folder {target.parent} for text8 cannot be made ({error.strerror}); set "
+            f"The folder {target.parent} for text8 cannot be created ({error.strerror}); set "
             "STOCHLOC_DATA to a folder you can write to."
         ) from error
     sweep(target.parent)
     _log.info("downloading %s (%d MB) to %s", URL, ZIP_BYTES // 10**6, target)
-    complaint = f"What {URL} sent is not text8.zip"
+    complaint = f"The file sent by {URL} is not text8.zip"
     advice = f"try again later, or put the file text8.zip into the folder {target.parent}."
     chunks = verified(_receive(target, timeout_s), ZIP_BYTES, ZIP_SHA256, complaint, advice)
     with write_atomically(target) as file:

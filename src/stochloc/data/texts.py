@@ -1,8 +1,8 @@
 """Raw text as chunks of bytes, from plain or compressed files, pipes and standard input.
 
-A text is known by its bytes, never by its name or its dates. What can be read only once, a pipe for
-instance, is copied to a temporary file first. Knows files and compression. Does not know what the
-bytes mean: encodings, tokens and splits are other modules' business.
+A text is identified by its bytes, never by its name or date. A text that can be read only once,
+from a pipe for instance, is copied to a temporary file first. Knows files and compression, but
+nothing of encodings, tokens or splits.
 """
 
 import bz2
@@ -42,7 +42,7 @@ _PACKINGS = (".xz", ".gz", ".bz2", ".zip")
 
 
 class UnreadableTextError(ValueError):
-    """A text cannot be had at all; the message names it and says what to do."""
+    """A text cannot be read at all; the message names it and says what to do."""
 
 
 class UnknownCharactersError(ValueError):
@@ -54,9 +54,9 @@ class TextSource:
     """A text that can be read from its beginning as often as needed.
 
     Attributes:
-        name: what to call the text in messages.
-        fingerprint: JSON-able facts; two texts with the same facts hold the same bytes.
-        chunks: starts a new reading and returns the bytes piece by piece.
+        name: the name of the text in messages.
+        fingerprint: JSON values; two texts with equal fingerprints have the same bytes.
+        chunks: starts reading from the beginning and returns the bytes in pieces.
     """
 
     name: str
@@ -75,7 +75,7 @@ def naming(source: TextSource) -> Iterator[None]:
         Nothing.
 
     Raises:
-        ValueError: what was raised inside, preceded by the name of the text.
+        ValueError: the error raised inside the block, with the name of the text in front.
     """
     try:
         yield
@@ -88,11 +88,11 @@ def naming(source: TextSource) -> Iterator[None]:
 
 
 def file_source(path: str | Path) -> TextSource:
-    """Return the text of one file, pipe or standard input, known by the SHA-256 of its bytes.
+    """Return the text of one file, pipe or standard input, identified by its SHA-256.
 
     Args:
         path: a text file; `.xz`, `.gz`, `.bz2` and `.zip` (one member) are unpacked while reading.
-            `-` is standard input, and it and named pipes are read to their end at once.
+            `-` is standard input; it and named pipes are read to their end immediately.
 
     Returns:
         A source that can be read as often as needed.
@@ -130,7 +130,7 @@ def is_read_once(path: str | Path) -> bool:
         path: what a user gave as a text.
 
     Returns:
-        True for `-` and for what exists but is neither a file nor a folder.
+        True for `-` and for a path that exists but is neither a file nor a folder.
     """
     if str(path) == STANDARD_INPUT:
         return True
@@ -145,7 +145,7 @@ def read_chunks(path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[by
     """Yield the unpacked bytes of a file, at most `chunk_bytes` at a time.
 
     Args:
-        path: a file, unpacked while reading if its suffix says that it is compressed.
+        path: a file, decompressed while reading if its suffix is that of a compressed file.
         chunk_bytes: the largest piece, in bytes.
 
     Yields:
@@ -195,14 +195,14 @@ def _sha256(path: Path) -> str:
 
 
 def _unchanged(path: Path, sha256: str) -> Iterator[bytes]:
-    """Yield a file's text and fail at its end if the file is no longer what it was."""
+    """Yield a file's text and raise an error at its end if the file has changed."""
     yield from read_chunks(path)
     if _sha256(path) != sha256:
         raise UnreadableTextError(f"{path} changed while it was read; try again.")
 
 
 def _copied(name: str, read: Callable[[int], bytes]) -> TextSource:
-    """Return a text that can be read only once, from a copy that goes when the source does."""
+    """Copy a text that can be read only once; the copy is deleted along with the source."""
     copy, digest = tempfile.TemporaryFile(), hashlib.sha256()  # noqa: SIM115
     for chunk in _pieces(read):
         digest.update(chunk)
@@ -211,7 +211,7 @@ def _copied(name: str, read: Callable[[int], bytes]) -> TextSource:
         raise UnreadableTextError(f"{name[0].upper()}{name[1:]} is empty; give a text.")
 
     def chunks() -> Iterator[bytes]:
-        # Two readings at a time each keep their own place.
+        # Concurrent readers each keep their own position.
         place = 0
         while copy.seek(place) >= 0 and (chunk := copy.read(CHUNK_BYTES)):
             place += len(chunk)
@@ -240,6 +240,6 @@ def _open_zip(path: Path) -> BufferedIOBase:
     if len(members) != 1:
         archive.close()
         raise zipfile.BadZipFile(f"it holds {len(members)} files where one is expected")
-    # The member keeps the archive's file open; closing our handle leaves it the only owner.
+    # The member keeps the archive's file open; after our handle is closed it is the only owner.
     with archive:
         return cast(BufferedIOBase, archive.open(members[0]))

@@ -1,9 +1,10 @@
-"""The folder in which tokens are kept: where it is, how large it may grow, what is swept from it.
+"""The cache folder of tokens: its location, its size limit, and the removal of old files.
 
-The entries that were used longest ago go first. A file that is mapped into memory can lose its name
-without loss to who reads it; where the system forbids that (Windows), it stays until it is free.
-What a killed process was writing is removed by the next one that comes: a writer locks its file, so
-a file that can be locked has no writer. Knows nothing of texts and tokens.
+The least recently used entries are removed first. Readers that have mapped a file into memory keep
+its contents after it is unlinked; where the system forbids unlinking such files (Windows), they
+stay until they are free. Temporary files of killed processes are removed by the next process: a
+writer locks its file, so a file that can be locked has no writer. Knows nothing of texts and
+tokens.
 """
 
 import os
@@ -22,21 +23,21 @@ except ModuleNotFoundError:  # Windows, where an open file cannot be removed any
 
 MOST_BYTES = 1 << 34
 PARTIAL = ".partial"
-# A file this young may have a writer who has not locked it yet.
+# A file younger than this may have a writer that has not locked it yet.
 YOUNG_S = 2
-# Where files cannot be locked, one that nobody has written to for so long has no writer.
+# Where files cannot be locked, a file not written to for this long is taken to have no writer.
 OLD_S = 86_400
 
 
 def home_folder() -> Path:
-    """Return the folder for what can be made or fetched again: `~/.cache/stochloc`.
+    """Return the folder for files that can be recreated or downloaded again: `~/.cache/stochloc`.
 
     Returns:
-        The folder, which need not exist; without a home, that of `$XDG_CACHE_HOME`, or else one
-        of this user's own among the temporary files.
+        The folder, which need not exist; without a home directory, one in `$XDG_CACHE_HOME`, or
+        else this user's own in the directory for temporary files.
 
     Raises:
-        ValueError: there is no home and the folder among the temporary files is someone else's.
+        ValueError: there is no home directory, and the temporary folder belongs to someone else.
     """
     try:
         return Path.home() / ".cache" / "stochloc"
@@ -52,23 +53,23 @@ def _temporary_home() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.lstat().st_uid != user:
         raise ValueError(
-            f"There is no home folder, and {folder} belongs to someone else; set STOCHLOC_CACHE to "
-            "a folder you can write to."
+            f"There is no home directory, and {folder} belongs to someone else; set STOCHLOC_CACHE "
+            "to a folder you can write to."
         )
     return folder
 
 
 def cache_folder(cache_dir: str | Path | None) -> Path:
-    """Return the folder of the tokens, made if need be.
+    """Return the cache folder, created if necessary.
 
     Args:
-        cache_dir: what the caller asked for; None: `$STOCHLOC_CACHE`, or else `home_folder()`.
+        cache_dir: the caller's choice; None: `$STOCHLOC_CACHE`, or else `home_folder()`.
 
     Returns:
         The folder, which exists.
 
     Raises:
-        ValueError: it cannot be made.
+        ValueError: it cannot be created.
     """
     folder = Path(cache_dir or os.environ.get("STOCHLOC_CACHE") or home_folder())
     try:
@@ -79,11 +80,11 @@ def cache_folder(cache_dir: str | Path | None) -> Path:
 
 
 def unusable(folder: Path, reason: str | None) -> ValueError:
-    """Return the error that says that tokens cannot be kept in a folder.
+    """Return the error that a folder cannot be used as the cache.
 
     Args:
         folder: the folder.
-        reason: why not.
+        reason: why it cannot be used.
 
     Returns:
         The error.
@@ -95,7 +96,7 @@ def unusable(folder: Path, reason: str | None) -> ValueError:
 
 
 def most_bytes() -> int:
-    """Return how large the folder may grow: `$STOCHLOC_CACHE_BYTES`, or else 16 GiB.
+    """Return the size limit of the folder: `$STOCHLOC_CACHE_BYTES`, or else 16 GiB.
 
     Returns:
         Bytes, at least 0.
@@ -105,35 +106,35 @@ def most_bytes() -> int:
     """
     wanted = os.environ.get("STOCHLOC_CACHE_BYTES") or str(MOST_BYTES)
     if not wanted.isascii() or not wanted.isdigit():
-        raise ValueError(f"STOCHLOC_CACHE_BYTES is a number of bytes, not {wanted!r}.")
+        raise ValueError(f"STOCHLOC_CACHE_BYTES must be a number of bytes, not {wanted!r}.")
     return int(wanted)
 
 
 def prune(folder: Path, newest: str) -> None:
-    """Remove the entries that were used longest ago until the others fit.
+    """Remove the least recently used entries until the others fit.
 
     Args:
-        folder: the folder of the tokens.
-        newest: the name of an entry that stays however large it is.
+        folder: the cache folder.
+        newest: the name of an entry that is kept however large it is.
 
     Raises:
         ValueError: `$STOCHLOC_CACHE_BYTES` is not a whole number.
     """
-    room, sizes, used = most_bytes(), defaultdict[str, int](int), defaultdict[str, float](float)
+    free, sizes, used = most_bytes(), defaultdict[str, int](int), defaultdict[str, float](float)
     for path, status in _files(folder, ".tokens", ".json"):
         sizes[path.stem] += status.st_size
         used[path.stem] = max(used[path.stem], status.st_mtime)
-    room -= sizes.pop(newest, 0)
+    free -= sizes.pop(newest, 0)
     for name in sorted(sizes, key=lambda name: used[name], reverse=True):
-        room -= sizes[name]
-        if room < 0:
-            # The facts first: tokens without them are no entry.
+        free -= sizes[name]
+        if free < 0:
+            # The description first: without it the tokens are not an entry.
             for suffix in (".json", ".tokens"):
                 _remove(folder / f"{name}{suffix}")
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes have left half-written.
+    """Remove the temporary files of killed processes.
 
     Args:
         folder: a folder that `write_atomically` writes to.
@@ -146,13 +147,13 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only once it is written in full.
+    """Open a file that gets its final name only once it is completely written.
 
     Args:
-        path: the name it will have; its folder exists.
+        path: its final name; the folder exists.
 
     Yields:
-        A temporary file beside it, removed if anything fails, or by `sweep` after a kill.
+        A temporary file in the same folder, removed if anything fails, or by `sweep` after a kill.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=PARTIAL)
     try:
@@ -173,7 +174,7 @@ def _files(folder: Path, *suffixes: str) -> Iterator[tuple[Path, os.stat_result]
 
 
 def _lock(handle: int) -> bool:
-    """Lock an open file unless another process has; whether no other process has."""
+    """Lock an open file and return True, or return False if another process has locked it."""
     if fcntl is None:
         return True
     try:
@@ -192,5 +193,5 @@ def _has_no_writer(path: Path, age_s: float) -> bool:
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):  # In use on Windows, or not ours to remove: the next one may.
+    with suppress(OSError):  # In use on Windows, or without permission: another process may.
         path.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Texts encoded once and kept on disk as memory-mapped token arrays.
+"""Texts encoded once and stored on disk as memory-mapped token arrays.
 
-A cache entry is two files named by a hash of the text's bytes and the tokenizer: `.tokens`, the raw
-ids, and `.json`, their type and number. Both appear complete or not at all, and an entry whose
-length is not the one written beside it is made anew. The folder is kept below a size by
-`token_cache`. Knows nothing of splits.
+A cache entry consists of two files named by a hash of the text's bytes and the tokenizer:
+`.tokens`, the raw ids, and `.json`, their type and number. Each is written completely or not at all, and an
+entry whose length differs from the recorded one is encoded again. `token_cache` limits the size of
+the folder. Knows nothing of splits.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ class TokenFile:
     Attributes:
         path: the file of raw ids.
         dtype: the type of an id: "uint8", "uint16" or "uint32".
-        num_tokens: how many ids the file holds.
-        notes: what was changed in the text so that it could be encoded (`data.legible`).
+        num_tokens: the number of ids in the file.
+        notes: changes made to the text so that it could be encoded (`data.legible`).
     """
 
     path: Path
@@ -48,7 +48,7 @@ class TokenFile:
 
     @cached_property
     def tokens(self) -> UInt[np.ndarray, " tokens"]:
-        """The token ids, read from disk where they are looked at."""
+        """The token ids, read from disk when they are accessed."""
         return np.memmap(self.path, dtype=self.dtype, mode="r", shape=(self.num_tokens,))
 
     def __len__(self) -> int:
@@ -58,19 +58,19 @@ class TokenFile:
 def encode_file(
     path: str | Path, tokenizer: Tokenizer, cache_dir: str | Path | None = None
 ) -> TokenFile:
-    """Encode a text file once; later calls map the tokens kept on disk.
+    """Encode a text file once; later calls memory-map the stored tokens.
 
     Args:
         path: a text file, plain or compressed (`.xz`, `.gz`, `.bz2`, `.zip`).
         tokenizer: turns the file's bytes into ids.
-        cache_dir: where tokens are kept; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+        cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
 
     Returns:
         The tokens of the whole file.
 
     Raises:
         ValueError: the file is missing, empty, unreadable, or the tokenizer cannot encode it.
-        OSError: the tokens cannot be written; nothing half-written is left.
+        OSError: the tokens cannot be written; no partial file is left.
     """
     return encode_source(file_source(path), tokenizer, cache_dir)
 
@@ -78,19 +78,19 @@ def encode_file(
 def encode_source(
     source: TextSource, tokenizer: Tokenizer, cache_dir: str | Path | None = None
 ) -> TokenFile:
-    """Encode a text once; later calls map the tokens kept on disk.
+    """Encode a text once; later calls memory-map the stored tokens.
 
     Args:
-        source: the text and the fingerprint it is known by.
+        source: the text and the fingerprint that identifies it.
         tokenizer: turns the text's bytes into ids.
-        cache_dir: where tokens are kept; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+        cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
 
     Returns:
         The tokens of the whole text.
 
     Raises:
         ValueError: the text is empty or unreadable, or the tokenizer cannot encode it.
-        OSError: the tokens cannot be written; nothing half-written is left.
+        OSError: the tokens cannot be written; no partial file is left.
     """
     folder = cache_folder(cache_dir)
     sweep(folder)
@@ -107,13 +107,13 @@ def count_tokens(
     """Return how often each token occurs, in memory that does not grow with the text.
 
     Args:
-        tokens: shape (tokens,), often mapped from disk.
-        vocabulary_size: number of tokens there are.
+        tokens: shape (tokens,), often memory-mapped.
+        vocabulary_size: number of different tokens, **V**.
 
     Returns:
         Counts, shape (vocabulary_size,).
     """
-    # One `bincount` over everything would first widen the whole file to eight bytes a token.
+    # One `bincount` over everything would first convert the whole file to eight bytes a token.
     counts = np.zeros(vocabulary_size, dtype=np.int64)
     for begin in range(0, len(tokens), COUNT_TOKENS):
         counts += np.bincount(tokens[begin : begin + COUNT_TOKENS], minlength=vocabulary_size)
@@ -121,7 +121,7 @@ def count_tokens(
 
 
 def _cache_key(source: TextSource, tokenizer: Tokenizer) -> str:
-    # 2: since line breaks and byte order marks are changed where the tokenizer lacks them.
+    # Version 2: line breaks and byte order marks are normalised where the tokenizer lacks them.
     facts = {"text": dict(source.fingerprint), "tokenizer": tokenizer.to_dict(), "version": 2}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -134,7 +134,7 @@ def _find(entry: Path) -> TokenFile | None:
         size = tokens.stat().st_size
         if not (size > 0 and size == len(found) * np.dtype(found.dtype).itemsize):
             return None
-        # Mapped at once: from now on another process may remove the file's name.
+        # Mapped immediately: from now on another process may unlink the file.
         _ = found.tokens
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -169,9 +169,9 @@ def _build(entry: Path, source: TextSource, tokenizer: Tokenizer) -> TokenFile:
 def _write_text(
     tokens: Path, source: TextSource, tokenizer: Tokenizer, dtype: np.dtype[Any]
 ) -> tuple[str, ...]:
-    """Write the tokens of a text and return what had to be changed in it."""
+    """Write the tokens of a text and return notes of the changes that were made to it."""
     knows = knowing(tokenizer)
-    # Bytes and alphabets of older runs may hold CR or the mark, and then the text stays as it is.
+    # Byte tokenizers and alphabets that contain CR or the mark receive the text unchanged.
     plain = None if knows("\r") or knows(MARK) else PlainBytes(source.chunks())
     chunks = source.chunks() if plain is None else plain
     with write_atomically(tokens) as file:

@@ -1,6 +1,6 @@
 """Windows of fixed length cut from a long array of tokens.
 
-Knows nothing of text: any one-dimensional integer array will do, memory-mapped or not.
+Knows nothing of text: any one-dimensional integer array can be used, memory-mapped or not.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ def draw_windows(
     length: int,
     generator: torch.Generator,
 ) -> Int64[Tensor, "num length"]:
-    """Return windows whose places are drawn uniformly, with replacement.
+    """Return windows whose positions are drawn uniformly, with replacement.
 
     Args:
         tokens: the text, shape (tokens,).
@@ -38,7 +38,7 @@ def draw_windows(
 def held_out_windows(
     tokens: Integer[np.ndarray, " tokens"], length: int, limit: int | None = None
 ) -> Int64[Tensor, "num length"]:
-    """Return windows that do not overlap, the same at every call.
+    """Return windows that do not overlap, the same in every call.
 
     Args:
         tokens: the text, shape (tokens,).
@@ -46,14 +46,15 @@ def held_out_windows(
         limit: at most this many windows, evenly spaced over the text; None: all of them.
 
     Returns:
-        Windows in the order of the text, shape (num, length); a rest shorter than a window is left.
+        Windows in the order of the text, shape (num, length); a remainder shorter than a window is
+        left out.
 
     Raises:
         ValueError: the text is shorter than a window, or the limit is less than one.
     """
     _check_length(tokens, length)
     if limit is not None and limit < 1:
-        raise ValueError(f"At most {limit} windows were asked for; ask for at least one.")
+        raise ValueError(f"At most {limit} windows were requested; ask for at least one.")
     available = len(tokens) // length
     chosen = available if limit is None else min(limit, available)
     return _cut(tokens, np.arange(chosen) * available // chosen * length, length)
@@ -61,7 +62,7 @@ def held_out_windows(
 
 def _check_length(tokens: Integer[np.ndarray, " tokens"], length: int) -> None:
     if length < 1:
-        raise ValueError(f"A window of {length} tokens was asked for; ask for at least one token.")
+        raise ValueError(f"A window of {length} tokens was requested; ask for at least one token.")
     if len(tokens) < length:
         raise ValueError(
             f"The text has {len(tokens)} tokens but a window takes {length}; give a longer text."

@@ -16,7 +16,7 @@ from stochloc.core import Denoiser
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.viz.error import mean_and_stderr
 from stochloc.viz.files import Rows
-from stochloc.viz.held_out import Prediction, HeldOut, PerToken, predictions
+from stochloc.viz.held_out import HeldOut, PerToken, Prediction, predictions
 from stochloc.viz.style import COLOURS, INK, MARKERS, snr_axis
 
 SNRS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 40.0)

@@ -1,7 +1,7 @@
-"""Laws on finitely many tokens or states: checked, drawn at random, sampled, followed.
+"""Discrete distributions: validation, random generation, sampling, and walks of Markov chains.
 
-A law is a vector of probabilities; laws are the rows of a matrix. Knows nothing of the sources
-built from them.
+A distribution is a vector of probabilities; several are the rows of a matrix. Knows nothing of the
+sources built from them.
 """
 
 import numpy as np
@@ -12,59 +12,59 @@ from torch import Tensor
 MAX_SEQUENCES = 2**20
 
 
-def check_laws(name: str, laws: Float64[Tensor, "*rows outcomes"]) -> None:
-    """Make sure that every row is a probability distribution.
+def check_distributions(name: str, probs: Float64[Tensor, "*rows outcomes"]) -> None:
+    """Check that every row is a probability distribution.
 
     Args:
-        name: what the user calls these laws.
-        laws: shape (..., outcomes).
+        name: what the user calls these probabilities.
+        probs: shape (..., outcomes).
 
     Raises:
         ValueError: a probability is negative or not finite, or a row does not sum to 1.
     """
-    sums = laws.sum(dim=-1)
-    if not (bool((laws >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-9)):
+    sums = probs.sum(dim=-1)
+    if not (bool((probs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-9)):
         raise ValueError(
-            f"The {name} probabilities are no laws; give non-negative numbers that sum to 1 along "
-            "the last axis."
+            f"The {name} probabilities are not distributions; give non-negative numbers that sum "
+            "to 1 along the last axis."
         )
 
 
-def random_laws(
-    num_laws: int, num_outcomes: int, concentration: float, generator: torch.Generator
-) -> Float64[Tensor, "laws outcomes"]:
-    """Draw laws from a symmetric Dirichlet distribution.
+def random_distributions(
+    num: int, num_outcomes: int, concentration: float, generator: torch.Generator
+) -> Float64[Tensor, "num outcomes"]:
+    """Draw distributions from a symmetric Dirichlet distribution.
 
     Args:
-        num_laws: how many.
-        num_outcomes: outcomes per law.
-        concentration: small: nearly deterministic laws; large: nearly uniform ones.
+        num: how many to draw.
+        num_outcomes: outcomes of each.
+        concentration: small: nearly deterministic distributions; large: nearly uniform ones.
         generator: the source of randomness.
 
     Returns:
-        Shape (num_laws, num_outcomes), rows sum to 1.
+        Shape (num, num_outcomes), rows sum to 1.
     """
-    # torch draws no Dirichlet variables from a generator; NumPy does, seeded from ours.
+    # torch cannot draw Dirichlet variables from a generator; NumPy can, seeded from ours.
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
     alpha = np.full(num_outcomes, concentration)
-    return torch.from_numpy(np.random.default_rng(seed).dirichlet(alpha, num_laws))
+    return torch.from_numpy(np.random.default_rng(seed).dirichlet(alpha, num))
 
 
 def draw(
-    laws: Float64[Tensor, "num outcomes"], generator: torch.Generator
+    probs: Float64[Tensor, "num outcomes"], generator: torch.Generator
 ) -> Int64[Tensor, " num"]:
     """Draw one outcome from each row.
 
     Args:
-        laws: shape (num, outcomes).
+        probs: distributions, shape (num, outcomes).
         generator: the source of randomness.
 
     Returns:
         Outcomes, shape (num,).
     """
-    if not len(laws):
+    if not len(probs):
         return torch.empty(0, dtype=torch.int64)
-    return torch.multinomial(laws, 1, generator=generator).squeeze(1)
+    return torch.multinomial(probs, 1, generator=generator).squeeze(1)
 
 
 def walk(
@@ -77,9 +77,9 @@ def walk(
     """Draw paths of a Markov chain.
 
     Args:
-        initial: the law of the first state, shape (S,).
-        transition: the laws of the next state, shape (S, S).
-        num: how many paths.
+        initial: the distribution of the first state, shape (S,).
+        transition: the distributions of the next state, shape (S, S).
+        num: number of paths.
         length: states per path.
         generator: the source of randomness.
 
@@ -104,13 +104,14 @@ def support(
 ) -> Int64[Tensor, "sequences length"]:
     """Return all sequences of positive probability of a hidden Markov model.
 
-    Prefixes grow by one token at a time together with the states that can have shown them. No
-    prefix dies, since every law sums to 1, so the count only grows and can be refused early.
+    Prefixes grow by one token at a time together with the states that can have emitted them. Every
+    prefix has a continuation, since distributions sum to 1, so the count never falls and too large
+    a count is refused early.
 
     Args:
-        initial: the law of the first state, shape (S,).
-        transition: the laws of the next state, shape (S, S).
-        emission: the laws of the token shown, shape (S, V).
+        initial: the distribution of the first state, shape (S,).
+        transition: the distributions of the next state, shape (S, S).
+        emission: the distributions of the emitted token, shape (S, V).
         length: tokens per sequence.
 
     Returns:
@@ -137,4 +138,4 @@ def support(
 
 def _check_length(length: int) -> None:
     if length < 1:
-        raise ValueError(f"Sequences of length {length} were asked for; ask for at least 1 token.")
+        raise ValueError(f"Sequences of length {length} were requested; ask for at least 1 token.")
