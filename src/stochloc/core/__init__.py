@@ -42,10 +42,11 @@ from stochloc.core.policies.unmasking import (
     RevealAbove,
     Share,
 )
-from stochloc.core.sampling import Sample, Step, finish, localize, sample
+from stochloc.core.sampling import Sample, finish, localize, sample
 from stochloc.core.streams import Randomness, Streams, among
 from stochloc.core.transitions import Ancestral, Euler, Transition
 from stochloc.core.tuning import StepCosts, measure_step_costs
+from stochloc.core.walk import Step
 
 __all__ = [
     "UNKNOWN",

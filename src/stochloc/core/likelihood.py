@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core.channel import UNKNOWN, State, advance, observe, start
+from stochloc.core.channel import UNKNOWN, State, observe, start
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.numerics import draw_stratified, in_double
@@ -39,6 +39,7 @@ from stochloc.core.paths.base import Path
 from stochloc.core.policies.base import Policy
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
+from stochloc.core.walk import Towards, walk
 
 CLOSE = 0.5
 
@@ -100,23 +101,22 @@ def bound(
     Args:
         denoiser: Gives the posterior; any denoiser makes a valid bound.
         tokens: The sequences to score, in `[0, V)`.
-        policy: Hands out SNR; it sees the states of the guided walk.
-        transition: Prices the steps.
+        policy: Allocates SNR; it sees the states of the guided walk.
+        transition: Gives the cost of the steps.
         num_steps: Steps wanted, at least 1.
         generator: Source of the channel's noise and of the policy's randomness.
         known: Tokens given in advance, `-1` elsewhere: the result bounds `-log P(x | known)`.
 
     Returns:
         Unbiased estimates of an upper bound for every sequence. Costs as many denoiser calls as
-        the walk it prices. A policy that takes tokens back (`Remasking`) pays for every time a
-        token is decided, so its bound is valid but loose.
+        sampling by the same walk. A policy that takes tokens back (`Remasking`) pays for every
+        time a token is decided, so its bound is valid but loose.
 
     Raises:
         ValueError: The policy cannot walk in so few steps or makes corrector rounds, or `known`
             contradicts `tokens`.
     """
-    codebook = denoiser.codebook
-    state = start(codebook, *tokens.shape, known=_checked_known(tokens, known))
+    state = start(denoiser.codebook, *tokens.shape, known=_checked_known(tokens, known))
     pace = policy.start(state, num_steps, generator)
     if pace.rounds is not None:
         raise ValueError(
@@ -124,14 +124,9 @@ def bound(
             "for again each time it comes back; bound the same walk without its rounds."
         )
     nats, calls = torch.zeros_like(in_double(state.snr)), 0
-    for n in range(pace.num_steps + 1):
-        state = pace.before(n, codebook, state, generator)
-        if state.is_finished:
-            continue
-        answer = pace.ask(n, denoiser, state)
-        after = advance(codebook, state, tokens, answer.dsnr, generator)
-        nats += in_double(transition.cost(state, after, answer.posterior, tokens))
-        state, calls = after, calls + answer.calls
+    for step in walk(denoiser, state, pace, Towards(tokens, generator), generator):
+        nats += in_double(transition.cost(step.before, step.state, step.posterior, tokens))
+        calls += step.denoiser_calls
     return Estimate(nats, calls)
 
 
