@@ -1,0 +1,10 @@
+"""The command line: arguments in, tasks called, results out.
+
+One file a command (`cli.commands` is their table), options that several of them share
+(`cli.options`), and the program around them (`cli.program`). Nothing heavy is imported before a
+command is chosen, so `--help` answers at once.
+"""
+
+from stochloc.cli.program import main
+
+__all__ = ["main"]

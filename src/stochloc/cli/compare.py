@@ -1,0 +1,99 @@
+"""The command that compares methods."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from stochloc.cli.figures import write_all
+from stochloc.cli.options import TestText, Tokenizer, ValidText, device
+from stochloc.cli.output import as_json
+from stochloc.terminal import say, tell
+
+
+@dataclass
+class Compare:
+    """Train, score and sample rival methods on one text, with one backbone and one budget."""
+
+    data: str
+    """A text file or a corpus by name."""
+    out: Path
+    """Folder for trials and results; what is there already is used, not run again."""
+    methods: str = "all"
+    """Names separated by commas, or all: the methods of the paper's Table 1."""
+    budget: str = "updates=1500"
+    """Training of each method: updates=N, tokens=N or seconds=N."""
+    seeds: int = 1
+    """Full trials of each method."""
+    grid: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
+    """Learning rates; each is tried, the best on validation text is taken."""
+    short: float = 1.0
+    """Share of the budget that a trial of the grid gets; short ones favour rates that are too high
+    in the long run."""
+    jobs: int = 1
+    """Trials at a time, each in a process with its share of the cores."""
+    tokenizer: Tokenizer = None
+    valid: ValidText = None
+    test: TestText = None
+    fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
+    """Shares of train, validation and test where they are cut from --data."""
+    length: int = 128
+    """Tokens per window."""
+    batch_size: int = 32
+    """Windows per update."""
+    width: int = 128
+    """Width of the transformer."""
+    depth: int = 4
+    """Number of transformer blocks."""
+    heads: int = 4
+    """Attention heads per block."""
+    windows: int = 192
+    """Windows of test text that are scored."""
+    samples: int = 32
+    """Times drawn per window for bounds that are averages over times."""
+    texts: int = 64
+    """Sequences drawn at each number of steps."""
+    steps: tuple[int, ...] = (8, 32, 128)
+    """Numbers of sampling steps."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Precision of the transformer's matrix products in training; all else, bounds and samples
+    keep float32."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; some methods need float64, which rules out mps."""
+    json: bool = False
+    """Print one JSON object instead of the table."""
+
+    def run(self) -> None:
+        """Run what is missing, print the table, draw the figures."""
+        from stochloc.nn import Backbone
+        from stochloc.tasks.compare.compare import Contest, compare, parse_methods
+        from stochloc.tasks.compare.trial import Budget, Scoring
+        from stochloc.tasks.runs import DataChoice
+        from stochloc.training.recipes import TrainingConfig
+
+        contest = Contest(
+            DataChoice(self.data, self.valid, self.test, self.fractions),
+            self.tokenizer,
+            parse_methods(self.methods),
+            Budget.parse(self.budget),
+            self.seeds,
+            self.grid,
+            self.short,
+            Backbone(self.width, self.depth, self.heads),
+            TrainingConfig(self.length, self.batch_size, checkpoint_every=100),
+            Scoring(self.windows, self.samples, texts=self.texts, steps=self.steps),
+            half_products=self.precision == "bf16-mixed",
+        )
+        found = device(self.accelerator)
+        found = "cpu" if found == "mps" else found
+        comparison = compare(contest, self.out, self.jobs, found, tell)
+        # Figures are still to come, so whoever stops reading here does not end the work.
+        say(as_json(comparison.to_dict(), indent=2) if self.json else comparison.table())
+        tell(f"table.md, table.csv and comparison.json are in {self.out}")
+        if find_spec("matplotlib") is None:
+            again = "pip install 'stochloc[plot]' and give the same command again"
+            tell(f"stochloc: no figures: {again}.")
+            return
+        from stochloc.viz.comparison import pictures
+
+        write_all(pictures(comparison), self.out, tell)

@@ -1,0 +1,118 @@
+"""The command that corrects a text."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from stochloc.cli.options import (
+    Json,
+    MaybeFloat,
+    MaybePath,
+    MaybePathName,
+    MaybeText,
+    OfWeights,
+    RunFolder,
+    Seed,
+    Weights,
+    optional,
+    path_name,
+    typed,
+)
+from stochloc.cli.output import print_json
+from stochloc.terminal import tell
+
+
+@dataclass
+class Correct:
+    """Repair a garbled text: no need to say where the errors are."""
+
+    run_folder: RunFolder
+    text: Annotated[str | None, tyro.conf.Positional, optional("TEXT")] = None
+    """The text as read."""
+    file: MaybeText = None
+    """A file that holds the text, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, or - for
+    standard input."""
+    out: MaybePath = None
+    """A file for the corrected text; it is replaced only when the text is whole."""
+    snr: MaybeFloat = None
+    """SNR of the soft mask: log-odds of the character that was read against any other one; chosen
+    on validation text when absent."""
+    confidences: MaybeText = None
+    """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
+    threshold: MaybeFloat = None
+    """A change is made if its probability exceeds this; chosen with the SNR when absent."""
+    data: MaybeText = None
+    """Where the run's own text is now, if it has moved; what is absent is chosen on its validation
+    part."""
+    one_pass: bool = False
+    """Ask the model once: the default, which keeps more of what was right."""
+    walk: bool = False
+    """Walk: decide the surest characters first and ask again."""
+    steps: int = 32
+    """Most steps of the walk."""
+    policy: str = "threshold:0.9"
+    """Who decides the order of the walk, as in sample."""
+    path: MaybePathName = None
+    """The path of the walk, with --walk --policy path; masked when absent."""
+    seed: Seed = 0
+    weights: OfWeights = field(default_factory=Weights)
+    json: Json = False
+
+    def run(self) -> None:
+        """Repair and print."""
+        from stochloc.data.reading import read_text
+        from stochloc.tasks.correct.calibration import correction_defaults
+        from stochloc.tasks.correct.correct import correct, parse_confidences
+        from stochloc.tasks.correct.decoding import FullWalk, OnePass
+        from stochloc.tasks.policies import PolicyChoice
+        from stochloc.training.checkpoint import replacing
+
+        if self.walk and self.one_pass:
+            raise ValueError("Give either --walk or --one-pass.")
+        if (self.text is None) == (self.file is None):
+            raise ValueError("Give either a text to correct or a file with --file.")
+        if self.out is not None:
+            _check_target(self.out)
+        confidences = None if self.confidences is None else parse_confidences(self.confidences)
+        run = self.weights.open(self.run_folder)
+        text = read_text(str(self.file), run.tokenizer) if self.text is None else typed(self.text)
+        threshold, snr = self.threshold, self.snr
+        if threshold is None or snr is None:
+            defaults = correction_defaults(run, self.data, tell)
+            threshold = defaults.threshold if threshold is None else threshold
+            snr = defaults.snr if snr is None else snr
+        if self.path is not None and not self.walk:
+            tell("stochloc: --path is not used without --walk.")
+        policy = PolicyChoice(self.policy)
+        name = path_name(self.path if self.walk else None, policy)
+        path = policy.path_of(run, name, "ancestral", self.steps)
+        walk = FullWalk(threshold, path, policy, self.steps, seed=self.seed)
+        repair = walk if self.walk else OnePass(threshold)
+        result = correct(run, text, repair, snr, confidences)
+        if run.tokenizer.slots is None:
+            tell(
+                "stochloc: this model keeps the length of a text; one trained with --slots also "
+                "finds lost and added characters."
+            )
+        for note in result.notes:
+            tell(f"stochloc: {note}.")
+        if self.out is not None:
+            with replacing(self.out) as file:
+                file.write_bytes(result.content + b"\n")
+        if self.json:
+            print_json(result.to_dict())
+            return
+        print(result.text)
+        for change in result.changes:
+            print(
+                f"{change.position:6d}  {change.read!r:>4} -> {change.text!r:4}  "
+                f"{change.probability:.3f}"
+            )
+
+
+def _check_target(path: Path) -> None:
+    """Refuse a file that cannot be written before anything is computed for it."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"{path} cannot be written: give a file in a folder that exists.")

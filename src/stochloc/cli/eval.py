@@ -1,0 +1,81 @@
+"""The command that bounds the probability of a text."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from stochloc.cli.options import (
+    Json,
+    MaybePathName,
+    MaybeText,
+    OfPolicy,
+    OfWeights,
+    PolicyOptions,
+    RunFolder,
+    Seed,
+    Transition,
+    Weights,
+    choices,
+    path_name,
+)
+from stochloc.cli.output import print_json
+from stochloc.terminal import tell
+
+Split = Literal["train", "valid", "test", "all"]
+
+
+@dataclass
+class Eval:
+    """Bound the probability of a text under a model."""
+
+    run_folder: RunFolder
+    data: MaybeText = None
+    """A text file, a pipe, - for standard input, or a corpus by name; the run's own data when
+    absent, and when its tokens are those of the run's own."""
+    split: Annotated[Split | None, choices(Split)] = None
+    """Which part of the data; the test part of the run's own data, all of any other file."""
+    path: MaybePathName = None
+    """The path to walk or to integrate along, masked when absent; tuned: see stochloc tune."""
+    walk: OfPolicy = field(default_factory=PolicyOptions)
+    transition: Transition = "ancestral"
+    steps: int = 64
+    """Steps of the walk; with --continuous, denoiser calls per sequence."""
+    continuous: bool = False
+    """Take the line integral instead of the finite walk."""
+    sequences: int = 128
+    """Windows of text, evenly spaced; 0 for all."""
+    seed: Seed = 0
+    weights: OfWeights = field(default_factory=Weights)
+    json: Json = False
+
+    def run(self) -> None:
+        """Bound and report."""
+        from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
+
+        run = self.weights.open(self.run_folder)
+        tokens, source = tokens_to_evaluate(run, self.data, self.split)
+        policy = self.walk.choice()
+        evaluation = Evaluation(
+            path_name(self.path, policy), self.transition, self.steps, self.continuous,
+            self.sequences, self.seed, policy,
+        )  # fmt: skip
+        result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
+        if result["is_empty"]:
+            tell(
+                f"stochloc: this bound says nothing of the model: guessing costs "
+                f"{math.log2(run.tokenizer.vocabulary_size):.3f} bits per token. Evaluate with "
+                "another policy, or with more steps."
+            )
+        if self.json:
+            print_json(result)
+            return
+        for unit in ("bits_per_token", "bits_per_character", "nats_per_sequence"):
+            error = result["stderr" if unit == "bits_per_token" else f"{unit}_stderr"]
+            spread = "" if error is None else f" ± {error:.4f}"
+            print(f"{unit.replace('_', ' '):20s} {result[unit]:.4f}{spread}")
+        route = f"{result['path']} path; " if result["path"] else ""
+        print(
+            f"{result['sequences']} windows of {result['length']} tokens, {source}; "
+            f"counted: {result['counted']}; {route}{result['estimator']}; "
+            f"{result['denoiser_calls']} denoiser calls"
+        )

@@ -1,0 +1,72 @@
+"""The command that fills the blanks of a text."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from stochloc.cli.options import (
+    Json,
+    MaybePathName,
+    OfWeights,
+    RunFolder,
+    Transition,
+    Weights,
+    path_name,
+    typed,
+)
+from stochloc.cli.output import print_json
+from stochloc.terminal import tell
+
+
+@dataclass
+class Infill:
+    """Fill the blanks of a text, the most probable answers first."""
+
+    run_folder: RunFolder
+    template: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    """The text: _ is a blank of one token, {3} of three, {2-5} of two to five; {{ is a brace."""
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
+    """Most answers wanted."""
+    draws: int = 32
+    """Walks for every combination of lengths; equal results count once."""
+    constraint: tuple[str, ...] = ()
+    """Characters that blanks may hold: aeiou or a-e for all, 2:xyz for the second from the left."""
+    blank: str = "_"
+    """What marks a blank of one token."""
+    steps: int = 64
+    """Steps of the walk."""
+    path: MaybePathName = None
+    """The path to follow, masked when absent; tuned: see stochloc tune."""
+    policy: str = "path"
+    """Who hands out SNR, as in sample."""
+    transition: Transition = "ancestral"
+    temperature: float = 1.0
+    """Below 1 the draws keep closer to the most probable, above 1 they vary more."""
+    seed: int = 0
+    """The same seed gives the same answers."""
+    weights: OfWeights = field(default_factory=Weights)
+    json: Json = False
+
+    def run(self) -> None:
+        """Draw, rank and print."""
+        from dataclasses import asdict
+
+        from stochloc.tasks.generate import Walk
+        from stochloc.tasks.infill.fill import Infilling, infill
+        from stochloc.tasks.policies import PolicyChoice
+        from stochloc.tasks.walks import named_transition
+
+        run = self.weights.open(self.run_folder)
+        policy = PolicyChoice(self.policy)
+        name = path_name(self.path, policy)
+        path = policy.path_of(run, name, self.transition, self.steps)
+        walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
+        infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
+        template, constraints = typed(self.template), [typed(one) for one in self.constraint]
+        result = infill(run, template, infilling, constraints, typed(self.blank), tell)
+        if self.json:
+            print_json({"template": template, **asdict(result)})
+            return
+        for answer in result.answers:
+            print(f"{answer.nats:9.3f} nats  {answer.text}")

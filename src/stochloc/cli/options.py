@@ -1,0 +1,201 @@
+"""Options that several commands share, each with its help.
+
+An option is an annotated type, so that it is described once and stands where the command wants it.
+Options that act together are a dataclass with a method; `tyro.conf.arg(name="")` keeps its flags
+flat.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import tyro
+
+from stochloc.cli.output import warn
+from stochloc.terminal import tell
+
+if TYPE_CHECKING:
+    from stochloc.tasks.policies import PolicyChoice
+    from stochloc.tasks.runs import Run
+
+PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
+TransitionName = Literal["ancestral", "euler"]
+TokenizerName = Literal["characters", "bytes", "text8"]
+CheckpointName = Literal["best", "last"]
+CorrectorName = Literal["exact", "together", "least-confident"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def optional(metavar: str, help: str | None = None) -> object:
+    """Return how help pages show what may be left out; by themselves they speak of {None}|INT.
+
+    Args:
+        metavar: What stands for the value.
+        help: What the option does; None where the command says so itself.
+
+    Returns:
+        An annotation for tyro.
+    """
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+
+
+def choices(names: object, help: str | None = None) -> object:
+    """Return how help pages show a choice of names that may be left out.
+
+    Args:
+        names: A `Literal`.
+        help: What the option does; None where the command says so itself.
+
+    Returns:
+        An annotation for tyro.
+    """
+    return optional("{" + ",".join(get_args(names)) + "}", help)
+
+
+MaybeInt = Annotated[int | None, optional("INT")]
+MaybeFloat = Annotated[float | None, optional("FLOAT")]
+MaybeText = Annotated[str | None, optional("STR")]
+MaybePath = Annotated[Path | None, optional("PATH")]
+MaybePathName = Annotated[PathName | None, choices(PathName)]
+
+RunFolder = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(
+        metavar="RUN", help="Folder of the run, or a model's name on the Hugging Face hub."
+    ),
+]
+OwnText = Annotated[
+    str | None, optional("STR", "Where the run's own text is now, if it has moved.")
+]
+ValidText = Annotated[str | None, optional("STR", "A validation file of its own.")]
+TestText = Annotated[str | None, optional("STR", "A test file of its own.")]
+Tokenizer = Annotated[
+    TokenizerName | None,
+    choices(
+        TokenizerName,
+        "How text becomes tokens; characters for files, text8 for the corpora known by name.",
+    ),
+]
+Transition = Annotated[TransitionName, tyro.conf.arg(help="How the walk takes its steps.")]
+Seed = Annotated[int, tyro.conf.arg(help="Seed of all randomness.")]
+Json = Annotated[bool, tyro.conf.arg(help="Print one JSON object instead of text.")]
+
+
+@dataclass
+class Weights:
+    """Which weights of a run, and where they compute."""
+
+    checkpoint: CheckpointName = "best"
+    """Which weights: those of the best held-out bound in training, or the last."""
+    accelerator: Accelerator = "auto"
+    """Where to compute."""
+
+    def open(self, folder: str) -> "Run":
+        """Open a run, with a note to a person if its weights are not those of its last step.
+
+        Args:
+            folder: Folder of the run, or a name on the hub.
+
+        Returns:
+            The run.
+
+        Raises:
+            ValueError: It is no run, or its model is damaged.
+        """
+        from stochloc.tasks.runs import open_run
+
+        run = open_run(folder, device(self.accelerator), self.checkpoint)
+        if run.note is not None:
+            warn(run.note)
+        return run
+
+
+@dataclass
+class PolicyOptions:
+    """The policy of a walk, and rounds of a corrector after its steps."""
+
+    policy: str = "path"
+    """Who hands out SNR: path, confidence, entropy, threshold, share, share-entropy, curvature,
+    curvature-difference, tolerance, remdm-cap, remdm-rescale, remdm-conf or remdm-loop; a setting
+    may follow, as in tolerance:0.1."""
+    corrector_rounds: int = 0
+    """Rounds after every step that take tokens back and up again."""
+    corrector_share: float = 0.1
+    """Share of the tokens a round takes back."""
+    corrector_snr: float = 0.0
+    """SNR to which a round takes them back; 0 masks them."""
+
+    def choice(self, corrector: CorrectorName = "exact") -> "PolicyChoice":
+        """Return the choice.
+
+        Args:
+            corrector: Which tokens a round takes back, and how they come up.
+
+        Returns:
+            The policy with its corrector, by name.
+        """
+        from stochloc.tasks.policies import PolicyChoice
+
+        return PolicyChoice(
+            self.policy, self.corrector_rounds, self.corrector_share, self.corrector_snr, corrector
+        )
+
+
+OfWeights = Annotated[Weights, tyro.conf.arg(name="")]
+OfPolicy = Annotated[PolicyOptions, tyro.conf.arg(name="")]
+
+
+def device(accelerator: str) -> str:
+    """Return the device that an accelerator means on this machine.
+
+    Args:
+        accelerator: One of `Accelerator`.
+
+    Returns:
+        The name of a device of torch.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    from stochloc.tasks.hardware import available_accelerator
+
+    return available_accelerator(accelerator)
+
+
+def path_name(named: str | None, policy: "PolicyChoice", default: str = "masked") -> str:
+    """Return the path to walk; a user who names one that the policy does not follow is told.
+
+    Args:
+        named: What the user gave.
+        policy: The policy of the walk.
+        default: The path if the user names none.
+
+    Returns:
+        The name of a path.
+    """
+    if named is not None and not policy.follows_path:
+        tell(
+            f"stochloc: --path {named} is not used: the policy {policy.name} follows no path "
+            "(--policy path does)."
+        )
+    return named or default
+
+
+def typed(text: str) -> str:
+    """Return a text as it was typed, in UTF-8, where Python took its bytes for no text at all.
+
+    Args:
+        text: An argument of the command line.
+
+    Returns:
+        The text; with escaped bytes where they are not UTF-8.
+    """
+    if not re.search("[\udc80-\udcff]", text):
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text

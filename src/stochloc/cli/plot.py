@@ -1,0 +1,105 @@
+"""The command that draws figures."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from stochloc.cli.figures import need_matplotlib, write_all
+from stochloc.cli.options import (
+    MaybePathName,
+    MaybeText,
+    OfWeights,
+    PathName,
+    Transition,
+    Weights,
+    optional,
+    path_name,
+)
+from stochloc.terminal import say, tell
+
+if TYPE_CHECKING:
+    from stochloc.viz.figures import Subject
+
+FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
+
+
+@dataclass
+class Plot:
+    """Draw a figure as PNG and SVG, with its data as CSV beside it."""
+
+    figure: Annotated[FigureName, tyro.conf.Positional]
+    """paths: four paths of two tokens; cyclic: generation and recovery of cyclic data; training:
+    the γ of training and of the bound; error: the error over γ and its integral; steps: bounds over
+    numbers of steps; calibration: of the posterior; walk: the SNR of every token of a text."""
+    out: Path
+    """Folder for the files."""
+    run_folder: Annotated[str | None, tyro.conf.Positional, optional("RUN")] = None
+    """Folder of the run, or a model's name on the Hugging Face hub; paths and cyclic need none."""
+    data: MaybeText = None
+    """Held-out text: a file or a corpus by name; the test part of the run's own when absent."""
+    sequences: int = 64
+    """Windows of held-out text, evenly spaced."""
+    paths: tuple[PathName, ...] = (
+        "masked", "diffusion", "autoregressive", "block", "rolling", "hybrid",
+    )  # fmt: skip
+    """The paths of the figure of steps."""
+    counts: tuple[int, ...] = (8, 16, 32, 64)
+    """The numbers of steps of the figure of steps."""
+    length: int = 64
+    """Tokens of the walk's text."""
+    steps: int = 64
+    """Steps of the walk."""
+    path: MaybePathName = None
+    """The path of the walk, hybrid when absent; tuned: see stochloc tune."""
+    policy: str = "path"
+    """Who hands out SNR on the walk, as in sample."""
+    transition: Transition = "ancestral"
+    size: int = 7
+    """Symbols of the cyclic data."""
+    snr: float = 0.5
+    """SNR of the soft mask in the recovery of cyclic data."""
+    seed: int = 0
+    """The same seed gives the same data."""
+    weights: OfWeights = field(default_factory=Weights)
+
+    def run(self) -> None:
+        """Measure, draw and name the files."""
+        need_matplotlib()
+        from stochloc.viz.figures import FIGURES, WITHOUT_RUN
+        from stochloc.viz.files import check_folder
+
+        names = tuple(FIGURES) if self.figure == "all" else (self.figure,)
+        if self.run_folder is None and not set(names) <= set(WITHOUT_RUN):
+            raise ValueError(
+                f"The figure {self.figure} is about a model; name its folder: "
+                f"stochloc plot {self.figure} RUN --out DIR."
+            )
+        check_folder(self.out)
+        subject = self._subject()
+        for name in names:
+            tell(f"drawing {name}")
+            write_all(FIGURES[name](subject), self.out, say)
+
+    def _subject(self) -> "Subject":
+        from stochloc.tasks.cyclic import CyclicExperiment
+        from stochloc.tasks.policies import PolicyChoice
+        from stochloc.viz.figures import Subject, WalkChoice
+
+        return Subject(
+            None if self.run_folder is None else self.weights.open(self.run_folder),
+            self.data,
+            self.sequences,
+            self.counts,
+            self.paths,
+            WalkChoice(
+                path_name(self.path, PolicyChoice(self.policy), "hybrid"),
+                self.policy,
+                self.transition,
+                self.steps,
+                self.length,
+            ),
+            CyclicExperiment(self.size, recovery_snr=self.snr, seed=self.seed),
+            self.seed,
+        )

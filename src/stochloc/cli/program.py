@@ -1,0 +1,131 @@
+"""The program: one command is parsed and run, and every end has an exit code.
+
+Results go to stdout, progress and warnings to stderr. Bad input ends with exit code 2 and one
+sentence.
+"""
+
+import errno
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn, Union
+
+import tyro
+
+from stochloc.cli.commands import COMMANDS, Command
+from stochloc.cli.train import Train
+from stochloc.terminal import ReaderGoneError, ResultLostError, guarded, is_first_process
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        arguments: The command line after the program's name; `sys.argv` when absent.
+
+    Raises:
+        SystemExit: With code 2 after bad input or if results cannot be written, 129 after SIGHUP,
+            130 after an interruption, 143 after SIGTERM.
+    """
+    with guarded(), warnings.catch_warnings():
+        if not is_first_process():
+            warnings.simplefilter("ignore")
+        _obey(arguments)
+
+
+def _obey(arguments: list[str] | None) -> None:
+    command = None
+    try:
+        command = _parse(arguments)
+        _check_seed(getattr(command, "seed", None))
+        command.run()
+        sys.stdout.flush()
+    except ReaderGoneError:
+        pass  # The reader, `head` say, has seen enough.
+    except ResultLostError as error:
+        _tell_end(f"The results cannot be written to standard output: {error}.")
+        raise SystemExit(2) from None
+    except (ValueError, OSError) as error:
+        _tell_end(_sentence(error))
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
+            _raise_once(error)
+        _tell_end(
+            "There is not enough memory; ask for fewer or shorter texts, a smaller batch or a "
+            "smaller model."
+        )
+        raise SystemExit(2) from None
+    except KeyboardInterrupt as stopped:
+        # A run in the midst of training says by which signal, and that it is saved.
+        _tell_end(f"{stopped} {_to_continue(command)}" if str(stopped) else "interrupted.")
+        raise SystemExit(getattr(stopped, "exit_code", 130)) from None
+    except Exception as error:
+        _raise_once(error)
+
+
+def _parse(arguments: list[str] | None) -> Command:
+    try:
+        return tyro.cli(
+            _chosen_among(COMMANDS),
+            prog="stochloc",
+            description="Learn, score and generate discrete sequences by stochastic localization.",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        )
+    except SystemExit:
+        sys.stdout.flush()  # a help page
+        raise
+
+
+def _chosen_among(commands: Mapping[str, type[Command]]) -> Any:  # noqa: ANN401
+    """Return the type of one of some commands, as tyro reads it."""
+    return Union[  # noqa: UP007
+        tuple(Annotated[made, tyro.conf.subcommand(name)] for name, made in commands.items())
+    ]
+
+
+def _tell_end(sentence: str) -> None:
+    if _may_tell_end():
+        print(f"stochloc: {sentence}", file=sys.stderr, flush=True)
+
+
+def _raise_once(error: Exception) -> NoReturn:
+    if _may_tell_end():
+        raise error
+    raise SystemExit(1) from None
+
+
+def _may_tell_end() -> bool:
+    if "torch" not in sys.modules:  # too early for several processes
+        return True
+    from stochloc.training.processes import may_tell_end
+
+    return may_tell_end()
+
+
+# torch says so in a RuntimeError, on the CPU and on CUDA in different words.
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")
+
+
+def _check_seed(seed: int | None) -> None:
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ValueError(f"A seed is a whole number from 0 to 2^63 - 1, not {seed}.")
+
+
+def _to_continue(command: object) -> str:
+    if isinstance(command, Train):
+        again = ("stochloc", "train", "--out", str(command.out), "--resume")
+        return f"Continue it with: {shlex.join(again)}"
+    return "The same command continues it."
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f" ({error.filename})" if error.filename else ""
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space or choose another folder" if is_full else "choose another place"
+        return f"{error.strerror}{place}; {advice}, then try again."
+    return " ".join(str(error).split())

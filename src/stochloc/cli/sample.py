@@ -1,0 +1,89 @@
+"""The command that draws texts."""
+
+from dataclasses import dataclass, field
+
+from stochloc.cli.options import (
+    CorrectorName,
+    Json,
+    MaybeInt,
+    MaybePathName,
+    MaybeText,
+    OfPolicy,
+    OfWeights,
+    PolicyOptions,
+    RunFolder,
+    Transition,
+    Weights,
+    path_name,
+    typed,
+)
+from stochloc.cli.output import as_json
+from stochloc.terminal import tell
+
+
+@dataclass
+class Sample:
+    """Draw texts from a model."""
+
+    run_folder: RunFolder
+    n: int = 4
+    """Number of texts."""
+    length: MaybeInt = None
+    """Tokens per text; as many as in training when absent."""
+    steps: int = 64
+    """Steps of the walk."""
+    path: MaybePathName = None
+    """The path to follow, masked when absent; tuned: see stochloc tune."""
+    walk: OfPolicy = field(default_factory=PolicyOptions)
+    corrector: CorrectorName = "exact"
+    """Which tokens a round takes back, and how they come up: exact takes them at random and asks
+    the model once for each, which keeps the law of the texts; together takes them at random and
+    asks once for all; least-confident asks once for those believed least. The last two are cheaper
+    and draw likelier, less varied texts."""
+    transition: Transition = "ancestral"
+    temperature: float = 1.0
+    """Below 1 sharper, above 1 flatter than what was learned."""
+    prompt: str = ""
+    """Text that every sample begins with."""
+    label: MaybeText = None
+    """Class of the texts, for a model trained with --data NAME=FILE,NAME=FILE."""
+    guidance: float = 1.0
+    """How far to lean towards what prompt and label change; 1 follows them, more exaggerates."""
+    seed: int = 0
+    """The same seed gives the same texts."""
+    trace: bool = False
+    """Print every step as a line of JSON before the result."""
+    weights: OfWeights = field(default_factory=Weights)
+    json: Json = False
+
+    def run(self) -> None:
+        """Walk and print."""
+        from stochloc.data.legible import legible
+        from stochloc.tasks.generate import Generation, Walk, generate_batches
+        from stochloc.tasks.walks import named_transition
+
+        run = self.weights.open(self.run_folder)
+        policy = self.walk.choice(self.corrector)
+        name = path_name(self.path, policy)
+        path = policy.path_of(run, name, self.transition, self.steps)
+        walk = Walk(
+            path, named_transition(self.transition), self.steps, self.temperature, policy,
+            self.guidance,
+        )  # fmt: skip
+        prompt = typed(self.prompt)
+        for note in legible(prompt, run.tokenizer).notes:
+            tell(f"stochloc: {note}.")
+        length = run.length if self.length is None else self.length
+        if length > run.length:
+            tell(
+                f"stochloc: the model was trained on windows of {run.length} tokens; longer texts "
+                "may be poor."
+            )
+        trace = (lambda step: print(as_json(step), flush=True)) if self.trace else None
+        label = None if self.label is None else typed(self.label)
+        batches = generate_batches(run, self.n, length, walk, prompt, self.seed, trace, label)
+        if self.json or self.trace:
+            print(as_json(Generation.join(batches).__dict__))
+            return
+        for batch in batches:
+            print("".join(f"{text}\n\n" for text in batch.samples), end="", flush=True)

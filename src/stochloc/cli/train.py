@@ -1,0 +1,143 @@
+"""The command that trains a model, or prints what would be trained."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from stochloc.cli.options import (
+    Accelerator,
+    MaybeFloat,
+    MaybeInt,
+    MaybeText,
+    TestText,
+    Tokenizer,
+    ValidText,
+    choices,
+    optional,
+)
+from stochloc.cli.output import print_json, warn
+from stochloc.terminal import tell
+
+Strategy = Literal["auto", "ddp", "fsdp"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
+
+
+@dataclass
+class Train:
+    """Train a localization model on a text."""
+
+    out: Path
+    """Folder for the run."""
+    data: MaybeText = None
+    """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, - for standard input, or a corpus by
+    name: text8, builtin; or texts of several classes, NAME=FILE,NAME=FILE, for a model that can be
+    asked for one of them."""
+    preset: MaybeText = None
+    """tiny (the default), small, text8 or text8-paper."""
+    steps: MaybeInt = None
+    """Number of updates; with --resume it may be larger than it was, and the run goes on by the
+    learning rates of one that long."""
+    seed: MaybeInt = None
+    """Seed of everything random."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint; --data says where its text is now, if it
+    has moved."""
+    dry_run: bool = False
+    """Print the resolved configuration as JSON and stop."""
+    tokenizer: Tokenizer = None
+    slots: bool = False
+    """Lay text out in slots, for a model whose corrections may change the length of a text."""
+    valid: ValidText = None
+    test: TestText = None
+    fractions: Annotated[
+        tuple[float, float, float] | None,
+        optional("FLOAT FLOAT FLOAT"),
+    ] = None
+    """Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05."""
+    length: MaybeInt = None
+    """Tokens per window."""
+    batch_size: MaybeInt = None
+    """Windows per update, over all devices together."""
+    learning_rate: MaybeFloat = None
+    """Peak of the learning rate."""
+    warmup_steps: MaybeInt = None
+    """Updates of linear warm-up."""
+    weight_decay: MaybeFloat = None
+    """AdamW's weight decay."""
+    ema_decay: MaybeFloat = None
+    """Decay of the weights' running average."""
+    width: MaybeInt = None
+    """Width of the transformer."""
+    depth: MaybeInt = None
+    """Number of transformer blocks."""
+    heads: MaybeInt = None
+    """Attention heads per block."""
+    eval_every: MaybeInt = None
+    """Updates between two held-out bounds."""
+    checkpoint_every: MaybeInt = None
+    """Updates between two checkpoints."""
+    accelerator: Annotated[Accelerator | None, choices(Accelerator)] = None
+    """Where to train; auto for a new run. A resumed run goes on where it was, as for the three
+    below, unless told otherwise."""
+    devices: MaybeInt = None
+    """Number of devices, one process each; 1 for a new run."""
+    strategy: Annotated[Strategy | None, choices(Strategy)] = None
+    """How several devices share the work; auto for a new run."""
+    precision: Annotated[Precision | None, choices(Precision)] = None
+    """Type of the transformer's products: mixed keeps the weights in float32, bf16-true keeps them
+    in bfloat16 too; 32-true for a new run. Losses and held-out bounds are float32 in all of them.
+    """
+
+    def run(self) -> None:
+        """Train, or print what would be trained."""
+        from stochloc.tasks import train
+        from stochloc.tasks.hardware import Hardware
+        from stochloc.tasks.runs import DataChoice, note_on_weights
+        from stochloc.training.checkpoint import Progress
+
+        changes = {
+            "num_steps": self.steps,
+            **{name: getattr(self, name) for name in _RECIPE_FLAGS},
+        }
+        hardware = {name: getattr(self, name) for name in _HARDWARE_FLAGS}
+        if self.resume:
+            changes |= {name: getattr(self, name) for name in _RUN_FLAGS}
+            changes["slots"] = self.slots or None
+            if self.dry_run:
+                recipe = train.resumed_description(self.out, changes)[0]
+                if self.data or self.valid or self.test:
+                    train.resumed_text(self.out, changes)
+                print_json(recipe.to_dict())
+                return
+            train.resume_run(self.out, changes, hardware, warn)
+        elif self.data is None:
+            raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
+        else:
+            shares = self.fractions or DataChoice.fractions
+            choice = DataChoice(self.data, self.valid, self.test, shares)
+            preset = "tiny" if self.preset is None else self.preset
+            if self.dry_run:
+                corpus = train.load_choice(choice, self.tokenizer, self.slots)
+                size = corpus.tokenizer.vocabulary_size
+                print_json(train.resolve_recipe(preset, size, changes).to_dict())
+                return
+            given = {name: value for name, value in hardware.items() if value is not None}
+            train.start_run(
+                self.out, choice, self.tokenizer, preset, changes, Hardware(**given), self.slots
+            )
+        progress = Progress.read(self.out)
+        note = None if progress is None else note_on_weights(progress, "best")
+        if note is not None:
+            warn(note)
+        tell(
+            f"The model is in {self.out}. Try: {shlex.join(('stochloc', 'sample', str(self.out)))}"
+        )
+
+
+_RECIPE_FLAGS = (
+    "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
+    "width", "depth", "heads", "eval_every", "checkpoint_every",
+)  # fmt: skip
+_HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
+_RUN_FLAGS = ("data", "preset", "tokenizer", "valid", "test", "fractions")

@@ -1,0 +1,39 @@
+"""The command that finds the best paths of few steps."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from stochloc.cli.options import Json, OfWeights, OwnText, Seed, TransitionName, Weights
+from stochloc.cli.output import print_json
+from stochloc.terminal import tell
+
+
+@dataclass
+class Tune:
+    """Find the best paths of few steps for a model, for use as --path tuned."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run; the result is kept there."""
+    transition: TransitionName = "ancestral"
+    """How the walk will take its steps."""
+    sequences: int = 48
+    """Windows of training text to measure on."""
+    data: OwnText = None
+    seed: Seed = 0
+    weights: OfWeights = field(default_factory=Weights)
+    json: Json = False
+
+    def run(self) -> None:
+        """Measure, keep and report."""
+        from stochloc.tasks.tune import tune
+
+        run = self.weights.open(self.run_folder)
+        result = tune(run, self.transition, self.sequences, self.seed, tell, self.data)
+        if self.json:
+            print_json(result)
+            return
+        print("steps  bits per token (on the text the path was tuned on)")
+        for path in result["paths"]:
+            print(f"{path['steps']:5d}  {path['bits_per_token']:.4f}")
