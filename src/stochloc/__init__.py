@@ -1,3 +1,47 @@
-"""Discrete stochastic localization: walks through per-token signal-to-noise ratios."""
+"""Discrete stochastic localization: walks through per-token signal-to-noise ratios.
+
+What most programs want are six calls about a trained model:
+
+    run = stochloc.open_run("runs/mine")      a model with its tokenizer, from a folder or the hub
+    stochloc.generate(run, ...)               texts
+    stochloc.infill(run, "the ____ sea")      what fills the blanks, the most probable first
+    stochloc.correct(run, "teh sea")          a text without its errors
+    stochloc.score(run, ["the sea"])          bits of every line and token
+    stochloc.evaluate(run, tokens, ...)       a bound on the bits per token of a long text
+
+Each is imported when it is first asked for, so `import stochloc` itself costs nothing. The
+mathematics is in `stochloc.core`, which runs with any denoiser.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stochloc.tasks.correct.correct import correct
+    from stochloc.tasks.evaluate import evaluate
+    from stochloc.tasks.generate import generate
+    from stochloc.tasks.infill.fill import infill
+    from stochloc.tasks.runs import open_run
+    from stochloc.tasks.score import score
 
 __version__ = "0.1.0"
+__all__ = ["correct", "evaluate", "generate", "infill", "open_run", "score"]
+
+_MODULES = {
+    "correct": "stochloc.tasks.correct.correct",
+    "evaluate": "stochloc.tasks.evaluate",
+    "generate": "stochloc.tasks.generate",
+    "infill": "stochloc.tasks.infill.fill",
+    "open_run": "stochloc.tasks.runs",
+    "score": "stochloc.tasks.score",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -119,7 +119,9 @@ def test_the_cache_stays_below_its_size_and_loses_what_was_used_longest_ago(
     # What is mapped stays readable, whoever has removed its name.
     assert mapped.tokens.sum() == 1000 * ord("b")
     monkeypatch.setenv("STOCHLOC_CACHE_BYTES", "much")
-    with pytest.raises(ValueError, match="STOCHLOC_CACHE_BYTES must be a number of bytes, not 'much'"):
+    with pytest.raises(
+        ValueError, match="STOCHLOC_CACHE_BYTES must be a number of bytes, not 'much'"
+    ):
         encoded("e")
 
 
