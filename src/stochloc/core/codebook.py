@@ -15,6 +15,7 @@ bfloat16 has lost the sphere, and evidence of thousands of nats would be off by 
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Int
@@ -62,6 +63,38 @@ class Codebook(nn.Module, ABC):
         """
         return z @ self.vectors.T
 
+    def evidence_for(
+        self, z: Float[Tensor, "*batch dim"], start: int, stop: int
+    ) -> Float[Tensor, "*batch block"]:
+        """Return the evidence for the tokens `start ≤ v < stop` alone.
+
+        Args:
+            z: Noisy codes, at any signal-to-noise ratio.
+            start: The first token.
+            stop: The first token after the last.
+
+        Returns:
+            Nats by which `z` speaks for each of these tokens.
+        """
+        return z @ self.vectors[start:stop].T
+
+    def nearest_evidence(
+        self, wish: Float[Tensor, "*batch vocabulary"]
+    ) -> Float[Tensor, "*batch dim"]:
+        """Return the `z` whose evidence is nearest to a wish, in least squares over the tokens.
+
+        A number added to the evidence for all tokens changes no posterior, so the wish is taken up
+        to such a number: codes are centred before they are inverted.
+
+        Args:
+            wish: Nats wanted for and against each token.
+
+        Returns:
+            Vectors of evidence; exact for affinely independent codes. Costs `V d²` operations.
+        """
+        vectors = self.vectors
+        return wish @ torch.linalg.pinv(vectors - vectors.mean(0)).T
+
     def mean(self, probs: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch dim"]:
         """Return the mean code under token probabilities, `x̂ = probs E`.
 
@@ -72,6 +105,25 @@ class Codebook(nn.Module, ABC):
             Vectors of norm at most 1.
         """
         return probs @ self.vectors
+
+    def mean_of_blocks(
+        self, blocks: Iterable[Float[Tensor, "*batch block"]]
+    ) -> Float[Tensor, "*batch dim"]:
+        """Return the mean code under probabilities that come in blocks of tokens.
+
+        Args:
+            blocks: Probabilities of successive tokens, all of the vocabulary together; at least
+                one block.
+
+        Returns:
+            Vectors of norm at most 1. One block at a time is held.
+        """
+        vectors, start = self.vectors, 0
+        mean = vectors.new_zeros(())
+        for probs in blocks:
+            stop = start + probs.shape[-1]
+            mean, start = mean + probs @ vectors[start:stop], stop
+        return mean
 
     def smallest_distance(self) -> float:
         """Return the distance between the two closest codes, ∞ for a vocabulary of one token.
@@ -134,6 +186,34 @@ class SimplexCodebook(Codebook):
         """
         return z
 
+    def evidence_for(
+        self, z: Float[Tensor, "*batch dim"], start: int, stop: int
+    ) -> Float[Tensor, "*batch block"]:
+        """Return the entries of `z` from `start` up to `stop`, since `E` is the identity.
+
+        Args:
+            z: Noisy codes.
+            start: The first token.
+            stop: The first token after the last.
+
+        Returns:
+            A view of `z`.
+        """
+        return z[..., start:stop]
+
+    def nearest_evidence(
+        self, wish: Float[Tensor, "*batch vocabulary"]
+    ) -> Float[Tensor, "*batch dim"]:
+        """Return the wish without its mean: centred, the identity is its own pseudo-inverse.
+
+        Args:
+            wish: Nats wanted for and against each token.
+
+        Returns:
+            Vectors of evidence; exact, and no `V × V` matrix is inverted.
+        """
+        return wish - wish.mean(-1, keepdim=True)
+
     def mean(self, probs: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch dim"]:
         """Return `probs` itself, since `E` is the identity.
 
@@ -144,6 +224,19 @@ class SimplexCodebook(Codebook):
             The same tensor.
         """
         return probs
+
+    def mean_of_blocks(
+        self, blocks: Iterable[Float[Tensor, "*batch block"]]
+    ) -> Float[Tensor, "*batch dim"]:
+        """Return the blocks joined, since `E` is the identity.
+
+        Args:
+            blocks: Probabilities of successive tokens, all of the vocabulary together.
+
+        Returns:
+            The joined probabilities.
+        """
+        return torch.cat(list(blocks), -1)
 
     def smallest_distance(self) -> float:
         """Return `√2`, the distance of any two corners; ∞ for a vocabulary of one token."""

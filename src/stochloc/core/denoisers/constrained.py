@@ -34,7 +34,7 @@ class Constrained:
     there is, a heuristic, and as much weaker as it must be not to prefer one allowed token to
     another by more than 1 nat; alone among free positions, a constraint stays exact. With a
     learned denoiser all this is as good as the network. Made for codes that no longer change; the
-    first call takes `O(V d²)` operations more.
+    first call finds the evidence (`Codebook.nearest_evidence`).
 
     Attributes:
         denoiser: The denoiser to restrict.
@@ -57,10 +57,7 @@ class Constrained:
     @cached_property
     def evidence(self) -> Float[Tensor, "*batch length dim"]:
         """The vectors `c` that speak against all tokens outside the sets, at most by 30 nats."""
-        vectors = self.codebook.vectors
-        wish = self.allowed.to(vectors)
-        # A constant may be added to all tokens: with centred codes the least squares ignore it.
-        nearest = wish @ torch.linalg.pinv(vectors - vectors.mean(0)).T
+        nearest = self.codebook.nearest_evidence(self.allowed.to(self.codebook.one))
         heard = self.codebook.evidence(nearest)
         highest = heard.masked_fill(~self.allowed, -torch.inf).amax(-1, keepdim=True)
         lowest = heard.masked_fill(~self.allowed, torch.inf).amin(-1, keepdim=True)
