@@ -1,7 +1,7 @@
 """What every path, transition, denoiser, policy and estimator promises, whatever it computes.
 
 A new path joins by a line in `core.worlds`, a new transition by a line in `TRANSITIONS` there, a
-new denoiser or policy by a line in the lists below.
+new denoiser, posterior or policy by a line in the lists below.
 """
 
 import math
@@ -24,18 +24,22 @@ from stochloc.core import (
     Ancestral,
     Autoregressive,
     Block,
+    BlockedPosterior,
     CircleCodebook,
+    Codebook,
     Constrained,
     Corrected,
     Curvature,
     Custom,
     Denoiser,
+    DensePosterior,
     Diffusion,
     Euler,
     ExactDenoiser,
     Follow,
     Guided,
     JacobianProduct,
+    LearnedCodebook,
     Linearised,
     Lomax,
     Masked,
@@ -67,12 +71,42 @@ EXACT = WORLDS["markov chain"].denoiser
 LABELS = EXACT.sequences[:, 0]
 FIRST_IS_ONE = (torch.arange(4)[:, None] > 0) | (torch.arange(3) == 1)
 ALL_OF_SIX = torch.cartesian_prod(*[torch.arange(3)] * 6)
+
+
+class Blocked:
+    """A denoiser whose posteriors are given block by block."""
+
+    def __init__(self, denoiser: ExactDenoiser) -> None:
+        self.denoiser, self.codebook = denoiser, denoiser.codebook
+
+    def __call__(self, state: State) -> Posterior:
+        return BlockedPosterior(self.denoiser(state).log_probs_of, self.codebook, block_size=2)
+
+
 DENOISERS: dict[str, Denoiser] = {
     "exact": EXACT,
     "exact, given a label": EXACT.given(LABELS, 1),
     "tempered": Tempered(EXACT, 0.7),
     "constrained": Constrained(EXACT, FIRST_IS_ONE),
     "surrounded": Padded(ExactDenoiser(EXACT.codebook, ALL_OF_SIX), 2, 0),
+    "blocked": Blocked(EXACT),
+    "blocked, tempered": Tempered(Blocked(EXACT), 0.7),
+    "blocked, constrained": Constrained(Blocked(EXACT), FIRST_IS_ONE),
+}
+# Made from unnormalised scores, known tokens and codes; the first is the one that others equal.
+POSTERIORS: dict[str, Callable[[torch.Tensor, torch.Tensor, Codebook], Posterior]] = {
+    "dense": DensePosterior.from_logits,
+    "blocked": lambda scores, known, codes: BlockedPosterior.from_scores(
+        lambda start, stop: scores[..., start:stop], known, codes, block_size=3
+    ),
+    "in one block": lambda scores, known, codes: BlockedPosterior.from_scores(
+        lambda start, stop: scores[..., start:stop], known, codes
+    ),
+}
+CODEBOOKS: dict[str, Codebook] = {
+    "simplex": SimplexCodebook(7).double(),
+    "circle": CircleCodebook(7),
+    "learned": LearnedCodebook(7, 4, generator(0)).double().requires_grad_(False),
 }
 POLICIES: dict[str, Policy] = {name: Follow(path) for name, path in PATHS.items()}
 # Paths without a random order: what they say of one sequence cannot depend on the others.
@@ -98,7 +132,7 @@ def estimate_by(name: str, estimator: str, tokens: torch.Tensor, seed: int) -> t
     if estimator == "line integral":
         return line_integral(EXACT, tokens, PATHS[name], 3, generator(seed)).token_nats
     if estimator == "sample":
-        state = start(EXACT.codebook, *tokens.shape)
+        state = start(EXACT.codebook, len(tokens), tokens.shape[1])
         return sample(EXACT, state, Follow(PATHS[name]), Euler(), 5, generator(seed)).tokens
     return bound(EXACT, tokens, Follow(PATHS[name]), Ancestral(), 5, generator(seed)).token_nats
 
@@ -369,6 +403,75 @@ def test_a_denoiser_reads_no_snr_treats_rows_alone_and_trusts_known_tokens(name)
     assert torch.equal(state.z, kept.z)
     assert torch.equal(state.known, kept.known)
     assert torch.equal(state.snr, kept.snr)
+
+
+def scores_of(seed: int) -> torch.Tensor:
+    """Scores of seven tokens at 40 × 5 places; the first tokens are ruled out at some of them."""
+    scores = 3 * torch.randn(40, 5, 7, generator=generator(seed), dtype=torch.float64)
+    scores[:8, :, :4] = -torch.inf
+    return scores
+
+
+KNOWN = torch.where(torch.arange(5) == 1, 6, UNKNOWN).expand(40, 5)
+DERIVED: dict[str, Callable[[Posterior, Posterior], Posterior]] = {
+    "as it is": lambda posterior, other: posterior,
+    "sharpened": lambda posterior, other: posterior.tempered(0.3),
+    "sharpened to the mode": lambda posterior, other: posterior.tempered(1e-320),
+    "reweighted": lambda posterior, other: posterior.reweighted(scores_of(3)[20:].repeat(2, 1, 1)),
+    "guided": lambda posterior, other: posterior.guided(other, 1.7),
+    "guided at 0": lambda posterior, other: posterior.guided(other, 0.0),
+    "cropped and flattened": lambda posterior, other: posterior.cropped(1, 4).tempered(2.0),
+}
+
+
+@pytest.mark.parametrize("derive", DERIVED)
+@pytest.mark.parametrize("codes", CODEBOOKS)
+@pytest.mark.parametrize("others", POSTERIORS)
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_posteriors_of_the_same_scores_agree_in_every_answer(name, others, codes, derive):
+    codebook = CODEBOOKS[codes]
+
+    def derived(kind: str, of_other: str) -> Posterior:
+        posterior = POSTERIORS[kind](scores_of(0), KNOWN, codebook)
+        return DERIVED[derive](posterior, POSTERIORS[of_other](scores_of(1), KNOWN, codebook))
+
+    ours, dense = derived(name, others), derived("dense", "dense")
+    assert isinstance(ours, Posterior)
+    assert ours.calls == dense.calls
+    shape = tuple(dense.entropy.shape)
+    tokens = torch.randint(0, 7, shape, generator=generator(4))
+    dz = 2 * torch.randn(*shape, codebook.dimension, generator=generator(5), dtype=torch.float64)
+    answers = [
+        lambda posterior: posterior.mean,
+        lambda posterior: posterior.entropy,
+        lambda posterior: posterior.confidence,
+        lambda posterior: posterior.uncertainty,
+        lambda posterior: posterior.log_prob(tokens),
+        lambda posterior: posterior.log_mgf(dz, tokens),
+        lambda posterior: posterior.log_probs_of(2, 6),
+    ]
+    for answer in answers:
+        torch.testing.assert_close(answer(ours), answer(dense), atol=1e-12, rtol=1e-12)
+    assert torch.equal(ours.mode, dense.mode)
+    streams = Streams([generator(row) for row in range(40)], torch.device("cpu"))
+    again = Streams([generator(row) for row in range(40)], torch.device("cpu"))
+    assert torch.equal(ours.sample(streams), dense.sample(again))
+    drawn, expected = generator(6), generator(6)
+    assert torch.equal(ours.sample(drawn), dense.sample(expected))
+    assert torch.equal(drawn.get_state(), expected.get_state())
+
+
+def test_evidence_nearest_to_a_wish_is_the_wish_up_to_a_constant_where_codes_allow_it():
+    wish = torch.rand(3, 7, generator=generator(0), dtype=torch.float64)
+    centred = wish - wish.mean(-1, keepdim=True)
+    simplex, circle = CODEBOOKS["simplex"], CODEBOOKS["circle"]
+    torch.testing.assert_close(simplex.evidence(simplex.nearest_evidence(wish)), centred)
+    # The pseudo-inverse of all codebooks is the closed form on the simplex.
+    general = Codebook.nearest_evidence(simplex, wish)
+    torch.testing.assert_close(simplex.nearest_evidence(wish), general, atol=1e-12, rtol=0)
+    # Elsewhere what is missed is orthogonal to all that the codes can say.
+    missed = circle.evidence(circle.nearest_evidence(wish)) - centred
+    torch.testing.assert_close(missed @ circle.vectors, torch.zeros(3, 2).double())
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)

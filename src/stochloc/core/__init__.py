@@ -2,6 +2,7 @@
 
 from stochloc.core.channel import UNKNOWN, State, advance, observe, rewind, start
 from stochloc.core.codebook import CircleCodebook, Codebook, LearnedCodebook, SimplexCodebook
+from stochloc.core.denoisers.blocked import BlockedPosterior
 from stochloc.core.denoisers.constrained import Constrained
 from stochloc.core.denoisers.exact import ExactDenoiser
 from stochloc.core.denoisers.guidance import Guided, Unconditional
@@ -54,6 +55,7 @@ __all__ = [
     "AtRandom",
     "Autoregressive",
     "Block",
+    "BlockedPosterior",
     "Capped",
     "Certainty",
     "Choice",

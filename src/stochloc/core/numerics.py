@@ -8,6 +8,8 @@ Stratified uniforms `(k + u_k) / n` keep a Monte-Carlo average unbiased while it
 faster than `1/n`.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -79,11 +81,44 @@ def draw_categorical(
         The drawn indices, exact to float64.
     """
     cdf = in_double(probs).cumsum(-1)
-    total = cdf[..., -1:]
-    u = draw_uniform((*probs.shape[:-1], 1), generator).to(cdf) * total
-    # `u * total` may round up to `total`, which would select an index past the last positive one.
-    u = torch.minimum(u, torch.nextafter(total, torch.zeros_like(total)))
+    u = _draw_below(cdf[..., -1:], generator)
     return torch.searchsorted(cdf, u, right=True).squeeze(-1).to(probs.device)
+
+
+def draw_categorical_in_blocks(
+    blocks: Callable[[], Iterable[Float[Tensor, "*batch block"]]], generator: Randomness
+) -> Int[Tensor, "*batch"]:
+    """Draw as `draw_categorical` does from weights of which one block at a time is held.
+
+    Args:
+        blocks: Gives the blocks of weights in order, the same each time it is called.
+        generator: Source of randomness, of which as much is used as by `draw_categorical`.
+
+    Returns:
+        The drawn indices, exact to float64, on the device of the sums (`in_double`); those of
+        `draw_categorical`, but where the rounding of the sum decides. Two passes over the blocks.
+    """
+    ends = [cdf[..., -1:] for cdf in _cumulate(blocks())]
+    u = _draw_below(ends[-1], generator)
+    drawn = [(cdf <= u).sum(-1) for cdf in _cumulate(blocks())]
+    return torch.stack(drawn).sum(0)
+
+
+def _cumulate(
+    blocks: Iterable[Float[Tensor, "*batch block"]],
+) -> Iterator[Float[Tensor, "*batch block"]]:
+    """Yield the cumulative sum over all blocks, block by block."""
+    before: Tensor | float = 0.0
+    for block in blocks:
+        cdf = before + in_double(block).cumsum(-1)
+        before = cdf[..., -1:]
+        yield cdf
+
+
+def _draw_below(total: Float[Tensor, "*batch 1"], generator: Randomness) -> Tensor:
+    u = draw_uniform(tuple(total.shape), generator).to(total) * total
+    # `u * total` may round up to `total`, which would select an index past the last positive one.
+    return torch.minimum(u, torch.nextafter(total, torch.zeros_like(total)))
 
 
 def draw_stratified(

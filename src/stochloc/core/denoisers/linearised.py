@@ -118,7 +118,10 @@ class _Replay(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         if func not in _TANGENTS:
             return func(*args, **(kwargs or {}))
-        output = next(self.outputs)
+        output = next(self.outputs, None)
+        # What was not computed by the call itself, but by a question to its posterior, is not kept.
+        if output is None:
+            return func(*args, **(kwargs or {}))
         return forward_ad.make_dual(output, _TANGENTS[func](output, *args, **(kwargs or {})))
 
 

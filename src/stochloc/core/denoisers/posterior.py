@@ -69,6 +69,10 @@ class Posterior(Protocol):
         """`1 - ‖x̂‖²`, which under a calibrated posterior is `E‖x - x̂‖²`."""
         ...
 
+    def log_probs_of(self, start: int, stop: int) -> Float[Tensor, "batch length block"]:
+        """Return `log Q(v|z)` in nats of the tokens `start ≤ v < stop` of the vocabulary."""
+        ...
+
     def log_prob(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
         """Return `log Q(tokens_i|z)` in nats."""
         ...
@@ -180,6 +184,18 @@ class DensePosterior:
         """`1 - ‖x̂‖²`, in `[0, 1]`."""
         return 1 - self.mean.square().sum(-1)
 
+    def log_probs_of(self, start: int, stop: int) -> Float[Tensor, "batch length block"]:
+        """Return `log Q(v|z)` of the tokens `start ≤ v < stop`.
+
+        Args:
+            start: The first token of the block.
+            stop: The first token after it, at most V.
+
+        Returns:
+            Nats, a view of those held.
+        """
+        return self.log_probs[..., start:stop]
+
     def log_prob(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
         """Return `log Q(tokens_i|z)`.
 
@@ -228,12 +244,9 @@ class DensePosterior:
         Returns:
             The tempered posterior.
         """
-        # Relative to the mode, and never divided by a subnormal or by what the type takes for
-        # infinite: the limits are the mode and all that is possible, not NaN.
-        relative = self.log_probs - self.log_probs.amax(-1, keepdim=True)
-        real = torch.finfo(relative.dtype)
-        scale = min(max(temperature, real.tiny), real.max)
-        return replace(self, log_probs=(relative / scale).log_softmax(-1))
+        highest = self.log_probs.amax(-1, keepdim=True)
+        scores = relative_to(highest, self.log_probs, temperature)
+        return replace(self, log_probs=scores.log_softmax(-1))
 
     def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "DensePosterior":
         """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`.
@@ -247,24 +260,23 @@ class DensePosterior:
         """
         return replace(self, log_probs=(self.log_probs + log_weights).log_softmax(-1))
 
-    def guided(self, unconditional: "DensePosterior", strength: float) -> "DensePosterior":
+    def guided(self, unconditional: Posterior, strength: float) -> "DensePosterior":
         """Return the posterior proportional to `Q_u(v|z) (Q(v|z)/Q_u(v|z))^strength`.
 
         Args:
-            unconditional: `Q_u`, of the same shape.
+            unconditional: `Q_u`, of the same shape and of any kind.
             strength: At least 0.
 
         Returns:
             The guided posterior; what either one rules out stays ruled out, but at strength 0.
         """
         calls = self.calls + unconditional.calls
+        other = unconditional.log_probs_of(0, self.codebook.vocabulary_size)
         if strength == 0:
-            return replace(unconditional, calls=calls)
-        possible = self.log_probs.isfinite() & unconditional.log_probs.isfinite()
-        gain = self.log_probs - unconditional.log_probs
-        guided = torch.where(possible, unconditional.log_probs + strength * gain, -torch.inf)
+            return replace(self, log_probs=other, calls=calls)
+        guided = guide(self.log_probs, other, strength)
         # Two that exclude each other have no compromise: the condition has the last word.
-        guided = torch.where(possible.any(-1, keepdim=True), guided, self.log_probs)
+        guided = torch.where(guided.isfinite().any(-1, keepdim=True), guided, self.log_probs)
         return replace(self, log_probs=guided.log_softmax(-1), calls=calls)
 
     def cropped(self, start: int, stop: int) -> "DensePosterior":
@@ -278,3 +290,44 @@ class DensePosterior:
             The posterior of `stop - start` tokens.
         """
         return replace(self, log_probs=self.log_probs[:, start:stop])
+
+
+def relative_to(
+    highest: Float[Tensor, "batch length 1"],
+    log_probs: Float[Tensor, "batch length block"],
+    temperature: float,
+) -> Float[Tensor, "batch length block"]:
+    """Return `(log Q(v|z) - highest)/temperature`, the scores of a tempered posterior.
+
+    Args:
+        highest: Log-probability of the most likely value.
+        log_probs: Of any block of the vocabulary.
+        temperature: Positive.
+
+    Returns:
+        Nats up to a constant. The limits of the temperature are the mode and all that is possible.
+    """
+    # Never divided by a subnormal or by what the type takes for infinite: that would give NaN.
+    relative = log_probs - highest
+    real = torch.finfo(relative.dtype)
+    return relative / min(max(temperature, real.tiny), real.max)
+
+
+def guide(
+    log_probs: Float[Tensor, "batch length block"],
+    unconditional: Float[Tensor, "batch length block"],
+    strength: float,
+) -> Float[Tensor, "batch length block"]:
+    """Return `log Q_u + strength (log Q - log Q_u)`, the scores of a guided posterior.
+
+    Args:
+        log_probs: `log Q(v|z)` of any block of the vocabulary.
+        unconditional: `log Q_u(v|z)` of the same block.
+        strength: Positive.
+
+    Returns:
+        Nats up to a constant; `-∞` for what either one rules out.
+    """
+    possible = log_probs.isfinite() & unconditional.isfinite()
+    gain = log_probs - unconditional
+    return torch.where(possible, unconditional + strength * gain, -torch.inf)
