@@ -6,6 +6,7 @@ a space are priced by a denoiser that only rules out answers, and by `Constraine
 Bits per character of guided walks, the same noise for all; ± is one standard error over texts.
 
     python benchmarks/conditioning.py RUN [--texts 96] [--lines 48]
+    python benchmarks/conditioning.py --smoke
 """
 
 import argparse
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool
+from smoke import small_run
 from torch import Tensor
 
 from stochloc.core import (
@@ -86,18 +88,29 @@ def report(name: str, denoiser: Denoiser, tokens: Tensor) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run")
+    parser.add_argument("run", nargs="?")
     parser.add_argument("--texts", type=int, default=96)
     parser.add_argument("--lines", type=int, default=48)
+    parser.add_argument("--smoke", action="store_true", help="a small model of its own")
     options = parser.parse_args()
-    run = open_run(options.run)
+    if options.smoke:
+        with small_run() as folder:
+            measure(open_run(folder), num_texts=2, num_lines=2)
+    elif options.run is None:
+        parser.error("give the folder of a run, or --smoke")
+    else:
+        measure(open_run(options.run), options.texts, options.lines)
+
+
+def measure(run: Run, num_texts: int, num_lines: int) -> None:
+    """Print the table for a model."""
     held_out = tokens_to_evaluate(run, None, "valid")[0]
     print(f"| | {' | '.join(PATHS)} |\n|---|---|---|")
     for length in LENGTHS:
-        texts = held_out_windows(held_out, length, options.texts)
+        texts = held_out_windows(held_out, length, num_texts)
         for name, (before, after) in surroundings(length, run.length).items():
             report(f"{length} characters, {name}", Padded(run.model, before, after), texts)
-    lines = held_out_windows(held_out, LINE, options.lines)
+    lines = held_out_windows(held_out, LINE, num_lines)
     allowed = kinds_of_characters(run, lines)
     report("kinds given, answers restricted", AnswersRestricted(run.model, allowed), lines)
     report("kinds given, network told", Constrained(run.model, allowed), lines)

@@ -7,6 +7,7 @@ on validation text like the defaults of the soft mask (`tasks.correct.calibratio
 reduced to a-z and space. ± is one standard error over texts.
 
     python benchmarks/correction.py RUN [--noise 0 0.05] [--spelling FOLDER] [--ocr FILE.jsonl]
+    python benchmarks/correction.py --smoke
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
+from smoke import small_run
 from torch import Tensor
 
 from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
@@ -252,17 +254,30 @@ def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run")
+    parser.add_argument("run", nargs="?")
     parser.add_argument("--spelling", type=Path)
     parser.add_argument("--ocr", type=Path)
     parser.add_argument("--noise", type=float, nargs="*", default=NOISE)
     parser.add_argument("--edits", type=float, default=0.0, help="share lost, and added")
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--characters", type=int, default=1000, help="of each article, at most")
+    parser.add_argument("--tuning", type=int, default=16, help="texts for the hard mask")
+    parser.add_argument("--smoke", action="store_true", help="a small model of its own")
     options = parser.parse_args()
-    run = open_run(options.run)
+    if options.smoke:
+        options.noise, options.texts, options.tuning = (0.1,), 2, 2
+        with small_run() as folder:
+            measure(open_run(folder), options)
+    elif options.run is None:
+        parser.error("give the folder of a run, or --smoke")
+    else:
+        measure(open_run(options.run), options)
+
+
+def measure(run: Run, options: argparse.Namespace) -> None:
+    """Print the tables for a model."""
     allowed = lambda text: run.tokenizer.decode(run.tokenizer.encode(text))  # noqa: E731
-    defaults, hard = correction_defaults(run), tuned_hard_mask(run, 16)
+    defaults, hard = correction_defaults(run), tuned_hard_mask(run, options.tuning)
     print(f"{defaults}, hard masks below {hard.threshold:g}")
     test = tokens_to_evaluate(run, None, "test")[0]
     texts = lines(run, test, options.texts)

@@ -7,6 +7,7 @@ sides.
 Per character and per line, with standard errors over lines.
 
     python benchmarks/infilling.py RUN [--lines 200] [--length 40] [--share 0.2] [--spans]
+    python benchmarks/infilling.py --smoke
 """
 
 import argparse
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from smoke import small_run
 from torch import Tensor
 
 from stochloc.core import (
@@ -222,14 +224,26 @@ def report(name: str, filled: Tensor, tokens: Tensor, known: Tensor, seconds: fl
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run")
+    parser.add_argument("run", nargs="?")
     parser.add_argument("--lines", type=int, default=200)
     parser.add_argument("--length", type=int, default=40)
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--spans", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="a small model of its own")
     options = parser.parse_args()
-    run = open_run(options.run)
+    if options.smoke:
+        options.lines, options.length = 2, 10
+        with small_run() as folder:
+            measure(open_run(folder), options)
+    elif options.run is None:
+        parser.error("give the folder of a run, or --smoke")
+    else:
+        measure(open_run(options.run), options)
+
+
+def measure(run: Run, options: argparse.Namespace) -> None:
+    """Print the table for a model."""
     tokens = held_out_windows(
         tokens_to_evaluate(run, None, "test")[0], options.length, options.lines
     )

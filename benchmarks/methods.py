@@ -1,6 +1,7 @@
 """What an update of each method costs: `python benchmarks/methods.py [--rounds 10] [--threads 2]`.
 
-With `--half` each method is timed a second time with the transformer's products in bfloat16.
+With `--half` each method is timed a second time with the transformer's products in bfloat16, with
+`--smoke` small models are timed in two rounds.
 
 Every method of the comparison is timed in turn with a plain pre-norm encoder (torch's own) of the
 same size on the same batch, loss, gradient, clipping, AdamW and average included; see
@@ -12,7 +13,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from overhead import VOCABULARY, PlainEncoder, Size, ratios, update_of
+from overhead import SMOKE, VOCABULARY, PlainEncoder, Size, ratios, update_of
 from torch.nn import functional as F
 
 from stochloc.methods import METHODS, TABLE_1, Frame
@@ -29,16 +30,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--methods", nargs="+", default=TABLE_1)
     parser.add_argument("--half", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="small models, two rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    size, rounds = (SMOKE, 2) if options.smoke else (SIZE, options.rounds)
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, VOCABULARY, (SIZE.batch, SIZE.length), generator=generator)
+    tokens = torch.randint(0, VOCABULARY, (size.batch, size.length), generator=generator)
     frame = Frame(
         torch.bincount(tokens.flatten(), minlength=VOCABULARY),
-        SIZE.length,
-        Backbone(SIZE.width, SIZE.depth, SIZE.heads),
+        size.length,
+        Backbone(size.width, size.depth, size.heads),
     )
-    plain = PlainEncoder(SIZE, "gelu")
+    plain = PlainEncoder(size, "gelu")
     group: dict[str, Callable[[], object]] = {
         "plain": update_of(
             plain, lambda: F.cross_entropy(plain(tokens).transpose(1, 2), tokens), False
@@ -54,7 +57,7 @@ def main() -> None:
                 method, lambda method=method: method.loss(tokens, generator), True
             )
     print("| method | update, of a plain encoder's | quartiles |\n|---|---|---|")
-    for name, values in ratios(group, options.rounds).items():
+    for name, values in ratios(group, rounds).items():
         low, middle, high = statistics.quantiles(values, n=4)
         print(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |")
 

@@ -6,7 +6,7 @@ same batch, with the same optimiser and gradient clipping. Each round times ever
 in an order that rotates, so that a noisy machine disturbs all alike; the ratio of a round is formed
 within the round and the median ratio is printed with its quartiles.
 
-    python benchmarks/overhead.py [--rounds 15] [--threads 2]
+    python benchmarks/overhead.py [--rounds 15] [--threads 2] [--smoke]
 """
 
 import argparse
@@ -44,6 +44,7 @@ class Size:
 
 
 SIZES = (Size(4, 256, 4, 16), Size(12, 768, 12, 4))
+SMOKE = Size(1, 16, 2, 2, 8)
 
 
 class PlainEncoder(nn.Module):
@@ -140,14 +141,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--smoke", action="store_true", help="small models, two rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    for size in SIZES:
+    rounds = 2 if options.smoke else options.rounds
+    for size in (SMOKE,) if options.smoke else SIZES:
         for group_name, group in contestants(size).items():
             print(
                 f"{size.depth} layers of {size.width}, {size.batch} x {size.length}: {group_name}"
             )
-            for name, values in ratios(group, options.rounds).items():
+            for name, values in ratios(group, rounds).items():
                 low, middle, high = statistics.quantiles(values, n=4)
                 print(f"  {name:24s} {middle:.3f}  (quartiles {low:.3f} to {high:.3f})")
 

@@ -1,5 +1,7 @@
 """Bounds and samples of every walk at equal numbers of steps: `python benchmarks/walks.py RUN`.
 
+With `--smoke` in place of a run, on a small model of its own.
+
 For each walk: the finite-step bound on held-out windows in bits per character, and of samples the
 cross-entropy under an n-gram judge counted on the held-out text, beside the samples' own entropy
 (of characters, within a text), all with standard errors; and what the walk costs in denoiser calls
@@ -10,12 +12,13 @@ import json
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
+from smoke import small_run
 
 from stochloc.core import (
     Ancestral,
@@ -71,7 +74,7 @@ class Walk:
 class Options:
     """Compare walks of a trained model."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional] = ""
     """Folder of the run."""
     steps: tuple[int, ...] = (8, 16, 32, 64)
     """Numbers of steps."""
@@ -85,6 +88,8 @@ class Options:
     """Seed of everything."""
     out: Path | None = None
     """Where to write the figures as JSON."""
+    smoke: bool = False
+    """Train a small model and measure little of it: does everything run?"""
 
 
 def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
@@ -139,6 +144,17 @@ def show(figure: BitsPerToken) -> str:
 
 def main(options: Options) -> None:
     """Measure and print."""
+    if options.smoke:
+        with small_run() as folder:
+            measure(replace(options, run=folder, steps=(8,), windows=2, samples=2, tuning=2))
+    elif not options.run:
+        sys.exit("give the folder of a run, or --smoke")
+    else:
+        measure(options)
+
+
+def measure(options: Options) -> None:
+    """Print the table for a model."""
     run = open_run(options.run)
     corpus = own_text(run)
     held_out = corpus.test if len(corpus.test) else corpus.valid
