@@ -16,7 +16,8 @@ from stochloc.tasks.hardware import Hardware, resumed_hardware
 from stochloc.tasks.runs import open_run, read_hardware
 from stochloc.training.checkpoint import FILE_NAME, Best, Checkpoint
 from stochloc.training.exclusive import LOCK
-from stochloc.training.loop import METRICS, Trainer, learning_rate
+from stochloc.training.loop import METRICS, Trainer
+from stochloc.training.schedule import learning_rate
 
 RESUME = ("train", "--resume", "--out")
 

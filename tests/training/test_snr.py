@@ -10,9 +10,10 @@ import torch
 from stochloc.core import SimplexCodebook, observe
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.ema import AveragedWeights
-from stochloc.training.loop import learning_rate, make_optimizer
+from stochloc.training.loop import make_optimizer
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import PRESETS, Recipe, preset
+from stochloc.training.schedule import learning_rate
 from stochloc.training.snr import (
     Endpoints,
     Masks,

@@ -2,9 +2,8 @@
 
 A run lives in a folder: `recipe.json` (what is trained, how, on what), `tokenizer.json`,
 `metrics.jsonl`, `checkpoint.safetensors` (to continue) and `config.json` with `model.safetensors`
-(to use: of the averaged weights those with the best held-out bound). Every update seeds its own
-generators from the seed, the step and the process, so a run that was cut off and resumed computes
-the same numbers as one that was not.
+(to use: of the averaged weights those with the best held-out bound). Random numbers need no state:
+see `training.update`.
 """
 
 import json
@@ -40,7 +39,9 @@ from stochloc.training.objective import cross_entropy
 from stochloc.training.progress import ProgressDisplay
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.records import to_json
-from stochloc.training.seeds import seeded_generator, seeded_streams
+from stochloc.training.schedule import learning_rate
+from stochloc.training.seeds import seeded_streams
+from stochloc.training.update import Engine, Optimizer, Updates
 
 METRICS = "metrics.jsonl"
 FAILURE = "failure.safetensors"
@@ -75,23 +76,6 @@ class Texts:
         """Return the labels among tokens, which are given and not scored, and -1 elsewhere."""
         is_text = rows < self.first_label if self.first_label else torch.ones_like(rows).bool()
         return rows.masked_fill(is_text, UNKNOWN)
-
-
-def learning_rate(config: TrainingConfig, step: int | float) -> float:
-    """Return the learning rate of an update: linear warm-up, then cosine decay to 0.
-
-    It depends on the length of the run and the step alone. A run that is made longer goes on by the
-    curve of its new length: where it had come down to 0, the rate rises at once to that curve.
-
-    Args:
-        config: Gives the peak, the warm-up and the number of updates.
-        step: Number of updates done before this one; between them too.
-
-    Returns:
-        The learning rate.
-    """
-    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
 
 
 def check_sharing(config: TrainingConfig, processes: int) -> None:
@@ -169,7 +153,19 @@ class Trainer:
         optimizer = make_optimizer(self.wrapped, self.config, is_fused=not self._is_scaled)
         self.optimizer = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
-        self.step = 0
+        # A marked method bypasses Fabric's own autocast, unless a strategy wraps the module: the
+        # update enters it.
+        self.updates = Updates(
+            cast(Engine, fabric),
+            self.wrapped,
+            cast(Optimizer, self.optimizer),
+            self.average,
+            self.config,
+            self._draw,
+            self._loss,
+            self._check_loss,
+            self._check_gradient,
+        )
         self.best: Best | None = None
 
     @classmethod
@@ -196,38 +192,31 @@ class Trainer:
         trainer._load(checkpoint)
         return trainer
 
+    @property
+    def step(self) -> int:
+        """Number of updates done."""
+        return self.updates.done
+
     def update(self) -> Tensor:
         """Do one update and return its loss, in nats per token."""
-        config, rank = self.config, self.fabric.global_rank
-        rows = config.batch_size // self.fabric.world_size
-        choice = seeded_generator(torch.device("cpu"), config.seed, self.step, rank, 0)
-        noise = seeded_generator(self.fabric.device, config.seed, self.step, rank, 1)
-        tokens = self.texts.draw_windows(self.texts.train, rows, config.length, choice)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step)
-        # A marked method passes Fabric's own autocast by, unless a strategy wraps the module.
-        with self.fabric.autocast():
-            loss = cross_entropy(
-                cast(Any, self.wrapped),
-                tokens.to(self.fabric.device),
-                config.law,
-                noise,
-                self.texts.first_label,
-            )
+        return self.updates.update(self.step)
+
+    def _draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        return self.texts.draw_windows(self.texts.train, rows, length, generator)
+
+    def _loss(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        return cross_entropy(
+            cast(Any, self.wrapped), tokens, self.config.law, generator, self.texts.first_label
+        )
+
+    def _check_loss(self, loss: Tensor, tokens: Tensor) -> None:
         if not self._is_finite_everywhere(loss):
             raise self._failure(tokens, "loss", loss)
-        self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(
-            self.wrapped, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
-        )
+
+    def _check_gradient(self, norm: Tensor, tokens: Tensor) -> None:
         # A loss scaler expects infinite gradients now and then, and skips the step itself.
-        if not (self._is_scaled or self._is_finite_everywhere(cast(Tensor, norm))):
-            raise self._failure(tokens, "gradient", cast(Tensor, norm))
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.update(self.step)
-        self.step += 1
-        return loss.detach()
+        if not (self._is_scaled or self._is_finite_everywhere(norm)):
+            raise self._failure(tokens, "gradient", norm)
 
     @property
     def _is_scaled(self) -> bool:
@@ -347,7 +336,7 @@ class Trainer:
         scale = checkpoint.description.get(SCALE)
         if self._is_scaled and scale is not None:
             self.fabric.strategy.precision.load_state_dict(scale)
-        self.step = checkpoint.step
+        self.updates.done = checkpoint.step
         self.best = checkpoint.best or _best_without_record(self.folder, self.step)
         if self.fabric.is_global_zero and self._is_model_the_last:
             _export_once(self.recipe, checkpoint.part("average"), self.folder)
@@ -391,7 +380,7 @@ def train(trainer: Trainer) -> LocalizationModel:
         The model of the best held-out bound, its averaged weights, on the CPU of each process.
 
     Raises:
-        ValueError: The loss or its gradient became infinite or no number; then
+        ValueError: The loss or its gradient became infinite or NaN; then
             `failure.safetensors` has the batch and the weights before the update.
         OSError: The disk is full; the last checkpoint is intact.
         Stopped: A signal asked for it; the checkpoint is of the last update.

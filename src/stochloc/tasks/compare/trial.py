@@ -27,10 +27,11 @@ from stochloc.tasks.counting import characters_in
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint, flatten, replacing
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.interruption import Interruption
-from stochloc.training.loop import learning_rate, make_optimizer
+from stochloc.training.loop import make_optimizer
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.records import to_json
 from stochloc.training.seeds import seeded_generator
+from stochloc.training.update import OneProcess, Updates
 
 RESULT = "result.json"
 SHOWN_TEXTS = 2
@@ -225,41 +226,46 @@ class TrialRun:
                 module.half_products = trial.half_products
         self.optimizer = make_optimizer(self.method, trial.training, self.method.undecayed())
         self.average = AveragedWeights(self.method, trial.training.ema_decay)
-        self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+        self.updates = Updates(
+            OneProcess(device),
+            self.method,
+            self.optimizer,
+            self.average,
+            trial.training,
+            self._draw,
+            self.method.loss,
+        )
+        self.seconds, self.cpu_seconds = 0.0, 0.0
         self.curve: list[dict[str, Any]] = []
+
+    @property
+    def step(self) -> int:
+        """Number of updates done."""
+        return self.updates.done
 
     @property
     def share_used(self) -> float:
         """Share of the budget used up."""
-        training = self.trial.training
-        per_update = training.batch_size * training.length
-        return self.trial.budget.share_used(self.step, per_update, self.seconds)
+        return self._share_after(self.step)
 
     def update(self) -> float:
         """Do one update and return its loss, nats per token."""
-        training, seed = self.trial.training, self.trial.training.seed
         started_s, started_cpu_s = time.monotonic(), time.process_time()
-        choice = seeded_generator(torch.device("cpu"), seed, self.step, 0, 0)
-        noise = seeded_generator(self.device, seed, self.step, 0, 1)
-        tokens = draw_windows(self.corpus.train, training.batch_size, training.length, choice)
-        for group in self.optimizer.param_groups:
-            # The schedule's own count of steps is a unit of the budget here.
-            group["lr"] = learning_rate(training, min(self.share_used, 1.0) * training.num_steps)
-        per_update = training.batch_size * training.length
-        share = self.trial.budget.share_used(self.step + 1, per_update, self.seconds)
-        self.method.prepare(min(share, 1.0))
-        loss = self.method.loss(tokens.to(self.device), noise)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.method.parameters(), training.clip_norm)
-        self.optimizer.step()
-        self.average.update(self.step)
-        self.step += 1
+        self.method.prepare(min(self._share_after(self.step + 1), 1.0))
+        progress = min(self.share_used, 1.0) * self.trial.training.num_steps
         # Asking for the loss waits for the device: the clocks stop after that.
-        value = float(loss.detach())
+        loss = float(self.updates.update(progress))
         self.seconds += time.monotonic() - started_s
         self.cpu_seconds += time.process_time() - started_cpu_s
-        return value
+        return loss
+
+    def _draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        return draw_windows(self.corpus.train, rows, length, generator)
+
+    def _share_after(self, num_updates: int) -> float:
+        training = self.trial.training
+        per_update = training.batch_size * training.length
+        return self.trial.budget.share_used(num_updates, per_update, self.seconds)
 
     def validate(self) -> None:
         """Add the bound of the averaged weights on validation text to the curve."""
@@ -353,7 +359,7 @@ class TrialRun:
         moments = {int(index): moments for index, moments in checkpoint.moments().items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.step = checkpoint.step
+        self.updates.done = checkpoint.step
         self.seconds = checkpoint.description["seconds"]
         self.cpu_seconds = checkpoint.description["cpu_seconds"]
         self.curve = checkpoint.description["curve"]
@@ -388,7 +394,7 @@ def run_trial(
         say: Tells a person how far it is, about ten times.
 
     Returns:
-        The result as JSON values; `diverged` if the loss became infinite or no number.
+        The result as JSON values; `diverged` if the loss became infinite or NaN.
 
     Raises:
         ValueError: The folder holds another trial or something damaged.
@@ -399,27 +405,27 @@ def run_trial(
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    contestant = TrialRun(trial, corpus, folder, device)
-    contestant.load()
+    run = TrialRun(trial, corpus, folder, device)
+    run.load()
     training, has_diverged = trial.training, False
-    next_line = contestant.share_used + 0.1
+    next_line = run.share_used + 0.1
     with Interruption() as interruption:
-        while contestant.share_used < 1 and not has_diverged:
-            loss = contestant.update()
+        while run.share_used < 1 and not has_diverged:
+            loss = run.update()
             has_diverged = not math.isfinite(loss)
-            if contestant.share_used >= next_line:
+            if run.share_used >= next_line:
                 next_line += 0.1
                 bits = loss / math.log(2)
-                share = min(contestant.share_used, 1.0)
+                share = min(run.share_used, 1.0)
                 say(f"{trial.name}: {share:.0%}, its own loss {bits:.3f} bits")
-            if contestant.step % training.eval_every == 0 and contestant.share_used < 1:
-                contestant.validate()
-            if contestant.step % training.checkpoint_every == 0 or interruption.signum:
-                contestant.save()
+            if run.step % training.eval_every == 0 and run.share_used < 1:
+                run.validate()
+            if run.step % training.checkpoint_every == 0 or interruption.signum:
+                run.save()
             interruption.check()
         say(f"{trial.name}: measuring")
         with interruption.at_once():
-            result = _measure(contestant, judge, has_diverged)
+            result = _measure(run, judge, has_diverged)
     with replacing(folder / RESULT) as path:
         path.write_text(to_json(result, indent=2), encoding="utf-8")
     (folder / FILE_NAME).unlink(missing_ok=True)
@@ -432,20 +438,20 @@ def _bits_per(estimate: Estimate, sizes: Tensor) -> tuple[float, float]:
     return float(bits.sum() / sizes.sum()), float(ratio_stderr(bits, sizes))
 
 
-def _measure(contestant: TrialRun, judge: Judge, has_diverged: bool) -> dict[str, Any]:
-    trial, training = contestant.trial, contestant.trial.training
+def _measure(run: TrialRun, judge: Judge, has_diverged: bool) -> dict[str, Any]:
+    trial, training = run.trial, run.trial.training
     result: dict[str, Any] = {
         "trial": trial.to_dict(),
         "diverged": has_diverged,
-        "parameters": sum(p.numel() for p in contestant.method.parameters()),
-        "updates": contestant.step,
-        "tokens": contestant.step * training.batch_size * training.length,
-        "seconds": contestant.seconds,
-        "cpu_seconds_per_update": contestant.cpu_seconds / contestant.step,
+        "parameters": sum(p.numel() for p in run.method.parameters()),
+        "updates": run.step,
+        "tokens": run.step * training.batch_size * training.length,
+        "seconds": run.seconds,
+        "cpu_seconds_per_update": run.cpu_seconds / run.step,
     }
     if not has_diverged:
-        contestant.validate()
-        result["curve"] = contestant.curve
+        run.validate()
+        result["curve"] = run.curve
         if not trial.is_short:
-            result |= contestant.score(judge)
+            result |= run.score(judge)
     return result

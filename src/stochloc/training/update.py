@@ -1,0 +1,186 @@
+"""One update of a module's weights: the same for a training run and for a trial of a comparison.
+
+    windows of text -> loss -> gradient, clipped -> optimizer -> running average of the weights
+
+Every update seeds its own generators from the seed, the number of updates before it and the
+process: the windows are drawn from one, the noise from the other. A run that was cut off and
+resumed therefore computes the same numbers as one that was not, and all methods of a comparison see
+the same windows.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from stochloc.training.ema import AveragedWeights
+from stochloc.training.recipes import TrainingConfig
+from stochloc.training.schedule import learning_rate
+from stochloc.training.seeds import seeded_generator
+
+Draw = Callable[[int, int, torch.Generator], Tensor]
+Loss = Callable[[Tensor, torch.Generator], Tensor]
+Check = Callable[[Tensor, Tensor], None]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """What moves the parameters: one of torch's optimizers, or Fabric's wrapper of it."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameters and their settings; the learning rate is set here."""
+        ...
+
+    def step(self) -> Any:  # noqa: ANN401
+        """Move the parameters by their gradients."""
+        ...
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What computes an update; Lightning's `Fabric` is one, and `OneProcess` is another."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        ...
+
+    @property
+    def global_rank(self) -> int:
+        """Number of this process."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes that share a batch."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the loss is computed."""
+        ...
+
+    def backward(self, tensor: Tensor) -> None:
+        """Add the gradient of a loss to the parameters."""
+        ...
+
+    def clip_gradients(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        *,
+        max_norm: float,
+        error_if_nonfinite: bool,
+    ) -> Tensor | None:
+        """Scale gradients down to a norm and return the norm they had."""
+        ...
+
+
+@dataclass(frozen=True)
+class OneProcess:
+    """One process in the precision of its parameters, without Fabric.
+
+    Attributes:
+        device: Where the module is.
+    """
+
+    device: torch.device
+    global_rank: int = 0
+    world_size: int = 1
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return a context that changes nothing."""
+        return nullcontext()
+
+    def backward(self, tensor: Tensor) -> None:
+        """Add the gradient of a loss to the parameters."""
+        tensor.backward()
+
+    def clip_gradients(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        *,
+        max_norm: float,
+        error_if_nonfinite: bool,
+    ) -> Tensor:
+        """Scale gradients down to a norm and return the norm they had.
+
+        The norm sums over parameters in the order of the module; Fabric's sums in that of the
+        optimizer's groups, and differs by rounding.
+        """
+        return nn.utils.clip_grad_norm_(
+            module.parameters(), max_norm, error_if_nonfinite=error_if_nonfinite
+        )
+
+
+def accept(value: Tensor, tokens: Tensor) -> None:
+    """Accept any loss or norm: the check of those who look at the loss afterwards."""
+
+
+@dataclass
+class Updates:
+    """A module in training, and everything that an update changes.
+
+    Attributes:
+        engine: What computes.
+        module: What is trained, as the engine wraps it.
+        optimizer: Moves the parameters, as the engine wraps it.
+        average: The running average of the weights.
+        config: Seed, batch, length, learning rate and norm of the gradient.
+        draw: Draws so many windows of such a length from the training text.
+        loss: Returns the loss of a batch, nats per token, from a stream of noise.
+        check_loss: Is given the loss and the batch before there is a gradient, and raises if
+            training must end there.
+        check_gradient: The same for the gradient's norm, before the weights move.
+        done: Number of updates done.
+    """
+
+    engine: Engine
+    module: nn.Module
+    optimizer: Optimizer
+    average: AveragedWeights
+    config: TrainingConfig
+    draw: Draw
+    loss: Loss
+    check_loss: Check = accept
+    check_gradient: Check = accept
+    done: int = 0
+
+    def update(self, progress: int | float) -> Tensor:
+        """Do one update and return its loss, nats per token, without its gradient.
+
+        Args:
+            progress: How much of the training is done, as `learning_rate` counts it.
+
+        Returns:
+            The loss of this process's share of the batch, before the update.
+        """
+        engine, config = self.engine, self.config
+        seeds = config.seed, self.done, engine.global_rank
+        choice = seeded_generator(torch.device("cpu"), *seeds, 0)
+        noise = seeded_generator(engine.device, *seeds, 1)
+        tokens = self.draw(config.batch_size // engine.world_size, config.length, choice)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, progress)
+        with engine.autocast():
+            loss = self.loss(tokens.to(engine.device), noise)
+        self.check_loss(loss, tokens)
+        engine.backward(loss)
+        norm = engine.clip_gradients(
+            self.module, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+        )
+        assert norm is not None
+        self.check_gradient(norm, tokens)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update(self.done)
+        self.done += 1
+        return loss.detach()
