@@ -23,8 +23,8 @@ from stochloc.core import Ancestral, Diffusion, Euler, Follow, Masked, Path, Tra
 from stochloc.core import sample as draw_sample
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.ema import AveragedWeights
-from stochloc.training.loop import make_optimizer
 from stochloc.training.objective import cross_entropy
+from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import TrainingConfig
 
 VOCABULARY = 27

@@ -16,7 +16,7 @@ from stochloc.methods.multinomial import MultinomialDiffusion
 from stochloc.methods.plaid import Plaid
 from stochloc.methods.schedules import Linear, ShiftedCosine, cosine_grid, even_grid
 from stochloc.nn import Network
-from stochloc.training.loop import make_optimizer
+from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import TrainingConfig
 
 TOLD = ("md4", "md4-cosine", "genmd4", "d3pm-absorbing", "sedd-absorbing", "d3pm-uniform",

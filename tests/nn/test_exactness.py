@@ -20,7 +20,7 @@ from stochloc.core import (
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.backbones.encoder import Transformer, neighbour_bias, rotary_angles, rotate
 from stochloc.nn.vocabulary import convert, cross_entropy
-from stochloc.training.loop import make_optimizer
+from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import TrainingConfig
 
 V, LENGTH = 5, 6

@@ -18,8 +18,8 @@ from stochloc.nn import LocalizationModel
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import open_run, read_description
 from stochloc.training.exclusive import LOCK
-from stochloc.training.loop import make_optimizer
 from stochloc.training.objective import cross_entropy
+from stochloc.training.optimizers import make_optimizer
 from stochloc.training.schedule import learning_rate
 from stochloc.training.seeds import seeded_generator
 

@@ -9,7 +9,8 @@ import torch
 
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.ema import AveragedWeights
-from stochloc.training.loop import check_sharing, make_optimizer
+from stochloc.training.loop import check_sharing
+from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import PRESETS, Recipe, TrainingConfig, preset
 from stochloc.training.schedule import learning_rate
 from stochloc.training.seeds import seeded_generator

@@ -10,8 +10,8 @@ import torch
 from stochloc.core import SimplexCodebook, observe
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.ema import AveragedWeights
-from stochloc.training.loop import make_optimizer
 from stochloc.training.objective import cross_entropy
+from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import PRESETS, Recipe, preset
 from stochloc.training.schedule import learning_rate
 from stochloc.training.snr import (

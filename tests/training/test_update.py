@@ -53,7 +53,7 @@ def test_an_update_depends_on_the_number_of_updates_before_it_and_on_no_earlier_
 def test_a_check_that_raises_leaves_weights_and_averages_as_they_were(check):
     def refuse(value, tokens):
         assert tokens.shape == (4, 8)
-        raise ValueError(f"{float(value)}")
+        raise ValueError(f"{value.item()}")
 
     own = updates(OneProcess(torch.device("cpu")), **{check: refuse})
     before = [p.detach().clone() for p in own.module.parameters()]

@@ -9,7 +9,7 @@ see `training.update`.
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,7 @@ from stochloc.training.checkpoint import BEST, Best, Checkpoint, flatten, replac
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.interruption import Interruption, Stopped
 from stochloc.training.objective import cross_entropy
+from stochloc.training.optimizers import make_optimizer, optimizer_family
 from stochloc.training.progress import ProgressDisplay
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.records import to_json
@@ -93,35 +94,6 @@ def check_sharing(config: TrainingConfig, processes: int) -> None:
             f"The batch of {config.batch_size} windows cannot be shared equally by {processes} "
             "processes."
         )
-
-
-def make_optimizer(
-    model: torch.nn.Module,
-    config: TrainingConfig,
-    undecayed: Iterable[torch.nn.Parameter] = (),
-    is_fused: bool = True,
-) -> torch.optim.AdamW:
-    """Return AdamW over every parameter; vectors and scalars are not decayed.
-
-    Args:
-        model: The module to train.
-        config: Gives the weight decay and the moments' decay.
-        undecayed: Matrices that are not decayed either.
-        is_fused: Whether one kernel does all of a step; such a kernel wants to undo the scale of
-            gradients itself, too late to clip them before.
-
-    Returns:
-        The optimiser.
-    """
-    kept = {id(p) for p in undecayed}
-    matrices = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in kept]
-    others = [p for p in model.parameters() if p.ndim < 2 or id(p) in kept]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    betas = (0.9, config.beta2)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=is_fused)
 
 
 class Trainer:
@@ -502,9 +474,10 @@ def _shapes(recipe: Recipe) -> dict[str, torch.Size]:
         for part in ("model", "average")
         for name, tensor in model.state_dict().items()
     }
+    family = optimizer_family(recipe.training)
     for name, parameter in model.named_parameters():
-        moments = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-        shapes |= {f"optimizer.{name}.{m}": torch.Size(shape) for m, shape in moments.items()}
+        moments = family.moments(parameter.shape)
+        shapes |= {f"optimizer.{name}.{moment}": shape for moment, shape in moments.items()}
     return shapes
 
 

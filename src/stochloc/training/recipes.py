@@ -22,6 +22,9 @@ from stochloc.training.snr import (
     law_to_dict,
 )
 
+# The optimizer of recipes and trials from before there was a choice.
+ADAMW = "adamw"
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -32,9 +35,9 @@ class TrainingConfig:
         batch_size: Windows per update, over all processes together.
         num_steps: Number of updates.
         learning_rate: Peak of the learning rate.
-        weight_decay: AdamW's decay of weight matrices.
+        weight_decay: The optimizer's decay of weight matrices.
         warmup_steps: Updates of linear warm-up, before the cosine decay to 0.
-        beta2: AdamW's decay of squared gradients.
+        beta2: Decay of squared gradients, for optimizers that average them.
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the average of the weights; the average is what is saved and used.
         law: Which γ to train on.
@@ -43,6 +46,7 @@ class TrainingConfig:
         eval_sequences: Held-out windows per bound.
         checkpoint_every: Updates between two checkpoints.
         log_every: Updates between two lines of metrics.
+        optimizer: Name of the kind of optimizer, one of `training.optimizers.OPTIMIZERS`.
     """
 
     length: int = 128
@@ -60,6 +64,7 @@ class TrainingConfig:
     eval_sequences: int = 64
     checkpoint_every: int = 250
     log_every: int = 10
+    optimizer: str = ADAMW
 
     def __post_init__(self) -> None:
         check_types(self)

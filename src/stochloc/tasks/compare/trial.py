@@ -27,8 +27,8 @@ from stochloc.tasks.counting import characters_in
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint, flatten, replacing
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.interruption import Interruption
-from stochloc.training.loop import make_optimizer
-from stochloc.training.recipes import TrainingConfig
+from stochloc.training.optimizers import make_optimizer
+from stochloc.training.recipes import ADAMW, TrainingConfig
 from stochloc.training.records import to_json
 from stochloc.training.seeds import seeded_generator
 from stochloc.training.update import OneProcess, Updates
@@ -198,8 +198,11 @@ def read_result(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         _ = result["diverged"], result["trial"]["method"]
-        _ = result["trial"]["training"]["seed"], result["trial"]["training"]["learning_rate"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        training = result["trial"]["training"]
+        _ = training["seed"], training["learning_rate"]
+        # Trials from before there was a choice do not name their optimizer.
+        training.setdefault("optimizer", ADAMW)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it to run it again.") from error
     return result
 

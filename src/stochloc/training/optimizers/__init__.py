@@ -1,0 +1,68 @@
+"""The kinds of optimizers, one file each; one joins by a line in `OPTIMIZERS`."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from stochloc.training.optimizers.adamw import AdamW
+from stochloc.training.optimizers.family import OptimizerFamily
+from stochloc.training.recipes import ADAMW, TrainingConfig
+
+OPTIMIZERS: dict[str, OptimizerFamily] = {
+    ADAMW: AdamW(),
+}
+
+
+def optimizer_family(config: TrainingConfig) -> OptimizerFamily:
+    """Return the kind of optimizer that a configuration names.
+
+    Args:
+        config: Names it.
+
+    Returns:
+        The kind.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if config.optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"There is no optimizer {config.optimizer[:40]!r}; the optimizers are "
+            f"{', '.join(OPTIMIZERS)}."
+        )
+    return OPTIMIZERS[config.optimizer]
+
+
+def make_optimizer(
+    model: nn.Module,
+    config: TrainingConfig,
+    undecayed: Iterable[nn.Parameter] = (),
+    is_fused: bool = True,
+) -> torch.optim.Optimizer:
+    """Return the optimizer of every parameter of a module; vectors and scalars are not decayed.
+
+    Args:
+        model: The module to train.
+        config: Names the kind, and gives the weight decay and the decay of the moments.
+        undecayed: Matrices that are not decayed either.
+        is_fused: Whether one kernel may do all of a step; see `OptimizerFamily.make`.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError: There is no such kind.
+    """
+    kept = {id(p) for p in undecayed}
+    matrices = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in kept]
+    others = [p for p in model.parameters() if p.ndim < 2 or id(p) in kept]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    family = optimizer_family(config)
+    return family.make(groups, config.learning_rate, config.beta2, is_fused)
+
+
+__all__ = ["OPTIMIZERS", "AdamW", "OptimizerFamily", "make_optimizer", "optimizer_family"]

@@ -1,0 +1,28 @@
+"""AdamW: steps of a length that does not depend on that of the gradient, and decoupled decay."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW (Loshchilov and Hutter 2019).
+
+    Attributes:
+        beta1: Decay of the average gradient.
+    """
+
+    beta1: float = 0.9
+
+    def make(
+        self, groups: list[dict[str, Any]], learning_rate: float, beta2: float, is_fused: bool
+    ) -> torch.optim.Optimizer:
+        """Return torch's AdamW: see `OptimizerFamily`."""
+        betas = (self.beta1, beta2)
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=is_fused)
+
+    def moments(self, shape: torch.Size) -> dict[str, torch.Size]:
+        """Return the number of steps and both averages."""
+        return {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}
