@@ -5,7 +5,8 @@ from methods.worlds import LENGTH, TINY, assert_estimates, every_sequence, gener
 
 from stochloc.core import Diffusion, Masked
 from stochloc.methods import METHODS, Frame
-from stochloc.methods.localization import OURS, PAPER, Localization
+from stochloc.methods.localization import Localization
+from stochloc.training.choices import OURS, PAPER
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import preset
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from stochloc.core import Diffusion, Lomax
 from stochloc.methods.any_order import AnyOrder
 from stochloc.methods.argmax_flow import ArgmaxFlow
 from stochloc.methods.autoregressive import Autoregressive
@@ -10,7 +11,7 @@ from stochloc.methods.d3pm import D3pm
 from stochloc.methods.discrete_flow import DiscreteFlow
 from stochloc.methods.generalized_md4 import GeneralizedMd4
 from stochloc.methods.latent_flow import LatentFlow
-from stochloc.methods.localization import OURS, PAPER
+from stochloc.methods.localization import Variant
 from stochloc.methods.mac import Mac
 from stochloc.methods.md4 import Md4
 from stochloc.methods.mdlm import Mdlm, UnweightedMdlm
@@ -18,6 +19,7 @@ from stochloc.methods.method import Drawn, Frame, Method
 from stochloc.methods.multinomial import MultinomialDiffusion
 from stochloc.methods.plaid import Plaid
 from stochloc.methods.sedd import Sedd, SeddAbsorbing
+from stochloc.training.choices import OURS, PAPER
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
 
 METHODS: dict[str, Callable[[Frame], Method]] = {
@@ -37,25 +39,25 @@ METHODS: dict[str, Callable[[Frame], Method]] = {
     "discrete-flow": DiscreteFlow.from_frame,
     "argmax-flow": ArgmaxFlow.from_frame,
     "latent-flow": LatentFlow.from_frame,
-    "dsl-paper": PAPER.from_frame,
-    "dsl": OURS.from_frame,
+    "dsl-paper": Variant(PAPER, Diffusion(Lomax())).from_frame,
+    "dsl": Variant(OURS).from_frame,
 }
 
 TABLE_1 = tuple(METHODS)
-SHARED_SNR = SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma)
+SHARED_SNR = Endpoints(SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma))
 # Our recipe with one choice taken back; masked diffusion with our weight, our prior or both.
 METHODS |= {
     "mdlm-unweighted": UnweightedMdlm.from_frame,
     "mdlm-prior": Mdlm.with_prior,
     "mdlm-prior-unweighted": UnweightedMdlm.with_prior,
     "genmd4-prior": GeneralizedMd4.with_prior,
-    "dsl-learned-codes": replace(OURS, code_dimension=PAPER.code_dimension).from_frame,
-    "dsl-no-evidence": replace(OURS, evidence=False).from_frame,
-    "dsl-no-prior": replace(OURS, unigram=False).from_frame,
-    "dsl-paper-beta": replace(OURS, beta=PAPER.beta).from_frame,
-    "dsl-shared-snr": replace(OURS, law=Endpoints(SHARED_SNR)).from_frame,
-    "dsl-no-endpoints": replace(OURS, law=TokenLogNormal()).from_frame,
-    "dsl-masks-only": replace(OURS, law=Masks()).from_frame,
+    "dsl-learned-codes": Variant(replace(OURS, code_dimension=PAPER.code_dimension)).from_frame,
+    "dsl-no-evidence": Variant(replace(OURS, evidence=False)).from_frame,
+    "dsl-no-prior": Variant(replace(OURS, unigram=False)).from_frame,
+    "dsl-paper-beta": Variant(replace(OURS, beta=PAPER.beta)).from_frame,
+    "dsl-shared-snr": Variant(replace(OURS, law=SHARED_SNR)).from_frame,
+    "dsl-no-endpoints": Variant(replace(OURS, law=TokenLogNormal())).from_frame,
+    "dsl-masks-only": Variant(replace(OURS, law=Masks())).from_frame,
 }
 
 __all__ = ["METHODS", "TABLE_1", "Drawn", "Frame", "Method"]

@@ -1,4 +1,4 @@
-"""DSL itself, in the frame of the other methods: the paper's recipe and ours.
+"""DSL itself, in the frame of the other methods: any choices of `training.choices`.
 
     loss: cross-entropy of tokens given noisy codes (paper 3), at γ drawn from the recipe's law
     -log P(x) <= the line integral along the masked path (paper eq. 4, 13)
@@ -18,10 +18,8 @@ from torch import Tensor
 from stochloc.core import (
     Ancestral,
     Denoiser,
-    Diffusion,
     Estimate,
     Follow,
-    Lomax,
     Masked,
     Path,
     line_integral,
@@ -29,9 +27,12 @@ from stochloc.core import (
     start,
 )
 from stochloc.methods.method import Drawn, Frame, Method
-from stochloc.nn import LocalizationModel, ModelConfig
+from stochloc.nn import LocalizationModel
+from stochloc.training.choices import Choices
 from stochloc.training.objective import cross_entropy
-from stochloc.training.snr import Endpoints, SentenceLogNormal, SnrLaw, TokenLogNormal
+from stochloc.training.snr import SnrLaw
+
+MASKED = Masked()
 
 
 class Localization(Method):
@@ -59,7 +60,7 @@ class Localization(Method):
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Estimate:
         """Return an unbiased estimate of the bound along the masked path; `num_samples` calls."""
-        return line_integral(self.model, tokens, Masked(), num_samples, generator)
+        return line_integral(self.model, tokens, MASKED, num_samples, generator)
 
     @torch.no_grad()
     def sample(
@@ -72,25 +73,16 @@ class Localization(Method):
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What a recipe of DSL decides; ablations take one choice back.
+class Variant:
+    """A variant of localization as a method: its choices and the path of its sampler.
 
     Attributes:
-        law: Which γ to show in training.
+        choices: The model and the law of γ.
         path: The path of the sampler.
-        code_dimension: Dimension of learned codes; 0 for the simplex.
-        evidence: Whether the evidence is added to the logits.
-        unigram: Whether token frequencies enter as a prior.
-        beta: β of the converter at the start; 1 is exact for independent tokens of known
-            frequencies, 0 stands for the paper's `1/√d`.
     """
 
-    law: SnrLaw
-    path: Path
-    code_dimension: int = 0
-    evidence: bool = True
-    unigram: bool = True
-    beta: float = 1.0
+    choices: Choices
+    path: Path = MASKED
 
     def from_frame(self, frame: Frame) -> Localization:
         """Return the method at its start.
@@ -101,30 +93,6 @@ class Choices:
         Returns:
             The method, untrained.
         """
-        backbone = frame.backbone
-        config = ModelConfig(
-            frame.vocabulary_size,
-            backbone.width,
-            backbone.depth,
-            backbone.heads,
-            self.code_dimension,
-            self.evidence,
-            self.unigram,
-            beta=self.beta,
-            rotary_base=backbone.rotary_base,
-            neighbour_logit=backbone.neighbour_logit,
-        )
-        model = LocalizationModel(config)
+        model = LocalizationModel(self.choices.model(frame.vocabulary_size, frame.backbone))
         model.set_unigram(frame.counts)
-        return Localization(model, self.law, self.path)
-
-
-OURS = Choices(Endpoints(TokenLogNormal()), Masked())
-PAPER = Choices(
-    SentenceLogNormal(),
-    Diffusion(Lomax()),
-    code_dimension=16,
-    evidence=False,
-    unigram=False,
-    beta=0.0,
-)
+        return Localization(model, self.choices.law, self.path)

@@ -1,26 +1,20 @@
 """Recipes: everything that decides a training run, as values, and the presets as functions.
 
 A recipe is written as JSON beside the model it made and can be read back; resuming reads it, so a
-run continues exactly as it began. `tiny`, `small` and `text8` are ours: simplex codes, evidence
-skip, unigram prior, a γ of its own for every token with endpoints mixed in. `text8_paper` is the
-paper's to the letter: learned codes, no evidence, one log-normal γ a sentence.
+run continues exactly as it began. `tiny`, `small` and `text8` are of our choices, `text8_paper` of
+the paper's: see `training.choices`. Our rotations span the range of a window and heads begin by
+looking at their neighbours, as `Backbone` has it; the paper's positions are the usual ones.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from stochloc.nn import ModelConfig
+from stochloc.nn import Backbone, ModelConfig
 from stochloc.nn.declared import check_types
-from stochloc.training.snr import (
-    Endpoints,
-    SentenceLogNormal,
-    SnrLaw,
-    TokenLogNormal,
-    law_from_dict,
-    law_to_dict,
-)
+from stochloc.training.choices import OURS, PAPER
+from stochloc.training.snr import SnrLaw, law_from_dict, law_to_dict
 
 # The optimizer of recipes and trials from before there was a choice.
 ADAMW = "adamw"
@@ -58,7 +52,7 @@ class TrainingConfig:
     beta2: float = 0.98
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    law: SnrLaw = field(default_factory=lambda: Endpoints(TokenLogNormal()))
+    law: SnrLaw = OURS.law
     seed: int = 0
     eval_every: int = 250
     eval_sequences: int = 64
@@ -152,11 +146,6 @@ class Recipe:
         )
 
 
-# β starts at the exact posterior's value, rotations span the range of a window, and heads begin by
-# looking at their neighbours.
-OURS: dict[str, Any] = {"beta": 1.0, "rotary_base": 100.0, "neighbour_logit": 12.0}
-
-
 def tiny(vocabulary_size: int) -> Recipe:
     """Return the recipe of `quickstart`: 0.8 M parameters, minutes on a laptop.
 
@@ -166,8 +155,8 @@ def tiny(vocabulary_size: int) -> Recipe:
     Returns:
         The recipe.
     """
-    model = ModelConfig(vocabulary_size, width=128, depth=4, heads=4, **OURS)
-    return Recipe("tiny", model, TrainingConfig())
+    model = OURS.model(vocabulary_size, Backbone(width=128, depth=4, heads=4))
+    return Recipe("tiny", model, TrainingConfig(law=OURS.law))
 
 
 def small(vocabulary_size: int) -> Recipe:
@@ -179,8 +168,9 @@ def small(vocabulary_size: int) -> Recipe:
     Returns:
         The recipe.
     """
-    model = ModelConfig(vocabulary_size, width=384, depth=6, heads=6, **OURS)
+    model = OURS.model(vocabulary_size, Backbone(width=384, depth=6, heads=6))
     training = TrainingConfig(
+        law=OURS.law,
         length=256, batch_size=64, num_steps=20_000, learning_rate=1e-3, warmup_steps=500,
         ema_decay=0.9995, eval_every=1000, checkpoint_every=500, log_every=50,
     )  # fmt: skip
@@ -196,8 +186,9 @@ def text8(vocabulary_size: int) -> Recipe:
     Returns:
         The recipe.
     """
-    model = ModelConfig(vocabulary_size, width=768, depth=12, heads=12, **OURS)
+    model = OURS.model(vocabulary_size, Backbone(width=768, depth=12, heads=12))
     training = TrainingConfig(
+        law=OURS.law,
         length=256, batch_size=512, num_steps=1_000_000, learning_rate=3e-4, warmup_steps=2000,
         ema_decay=0.9999, eval_every=5000, eval_sequences=256, checkpoint_every=1000, log_every=100,
     )  # fmt: skip
@@ -207,8 +198,8 @@ def text8(vocabulary_size: int) -> Recipe:
 def text8_paper(vocabulary_size: int) -> Recipe:
     """Return the paper's recipe to the letter (sections 3, 4, B.1, C.2, C.3).
 
-    Where the paper is silent its authors' public values are taken: 16 code dimensions, `ln γ` of
-    mean 1.4 and deviation 0.55. Its width of 784 is no multiple of 12 heads, so the width is 768.
+    Where the paper is silent its authors' public values are taken. Its width of 784 is no multiple
+    of 12 heads, so the width is 768.
 
     Args:
         vocabulary_size: Number of tokens of the corpus, 27 for text8.
@@ -216,13 +207,9 @@ def text8_paper(vocabulary_size: int) -> Recipe:
     Returns:
         The recipe.
     """
-    model = ModelConfig(
-        vocabulary_size, width=768, depth=12, heads=12, code_dimension=16,
-        evidence=False, unigram=False,
-    )  # fmt: skip
-    return Recipe(
-        "text8-paper", model, replace(text8(vocabulary_size).training, law=SentenceLogNormal())
-    )
+    backbone = Backbone(width=768, depth=12, heads=12, rotary_base=10_000.0, neighbour_logit=0.0)
+    training = replace(text8(vocabulary_size).training, law=PAPER.law)
+    return Recipe("text8-paper", PAPER.model(vocabulary_size, backbone), training)
 
 
 PRESETS: dict[str, Callable[[int], Recipe]] = {

@@ -1,0 +1,59 @@
+"""What a recipe of localization decides beyond its size: our choices and the paper's, each once.
+
+The presets of `training.recipes` and the methods of a comparison are both made from these.
+"""
+
+from dataclasses import dataclass
+
+from stochloc.nn import Backbone, ModelConfig
+from stochloc.training.snr import Endpoints, SentenceLogNormal, SnrLaw, TokenLogNormal
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a recipe of localization decides; ablations take one choice back.
+
+    Attributes:
+        law: Which γ to show in training.
+        code_dimension: Dimension of learned codes; 0 for the simplex.
+        evidence: Whether the evidence is added to the logits.
+        unigram: Whether token frequencies enter as a prior.
+        beta: β of the converter at the start; 1 is exact for independent tokens of known
+            frequencies, 0 stands for the paper's `1/√d`.
+    """
+
+    law: SnrLaw
+    code_dimension: int = 0
+    evidence: bool = True
+    unigram: bool = True
+    beta: float = 1.0
+
+    def model(self, vocabulary_size: int, backbone: Backbone) -> ModelConfig:
+        """Return what a model of these choices is made of.
+
+        Args:
+            vocabulary_size: Number of tokens, V.
+            backbone: Its transformer.
+
+        Returns:
+            The configuration.
+        """
+        return ModelConfig(
+            vocabulary_size,
+            backbone.width,
+            backbone.depth,
+            backbone.heads,
+            self.code_dimension,
+            self.evidence,
+            self.unigram,
+            beta=self.beta,
+            rotary_base=backbone.rotary_base,
+            neighbour_logit=backbone.neighbour_logit,
+        )
+
+
+# Simplex codes, the evidence, the prior, β at the exact posterior's value, a γ of its own for every
+# token and both endpoints.
+OURS = Choices(Endpoints(TokenLogNormal()))
+# Sections 3 and 4, B.1 and C.2 of the paper; 16 dimensions are its authors' public value.
+PAPER = Choices(SentenceLogNormal(), code_dimension=16, evidence=False, unigram=False, beta=0.0)
