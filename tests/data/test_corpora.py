@@ -303,18 +303,15 @@ def test_the_built_in_corpus_is_the_king_james_bible():
     assert len(corpus.train) > 3_500_000
 
 
-def test_verses_are_joined_by_one_space_at_chunk_borders(monkeypatch):
+def test_the_built_in_text_is_small_whole_and_the_one_its_fingerprint_names(monkeypatch):
+    assert builtin.FILE.stat().st_size < 1_000_000, "it is part of every wheel"
     whole = b"".join(builtin.builtin_source().chunks())
-    monkeypatch.setattr(builtin, "_VERSES_PER_CHUNK", 10_000)
-    assert b"".join(builtin.builtin_source().chunks()) == whole
-
-
-def test_pythons_help_texts_stand_in_for_an_unknown_bible(monkeypatch):
-    monkeypatch.setattr(builtin, "KJV_SHA256", "another")
-    with pytest.warns(UserWarning, match="Python's help texts are used"):
-        corpus = load_corpus("builtin")
-    assert corpus.source.startswith("Python's help texts")
-    assert len(corpus.train) > 100_000
+    assert hashlib.sha256(whole).hexdigest() == builtin.SHA256
+    assert whole.endswith(b"The grace of our Lord Jesus Christ be with you all. Amen.")
+    monkeypatch.setattr(builtin, "_CHUNK_BYTES", 12_345)
+    pieces = list(builtin.builtin_source().chunks())
+    assert len(pieces) > 300
+    assert b"".join(pieces) == whole
 
 
 @pytest.fixture
