@@ -384,11 +384,11 @@ def test_the_schedules_of_remasking_are_those_published():
     assert loop.remask[45] == loop.remask[94] == 0.02
 
 
-def test_remasking_by_belief_shares_out_one_tokens_worth_by_how_little_it_was_believed():
+def test_remasking_by_confidence_shares_out_one_tokens_worth_by_how_little_it_was_believed():
     # Over 20,000 rows the masked frequencies follow exp(-belief); 5.5 errors of at most 0.0035.
     num = 20_000
     state = start(EXACT.codebook, num, 4)
-    policy = Remasking(Rescaled(1.0), by_belief=True)
+    policy = Remasking(Rescaled(1.0), by_confidence=True)
     walk = localize(EXACT, state, policy, Ancestral(), 4, generator(5))
     first, second = next(walk), next(walk)
     assert int(first.state.is_known.sum()) > 0
@@ -535,5 +535,5 @@ def test_settings_out_of_range_are_refused():
         with pytest.raises(ValueError, match="at least one step"):
             policy.start(state, 0, generator(0))
     twice = Corrected(Remasking())
-    with pytest.raises(ValueError, match="corrected again"):
+    with pytest.raises(ValueError, match="use it alone"):
         twice.start(state, 3, generator(0))

@@ -48,7 +48,7 @@ MASKED = Follow(Masked())
     (Curvature(), Curvature(FiniteDifference(), delta=0.01, snr_min=0.01, snr_max=10.0)),
     (Tolerance(), Tolerance(share=0.05)),
     (Corrected(MASKED), Corrected(MASKED, 1, 0.1, 0.0, AtRandom(), OneByOne())),
-    (Remasking(), Remasking(Capped(eta=0.04), by_belief=False)),
+    (Remasking(), Remasking(Capped(eta=0.04), by_confidence=False)),
     (Rescaled(), Rescaled(eta=0.04)),
     (Looped(), Looped(eta=0.02, known=0.9, begin=0.45, end=0.95)),
 ], ids=lambda value: type(value).__name__)  # fmt: skip

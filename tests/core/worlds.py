@@ -90,7 +90,7 @@ CORRECTED: dict[str, Policy] = {
 REMASKING: dict[str, Policy] = {
     "remasking, capped": Remasking(Capped(0.2)),
     "remasking, rescaled": Remasking(Rescaled(0.3)),
-    "remasking, by belief": Remasking(Rescaled(1.0), by_belief=True),
+    "remasking, by confidence": Remasking(Rescaled(1.0), by_confidence=True),
     "remasking, looped": Remasking(Looped(0.1)),
 }
 PRICED = {**CLIMBING, **REMASKING}

@@ -1,10 +1,10 @@
-"""Texts of several classes: the class is a token, which stands in every window.
+"""Texts of several classes: the class is a token, which occurs in every window.
 
-A model of `P(x|y)` needs no other network and no other training than a model of `P(x)`. Every
-class has a token of its own, and the tokens of a text of that class are interleaved with it: one
-label, then `PERIOD - 1` tokens of text, and so on. Known, the label conditions what stands around
-it; unknown, as the law of training leaves it often enough, the same network is the unconditional
-model, which guidance needs.
+A model of `P(x|y)` needs the same network and the same training as a model of `P(x)`. Every class
+has its own token, and the tokens of a text of that class are interleaved with it: one label, then
+`PERIOD - 1` tokens of text, and so on. A known label conditions the text around it. When the label
+is unknown, as it often is in training, the same network is the unconditional model, which guidance
+needs.
 """
 
 import numpy as np

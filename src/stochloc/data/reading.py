@@ -1,7 +1,7 @@
-"""Texts that people give to be scored or repaired: one string, or its lines, from any kind of file.
+"""Texts to be scored or corrected: one string, or its lines, from any kind of file.
 
-What a file may be is the same as for training: plain or compressed, a pipe, or standard input. A
-model of bytes reads bytes that are no UTF-8 too; they are kept as Python escapes them.
+Input files may be of the same kinds as for training: plain, compressed, pipes, or standard input. A
+byte model also reads bytes that are not valid UTF-8; they are kept as Python's surrogate escapes.
 """
 
 import re
@@ -26,10 +26,10 @@ def read_text(file: str, tokenizer: Tokenizer) -> str:
         tokenizer: of the model that is to read it.
 
     Returns:
-        The text; for a model of bytes, those that are no UTF-8 as lone surrogates.
+        The text; for a byte model, bytes that are not valid UTF-8 as lone surrogates.
 
     Raises:
-        ValueError: there is no such text, or it is not UTF-8 and the model is not one of bytes.
+        ValueError: there is no such text, or it is not UTF-8 and the model is not a byte model.
     """
     source = file_source(file)
     with naming(source):
@@ -51,13 +51,13 @@ def read_lines(file: str, tokenizer: Tokenizer) -> list[str]:
         The lines without their line breaks; empty ones too, but none at the end.
 
     Raises:
-        ValueError: there is no such text, or it is not UTF-8 and the model is not one of bytes.
+        ValueError: there is no such text, or it is not UTF-8 and the model is not a byte model.
     """
     return _BREAK.split(read_text(file, tokenizer))
 
 
 def as_bytes(tokens: Integer[np.ndarray, " tokens"], tokenizer: Tokenizer) -> bytes:
-    """Return the bytes that tokens stand for, as a file holds them.
+    """Return the bytes that tokens stand for, as they would be stored in a file.
 
     Args:
         tokens: ids.

@@ -1,9 +1,9 @@
 """Texts encoded once and stored on disk as memory-mapped token arrays.
 
 A cache entry consists of two files named by a hash of the text's bytes and the tokenizer:
-`.tokens`, the raw ids, and `.json`, their type and number. Each is written completely or not at all, and an
-entry whose length differs from the recorded one is encoded again. `token_cache` limits the size of
-the folder. Knows nothing of splits.
+`.tokens`, the raw ids, and `.json`, their type and number. Each is written completely or not at
+all, and an entry whose length differs from the recorded one is encoded again. `token_cache` limits
+the size of the folder. Knows nothing of splits.
 """
 
 import hashlib

@@ -52,7 +52,7 @@ _MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | No
     "tolerance": (lambda _, __, value: Tolerance(value), 0.05),
     "remdm-cap": (lambda _, __, value: Remasking(Capped(value)), 0.04),
     "remdm-rescale": (lambda _, __, value: Remasking(Rescaled(value)), 0.04),
-    "remdm-conf": (lambda _, __, value: Remasking(Rescaled(value), by_belief=True), 1.0),
+    "remdm-conf": (lambda _, __, value: Remasking(Rescaled(value), by_confidence=True), 1.0),
     "remdm-loop": (lambda _, __, value: Remasking(Looped(value)), 0.02),
 }
 POLICIES = tuple(_MAKERS)

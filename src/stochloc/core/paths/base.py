@@ -2,23 +2,23 @@
 
 A path is a curve `γ(t)`, `t ∈ [0, 1]`, of the SNR of every token, never decreasing, from 0 to its
 end, usually ∞. Because `-log P(x)` is the line integral of a gradient (paper eq. 3, A.2), every
-path gives the same answer with the exact denoiser; autoregression, unmasking and diffusion are
-paths, and differ in how well a learned denoiser and a finite number of steps follow them.
+path gives the same result with the exact denoiser. Autoregression, unmasking and diffusion are
+paths; they differ in how well a learned denoiser and a finite number of steps follow them.
 
-A path answers two questions.
+A path has two methods.
 
-- `draw`: at which knots does a walk of N steps stop? A `Grid` of SNRs, row 0 at `γ = 0`. Paths with
-  a random order draw it here, once per sequence.
-- `at`: what lies at a time t? The SNR of every token there, the speed `dγ_i/dt` of the tokens that
-  move continuously, and the rate at which tokens jump to ∞. Jumps are integrated exactly: by
-  eq. 7 of the paper the integral of `½E_i` over a jump of one token is `-log Q(x_i|z)`. So
+- `draw`: the knots of a walk of N steps, a `Grid` of SNRs with row 0 at `γ = 0`. Paths with a
+  random order draw it here, once per sequence.
+- `at`: the path at a time t: the SNR of every token, the speed `dγ_i/dt` of the tokens that move
+  continuously, and the rate at which tokens jump to ∞. Jumps are integrated exactly: by eq. 7 of
+  the paper the integral of `½E_i` over a jump of one token is `-log Q(x_i|z)`. So
 
       -log P(x) = ∫₀¹ E_z [ Σ_i ½ speed_i ‖x_i - x̂_i‖² - jump_i log Q(x_i|z) ] dt,
 
   up to the tokens still uncertain at the end of the path. Several tokens that jump at once are
   decided independently: then the right side bounds the left from above.
 
-Only *free* tokens move: those known from the start (a prompt) take no part in any order.
+Only *free* tokens move: those known from the start (a prompt) are not part of any order.
 """
 
 from abc import ABC, abstractmethod
@@ -42,7 +42,7 @@ class Grid:
 
     Attributes:
         steps: Number of steps N of every sequence, between its `N + 1` knots.
-        level: Gives the SNR of every token where each sequence is at a knot of its own, 0 to N.
+        level: Returns the SNR of every token, given the number of each sequence's knot, 0 to N.
     """
 
     steps: Steps
@@ -50,7 +50,7 @@ class Grid:
 
     @property
     def num_steps(self) -> int:
-        """Number of steps of the sequence that takes most."""
+        """The largest number of steps of any sequence."""
         return most(self.steps)
 
     def snr(self, n: int | Steps) -> Snr:
@@ -58,7 +58,7 @@ class Grid:
 
         Args:
             n: Number of the knot, one for all sequences or one for each, at least 0; a sequence
-                that has fewer stays at its last.
+                with fewer knots stays at its last.
 
         Returns:
             γ, in `[0, ∞]`.
@@ -85,7 +85,7 @@ class Point:
     jump: Snr
 
     def slowed(self, share: float) -> "Point":
-        """Return the point of a path that has only `share` of the time.
+        """Return the point of a path that is given only the fraction `share` of the time.
 
         Args:
             share: In `(0, 1]`.
@@ -125,8 +125,8 @@ class Path(ABC):
         """Return the knots of a walk of at most `num_steps` steps.
 
         Args:
-            num_steps: Steps wanted, at least 1, alike for all sequences or for each; a path that
-                has fewer decisions takes fewer.
+            num_steps: Steps requested, at least 1, one number for all sequences or one for each; a
+                path with fewer decisions takes fewer.
             free: Which tokens move.
             generator: Source of a random order.
 
@@ -139,7 +139,7 @@ class Path(ABC):
 
     @abstractmethod
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
-        """Return where the path is at a time, drawing what is random about it.
+        """Return the path at a time; a random path is drawn anew.
 
         Args:
             time: In `[0, 1)`, one for each sequence.
@@ -154,7 +154,7 @@ class Path(ABC):
         """Return the path that follows this one to its end and then `second` (paper eq. 5, `C*`).
 
         Args:
-            second: The next path; a token below the SNR it already has waits.
+            second: The next path; a token waits until it reaches the SNR that the token has.
             share: Share of the steps and of the time given to `second`, in `(0, 1)`.
 
         Returns:
@@ -168,8 +168,8 @@ class Then(Path):
     """One path after another (paper eq. 5: the hybrid path `C*`).
 
     Attributes:
-        first: Followed to its end.
-        second: Followed next; a token rises to the larger of both SNRs.
+        first: The first path, followed to its end.
+        second: The second path; a token rises to the larger of both SNRs.
         share: Share of the steps (at least one) and of the time given to `second`, in `(0, 1)`.
     """
 
@@ -188,7 +188,7 @@ class Then(Path):
 
     @property
     def rises_to_infinity(self) -> bool:
-        """Whether either path does so."""
+        """Whether one of the paths does."""
         return self.first.rises_to_infinity or self.second.rises_to_infinity
 
     def end(self, free: Free) -> Snr:
@@ -235,10 +235,10 @@ def offered(num_steps: int | Steps, tokens: Bool[Tensor, "batch length"]) -> Ste
 
     Args:
         num_steps: One number for all, or one for each.
-        tokens: Anything known of the tokens; only where they are and how many sequences counts.
+        tokens: A mask of the tokens; only its device and number of sequences are used.
 
     Returns:
-        The numbers, where the tokens are.
+        The numbers, on the device of the tokens.
 
     Raises:
         ValueError: A walk is offered no step.

@@ -1,4 +1,4 @@
-"""A path through knots of the user's own."""
+"""A path through knots given by the user."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from stochloc.core.streams import Randomness
 
 @dataclass(frozen=True, eq=False)
 class Custom(Path):
-    """A grid of the user's own, straight between its knots.
+    """A path through given knots, linear between them.
 
     Attributes:
         knots: γ at every knot, first 0, never decreasing, ∞ allowed: `(N + 1,)` for all tokens
-            alike or `(N + 1, L)`.
+            together or `(N + 1, L)`.
     """
 
     knots: Float[Tensor, "knots *length"]
@@ -37,17 +37,17 @@ class Custom(Path):
         return self._rows(free)[-1].expand(free.shape)
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
-        """Return the grid as it was given, whatever `num_steps` says."""
+        """Return the grid as it was given; `num_steps` is ignored."""
         rows = self._rows(free)
         steps = torch.full_like(offered(num_steps, free), len(rows) - 1)
         return Grid(steps, lambda n: rows[n[:, 0]].expand(free.shape))
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
-        """Return a point of the polygon; legs that end at ∞ are jumps.
+        """Return a point of the polygon; segments that end at ∞ are jumps.
 
-        Where a leg raises some tokens and lets others jump, it is split: in its first half the
-        former rise, in its second the latter jump, and those that rose are at their end. Jumping
-        while the others rise would be no curve, and the integral along it not `-log P`.
+        A segment in which some tokens rise and others jump is split: in its first half the former
+        rise, in its second half the latter jump. If tokens jumped while the others rise, the points
+        would not lie on one curve, and the integral would not be `-log P`.
         """
         rows, num_legs = self._rows(free), len(self.knots) - 1
         leg = (time * num_legs).long()
@@ -56,7 +56,7 @@ class Custom(Path):
         height = torch.where(end.isinf(), 0.0, end - begin) * free
         halves = 1 + (jumps.any(-1) & (height > 0).any(-1)).to(height)[:, None]
         now = halves * (time * num_legs - leg)[:, None]
-        # A leg that is not split rises and jumps in its only half.
+        # A segment that is not split has one half, in which its tokens rise or jump.
         rate, in_last = halves * num_legs, now >= halves - 1
         return Point(
             snr=begin + now.clamp(max=1) * height,

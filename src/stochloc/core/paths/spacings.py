@@ -1,10 +1,10 @@
-"""How a diffusion path spends its time among signal-to-noise ratios.
+"""How a diffusion path distributes its time over signal-to-noise ratios.
 
 A spacing is a probability distribution over γ, and the path is its quantile function: as the time
 `t` runs from 0 to 1, `γ(t) = F⁻¹(t)`. A walk of N steps puts its knots at equal shares of
-probability; a line integral that draws `t` uniformly draws γ from the density `p = F'` and weighs
-the integrand by `dγ/dt = 1/p(γ)`. The best density for either is in proportion to where the
-integrand of the bound lies, so one object tunes both.
+probability; a line integral that draws `t` uniformly draws γ from the density `p = F'` and weights
+the integrand by `dγ/dt = 1/p(γ)`. For both purposes the density should be large where the integrand
+of the bound is, so one object serves both.
 """
 
 import math
@@ -114,7 +114,7 @@ class Lomax:
     def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return `scale ((1 - t · mass)^(-1/shape) - 1)`."""
         snr = self.scale * torch.expm1(-torch.log1p(-time * self._mass) / self.shape)
-        # Rounding must not carry the end past the cut.
+        # Rounding must not move the end beyond the cut.
         return snr.clamp(max=self.snr_max)
 
     def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -1,1 +1,1 @@
-"""Policies: how much SNR each token is given next, and which tokens are taken back."""
+"""Policies: how much SNR each token receives next, and which tokens are rewound."""

@@ -1,4 +1,4 @@
-"""What a walk believed of the values its tokens have: which of them to doubt first."""
+"""The model's confidence in the current value of every token, recorded during a walk."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from stochloc.core.denoisers.posterior import Posterior
 
 
 class TokenConfidence:
-    """How likely each token's value was when the denoiser was last asked about it."""
+    """The probability of each token's value in the posterior in which it was last uncertain."""
 
     def __init__(self, state: State) -> None:
         self.values = torch.ones_like(state.snr)
@@ -17,12 +17,12 @@ class TokenConfidence:
         self._asked: Posterior | None = None
 
     def ask(self, state: State, posterior: Posterior) -> None:
-        """Take note of a posterior before the step that uses it."""
-        belief = torch.where(state.is_known, self.values, posterior.confidence)
-        self.values, self._was_known, self._asked = belief, state.is_known, posterior
+        """Record the posterior before a step."""
+        values = torch.where(state.is_known, self.values, posterior.confidence)
+        self.values, self._was_known, self._asked = values, state.is_known, posterior
 
     def after(self, state: State) -> Float[Tensor, "batch length"]:
-        """Return the belief once the step was taken: decided tokens count as what they became."""
+        """Return the confidence after a step; decided tokens have that of the value drawn."""
         if self._asked is not None:
             drawn = self._asked.log_prob(state.known.clamp(min=0)).exp()
             decided = state.is_known & ~self._was_known

@@ -1,35 +1,36 @@
-"""Corrector rounds: tokens are taken back and walk up once more with the context they have by now.
+"""Corrector rounds: tokens are rewound and drawn again, given the context decided meanwhile.
 
-A round takes a set S of tokens down by the channel's own bridge, to a state w, and brings them up
-again to where they were. With a learned denoiser that gives early mistakes a second chance. What it
-does to the law depends on two choices.
+A round rewinds a set S of tokens by the channel's own bridge, to a state w, and raises them again
+to the SNR they had. With a learned denoiser this can correct early mistakes. Its effect on the
+distribution of the state depends on two choices.
 
-*Who is taken back.* Let the set be drawn without a look at the values of the tokens. Then w has the
-law of the channel at its lower SNR, and whoever draws `z_S` from the law of the channel given w
-restores the law that there was. A set chosen by values, the least believed say, is evidence about
-them that w does not hold: what was unlikely is thrown away more often than it is drawn, and the law
-sharpens.
+*Which tokens are rewound.* If the set is drawn independently of the values of the tokens, then w
+has the law of the channel at its lower SNR, and drawing `z_S` from the law of the channel given w
+restores the original distribution. A set chosen by the values, for example those of least
+confidence, is evidence about them that w does not contain: unlikely values are discarded more often
+than they are drawn, and the distribution becomes sharper.
 
-*How they come up.* That law is a product of conditionals, one token after another:
+*How they are raised.* That law is a product of conditionals, one token after another:
 
     p(z_S | w) = Π_j p(z_j | z_1, ..., z_(j-1), w),   z_j = w_j + (γ_j - γ) v + √(γ_j - γ) ε,
                                                       v ~ Q(x_j | z_1, ..., z_(j-1), w).
 
 Each factor is one denoiser call and one ancestral step of any length, up to ∞. So with the exact
-denoiser `OneByOne` leaves the law of a walk unchanged, for any number of tokens, at the price of a
-call for each. `Together` asks once and draws all of them independently; that is exact for a single
-token and forgets what ties several together.
+denoiser `OneByOne` leaves the distribution of a walk unchanged, for any number of tokens, at the
+cost of one call for each. `Together` makes one call and draws all of them independently; that is
+exact for a single token and ignores the dependence between several.
 
-Two conditions more. The policy must not look at the posterior when it hands out SNR (`Follow` does
-not): else the SNRs of a state tell of values, and rounds before all tokens are known change the
-law, by 0.02 to 0.04 in total variation with `Reveal` on the priors below. And the law restored is
-that of the exact walk: rounds bring a coarse walk's law nearer to it.
+There are two more conditions. The policy must allocate SNR without using the posterior (as `Follow`
+does): otherwise the SNRs of a state carry information about the values, and rounds before all
+tokens are known change the distribution, by 0.02 to 0.04 in total variation with `Reveal` on the
+priors below. And the distribution that is preserved is that of the exact walk: rounds bring the
+distribution of a coarse walk closer to it.
 
-How far the inexact ones go, on a prior of full support over three tokens of three values, one token
-decided a step, in total variation from the prior with 1, 3 and 10 rounds after each step: one token
-a round, least confident first, 0.18, 0.31 and 0.36; two at random drawn together 0.22, 0.22 and
-0.22; two at random one by one 0 (`tests/core/test_correctors.py`). Other priors of the kind give
-0.12 to 0.26 for the first.
+The error of the inexact choices, on a prior of full support over three tokens of three values, one
+token decided per step, as the total variation from the prior with 1, 3 and 10 rounds after each
+step: one token per round, least confident first, 0.18, 0.31 and 0.36; two at random drawn together
+0.22, 0.22 and 0.22; two at random one by one 0 (`tests/core/test_correctors.py`). Other priors of
+this kind give 0.12 to 0.26 for the first.
 """
 
 from dataclasses import dataclass, field, replace
@@ -54,14 +55,14 @@ Ranks = Int[Tensor, "batch length"]
 
 @runtime_checkable
 class Choice(Protocol):
-    """Which tokens are taken back."""
+    """Which tokens are rewound."""
 
-    def order(self, belief: Values, generator: Randomness) -> Values:
-        """Return a key for every token; those with the smallest keys are taken first.
+    def order(self, confidence: Values, generator: Randomness) -> Values:
+        """Return a key for every token; those with the smallest keys are rewound first.
 
         Args:
-            belief: Probability of each token's value: for a decided token the one it was drawn
-                with, for others that of the most likely value.
+            confidence: Probability of each token's value: for a decided token the probability with
+                which it was drawn, for others that of the most likely value.
             generator: Source of randomness.
         """
         ...
@@ -69,41 +70,41 @@ class Choice(Protocol):
 
 @dataclass(frozen=True)
 class AtRandom:
-    """Take tokens back at random: whatever their values are, so the exact law is kept."""
+    """Rewind random tokens, independently of their values: the exact distribution is preserved."""
 
-    def order(self, belief: Values, generator: Randomness) -> Values:
+    def order(self, confidence: Values, generator: Randomness) -> Values:
         """Return uniform random keys."""
-        return draw_uniform(tuple(belief.shape), generator).to(belief)
+        return draw_uniform(tuple(confidence.shape), generator).to(confidence)
 
 
 @dataclass(frozen=True)
 class LeastConfident:
-    """Take back what the denoiser believed least when it was last asked: this sharpens the law."""
+    """Rewind the tokens of least confidence: this sharpens the distribution."""
 
-    def order(self, belief: Values, generator: Randomness) -> Values:
-        """Return the belief itself."""
-        return belief
+    def order(self, confidence: Values, generator: Randomness) -> Values:
+        """Return the confidence itself."""
+        return confidence
 
 
 @runtime_checkable
 class Redraw(Protocol):
-    """How the tokens taken back come up again."""
+    """How the rewound tokens are raised again."""
 
     def rises(self, heights: Values, ranks: Ranks) -> tuple[Values, ...]:
         """Return the steps in γ, each of which costs a denoiser call.
 
         Args:
-            heights: What each token has to rise, in `[0, ∞]`; 0 for those that were not taken.
-            ranks: A number for each token taken, from 0, in every sequence.
+            heights: The rise in γ of each token, in `[0, ∞]`; 0 for those that were not rewound.
+            ranks: Numbers of the rewound tokens of every sequence, from 0.
         """
         ...
 
 
 @dataclass(frozen=True)
 class OneByOne:
-    """Bring them up one after another, each in the light of those before: exact.
+    """Raise them one after another, each given those before it: exact.
 
-    A round costs as many denoiser calls as tokens are taken back, in the sequence that takes most.
+    A round costs as many denoiser calls as the largest number of tokens rewound in a sequence.
     """
 
     def rises(self, heights: Values, ranks: Ranks) -> tuple[Values, ...]:
@@ -115,10 +116,10 @@ class OneByOne:
 
 @dataclass(frozen=True)
 class Together:
-    """Bring them all up at once, independently: one denoiser call, exact for one token alone."""
+    """Raise all of them at once, independently: one denoiser call, exact only for one token."""
 
     def rises(self, heights: Values, ranks: Ranks) -> tuple[Values, ...]:
-        """Return one step, or none where nothing was taken back."""
+        """Return one step, or none if nothing was rewound."""
         return (heights,) if bool((heights > 0).any()) else ()
 
 
@@ -126,18 +127,18 @@ class Together:
 class Corrected:
     """Another policy with corrector rounds after each of its steps.
 
-    A round takes a share of the tokens that have risen above `snr` back to it, though never below
-    the SNR they had at the start of the walk, and brings them to where they were. With the defaults
-    it leaves the law of an exact walk along a path unchanged; other choices sharpen it, by what the
-    module's text says. `bound` refuses such walks.
+    A round rewinds a share of the tokens above `snr` to it, but never below the SNR they had at the
+    start of the walk, and raises them again to the SNR they had. With the defaults the distribution
+    of an exact walk along a path is unchanged; other choices sharpen it, by the amounts given in
+    the module docstring. `bound` refuses such walks.
 
     Attributes:
         policy: The policy whose steps are corrected; it must not rewind tokens itself.
         rounds: Rounds after every step, at least 1.
-        share: Share of the tokens taken back in a round, in `(0, 1]`; at least one token.
-        snr: γ to which they are taken, at least 0; 0 masks them.
-        choice: Which tokens are taken back.
-        redraw: How they come up again, and for how many denoiser calls.
+        share: Share of the tokens rewound in a round, in `(0, 1]`; at least one token.
+        snr: γ to which they are rewound, at least 0; 0 masks them.
+        choice: Which tokens are rewound.
+        redraw: How they are raised again, and with how many denoiser calls.
     """
 
     policy: Policy
@@ -151,7 +152,9 @@ class Corrected:
         if self.rounds < 1:
             raise ValueError(f"Correction needs at least one round, not {self.rounds}.")
         if not 0 < self.share <= 1:
-            raise ValueError(f"The share of tokens taken back lies in (0, 1], not {self.share}.")
+            raise ValueError(
+                f"The share of tokens taken back must lie in (0, 1], not be {self.share}."
+            )
         if not 0 <= self.snr < torch.inf:
             raise ValueError(f"Tokens are taken back to a finite γ of at least 0, not {self.snr}.")
 
@@ -159,8 +162,8 @@ class Corrected:
         """Return the policy's pace with rounds after each step.
 
         Args:
-            state: The start of the walk; tokens known there are never taken back.
-            num_steps: Steps of the policy; rounds come on top of them.
+            state: The start of the walk; tokens known there are never rewound.
+            num_steps: Steps of the policy; the rounds are additional.
             generator: Source of the policy's randomness.
 
         Returns:
@@ -171,7 +174,9 @@ class Corrected:
         """
         inner = self.policy.start(state, num_steps, generator)
         if inner.lower is not None or inner.rounds is not None:
-            raise ValueError("A policy that takes tokens back itself cannot be corrected again.")
+            raise ValueError(
+                "A policy that takes tokens back itself cannot have corrector rounds; use it alone."
+            )
         return replace(inner, floor=state, rounds=_Rounds(self, state))
 
 
@@ -179,20 +184,20 @@ class _Rounds:
     """The rounds at work on one batch."""
 
     def __init__(self, settings: Corrected, start: State) -> None:
-        self.settings, self.belief = settings, TokenConfidence(start)
+        self.settings, self.confidence = settings, TokenConfidence(start)
         self.number = settings.rounds
         self.level = start.snr.clamp(min=settings.snr)
 
     def watch(self, before: State, posterior: Posterior, after: State) -> None:
-        """Take note of what was believed of each token's value."""
-        self.belief.ask(before, posterior)
-        self.belief.after(after)
+        """Record the confidence in each token's value."""
+        self.confidence.ask(before, posterior)
+        self.confidence.after(after)
 
     def plan(self, state: State, rows: Bool[Tensor, " batch"], generator: Randomness) -> Round:
         """Return the next round."""
         settings = self.settings
         risen = (state.snr > self.level) & rows[:, None]
-        ranks = rank_free(settings.choice.order(self.belief.values, generator), risen)
+        ranks = rank_free(settings.choice.order(self.confidence.values, generator), risen)
         count = torch.ceil(settings.share * risen.sum(-1, keepdim=True))
         taken = risen & (ranks < count)
         heights = torch.where(taken, state.snr - self.level, 0.0)

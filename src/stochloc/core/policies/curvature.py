@@ -7,9 +7,9 @@ Along its own drift `x̂` the drift of token i changes at the rate
 per unit of γ. Where it changes fast a step must be short: `h_i = min(δ/(κ_i + 10⁻⁶), γ_max/N)`.
 
 The derivative along one direction is a forward-mode product (the paper calls it reverse-mode). The
-step already taken offers another derivative
-for nothing: along `Δz` the drift has changed by `Δx̂`, so `‖Δx̂_i‖ ‖x̂‖/‖Δz‖` is the rate along the
-last step, at the speed of the drift. Without noise both agree as the step shrinks.
+last step gives another estimate without a further call: along `Δz` the drift has changed by `Δx̂`,
+so `‖Δx̂_i‖ ‖x̂‖/‖Δz‖` is its rate of change along that step, at the speed of the drift. Without
+noise the two agree as the step shrinks.
 """
 
 import math
@@ -32,7 +32,7 @@ Kappa = Float[Tensor, "batch length"]
 
 @runtime_checkable
 class CurvatureProbe(Protocol):
-    """A way to find the curvature of every token."""
+    """A method of computing the curvature of every token."""
 
     def start(self) -> "Probing":
         """Return the probe at work on one walk."""
@@ -45,7 +45,7 @@ class Probing(Protocol):
 
     @property
     def calls(self) -> int:
-        """Denoiser calls its answers have taken so far, beside those of the walk."""
+        """Denoiser calls made so far in addition to those of the walk."""
         ...
 
     def __call__(self, state: State, posterior: Posterior) -> Kappa:
@@ -58,18 +58,18 @@ class JacobianProduct:
     """The exact directional derivative, by forward-mode differentiation (algorithm 1).
 
     Attributes:
-        denoiser: The very denoiser of the walk, which remembers the call just made.
+        denoiser: The denoiser of the walk itself, which remembers its last call.
     """
 
     denoiser: Linearised
 
     def start(self) -> "Probing":
-        """Return the probe; each answer is a call more, which takes as long as one or two."""
+        """Return the probe; each product counts as one call and takes as long as one or two."""
         return _Product(self.denoiser)
 
 
 class _Product:
-    """A probe that remembers nothing but its calls."""
+    """A probe that keeps only the number of its calls."""
 
     def __init__(self, denoiser: Linearised) -> None:
         self.denoiser, self.calls = denoiser, 0
@@ -77,7 +77,7 @@ class _Product:
     def __call__(self, state: State, posterior: Posterior) -> Kappa:
         """Return `‖(x̂·∇) x̂_i‖`."""
         before = self.denoiser.calls
-        # No denoiser reads z where the token is known, so x̂ there does no harm.
+        # No denoiser reads z where the token is known, so the tangent there has no effect.
         tangent = self.denoiser.derivative(state, posterior.mean)
         self.calls += self.denoiser.calls - before
         return tangent.norm(dim=-1)
@@ -85,7 +85,7 @@ class _Product:
 
 @dataclass(frozen=True)
 class FiniteDifference:
-    """The change of the drift along the last step, which costs no call; 0 before the first."""
+    """The change of the drift along the last step, at no further call; 0 before the first step."""
 
     def start(self) -> "Probing":
         """Return the probe, which remembers the last state and its denoised codes."""
@@ -93,7 +93,7 @@ class FiniteDifference:
 
 
 class _Difference:
-    """A probe that remembers where it was asked last."""
+    """A probe that remembers the last state and its denoised codes."""
 
     calls = 0
 
@@ -116,10 +116,11 @@ class Curvature:
     """The paper's per-token sampler: short steps where the drift is curved (algorithm 3).
 
     Attributes:
-        probe: How the curvature is found.
+        probe: How the curvature is computed.
         delta: Change of `x̂_i` allowed in a step, δ; positive.
-        snr_min: γ that every token gets at once, at least 0: the paper starts its count there
-            with `z = 0`; here z gets it too, with the first step and the same `x̂`.
+        snr_min: γ that every token receives in the first step in addition, at least 0: the paper
+            starts counting γ there but with `z = 0`; here z is moved accordingly, with the same
+            `x̂`.
         snr_max: Largest γ a token can reach in N steps, γ_max; positive. Tokens whose drift is
             curved stay below it and are decided there.
     """

@@ -6,12 +6,13 @@ probability
     (α_s - (1 - σ) α_t) / (1 - α_t),      σ ≤ min(1, (1 - α_s)/α_t),
 
 which keeps the share of known tokens at α on average. A token that was softly masked at the start
-goes back to the evidence it had there, not to nothing.
+is rewound to the evidence it had there, not to `z = 0`.
 
-`bound` holds for these walks: the way down is the same in the sampler and in the guided walk and
-cancels. It is loose, because every time a token is decided is paid for. On a prior over two bits
-with an entropy of 1.182 nats, six steps of `Rescaled` at η = 0, 0.1, 0.3 and 1 are bounded by
-1.194, 1.313, 1.552 and 2.388 nats, while -log of their exact laws averages 1.185 to 1.191
+`bound` holds for these walks: remasking has the same distribution in the sampler and in the guided
+walk and cancels. The bound is loose, because it counts the cost of every decision of a token. On a
+prior over two bits with an entropy of 1.182 nats, six steps of `Rescaled` at η = 0, 0.1, 0.3 and 1
+are bounded by 1.194, 1.313, 1.552 and 2.388 nats, while the average -log probability under the
+samplers' exact distributions is 1.185 to 1.191
 (`tests/core/test_remasking_bound.py`).
 """
 
@@ -145,12 +146,12 @@ class Remasking:
 
     Attributes:
         rate: The schedule of both.
-        by_belief: Whether, in place of all alike, one token's worth of remasking is shared among
-            the known tokens in proportion to `exp(-belief)` (ReMDM-conf).
+        by_confidence: Whether, instead of a uniform probability, one token's worth of remasking is
+            divided among the known tokens in proportion to `exp(-confidence)` (ReMDM-conf).
     """
 
     rate: RemaskingRate = field(default_factory=Capped)
-    by_belief: bool = False
+    by_confidence: bool = False
 
     def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return the sampler as a pace.
@@ -167,7 +168,7 @@ class Remasking:
             ValueError: `num_steps` is below 1.
         """
         steps = offered(num_steps, state.is_known)
-        plan, given, belief = self.rate.plan(num_steps), state.is_known, TokenConfidence(state)
+        plan, given, confidence = self.rate.plan(num_steps), state.is_known, TokenConfidence(state)
         # Tokens decided in a step are not masked in it: only those known before it can be.
         known_before = given.new_zeros(given.shape)
 
@@ -176,17 +177,17 @@ class Remasking:
 
         def lower(n: int, state: State) -> Values:
             nonlocal known_before
-            current = belief.after(state)
-            # Before the first step no token is known that could be masked, whatever the chance.
+            current = confidence.after(state)
+            # Before the first step there is no token that could be masked, whatever the chance.
             chance = self._chance(plan.remask[n - 1], current, known_before)
             masked = known_before & (draw() < chance)
             known_before = state.is_known & ~given & ~masked
             return torch.where(masked, 0.0, state.snr)
 
         def dsnr(n: int, state: State, posterior: Posterior) -> Values:
-            belief.ask(state, posterior)
-            # ReMDM-conf leaves masked tokens the chance they have without remasking.
-            kept = plan.known[n] * (1 - (0.0 if self.by_belief else plan.remask[n]))
+            confidence.ask(state, posterior)
+            # In ReMDM-conf masked tokens are decided as often as without remasking.
+            kept = plan.known[n] * (1 - (0.0 if self.by_confidence else plan.remask[n]))
             chance = (plan.known[n + 1] - kept) / (1 - plan.known[n])
             unfinished = among(generator, ~state.is_known.all(-1))
             decided = ~state.is_known & (draw(unfinished) < chance)
@@ -194,10 +195,10 @@ class Remasking:
 
         return Pace(steps, dsnr, lower, floor=state)
 
-    def _chance(self, remask: float, belief: Values, known: Chosen) -> Values | float:
-        if not self.by_belief:
+    def _chance(self, remask: float, confidence: Values, known: Chosen) -> Values | float:
+        if not self.by_confidence:
             return remask
-        weights = torch.exp(-belief).masked_fill(~known, 0.0)
+        weights = torch.exp(-confidence).masked_fill(~known, 0.0)
         total = weights.sum(-1, keepdim=True)
         return remask * weights / total.clamp(min=torch.finfo(weights.dtype).tiny)
 
@@ -207,7 +208,7 @@ def _linear(num_steps: int) -> list[float]:
 
 
 def _largest(known: list[float]) -> list[float]:
-    """σ_max of every step: beyond it fewer tokens would be known than the schedule wants."""
+    """σ_max of every step: with a larger σ fewer tokens than α could be known after it."""
     return [
         min(1.0, (1 - after) / before) if before > 0 else 1.0 for before, after in pairwise(known)
     ]
@@ -215,4 +216,4 @@ def _largest(known: list[float]) -> list[float]:
 
 def _check_eta(eta: float) -> None:
     if not 0 <= eta <= 1:
-        raise ValueError(f"The strength eta of remasking lies in [0, 1], not {eta}.")
+        raise ValueError(f"The strength eta of remasking must lie in [0, 1], not be {eta}.")

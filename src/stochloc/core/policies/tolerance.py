@@ -1,23 +1,23 @@
-"""A walk that chooses its own number of steps: hold the share of nats lost to discretisation.
+"""A walk that chooses its own number of steps to limit the share of nats lost to discretisation.
 
-Let `U = Σ_i (1 - ‖x̂_i‖²)`, which under a calibrated posterior is `E‖x - x̂‖²`. A step of `h` prices
-the walk with the error at its beginning, `½ h U`, while the line integral falls with the error. x̂
-is a martingale, so the error only falls on average, and a second look after the step brackets what
-the step was worth:
+Let `U = Σ_i (1 - ‖x̂_i‖²)`, which under a calibrated posterior is `E‖x - x̂‖²`. A step of `h` costs
+`½ h U` with the error at its beginning, while the line integral follows the falling error. x̂ is a
+martingale, so on average the error can only fall, and evaluating it again after the step brackets
+the information that the step gained:
 
     ½ h U_after  ≤  nats gained  ≤  ½ h U_before,      nats lost  ≤  ½ h (U_before - U_after),
 
-each in expectation over what the step may show. The controller keeps both sums. What they count is
-right however the steps are chosen from the states before them, and it sees every correlation: what
-one token tells of the others makes U fall faster. The rate of its fall, `E‖Δx̂‖² / (h U)`, seen over
-the last steps, gives the step that loses the wanted share; a token alone, or many that say the
-same, loses no more with the first step than is wanted, since the rate is at most U. A step is never
-taken back: choosing among finished steps would spoil the bound.
+each in expectation over the outcome of the step. The controller keeps both sums. They are valid
+however the steps are chosen from the states before them, and include correlations: information that
+one token carries about others makes U fall faster. The rate of its fall, `E‖Δx̂‖² / (h U)`, averaged
+over the last steps, gives the step that loses the given share. Since the rate is at most U, the
+first step loses no more than that share for a single token or for several identical ones. A step is
+never taken back: choosing among finished steps would invalidate the bound.
 
 At the end all tokens are decided at once. That loses at most the sum of their entropies, and is
-done when the sum is no more than what the share of the nats *gained* has left over the nats lost.
-Entropies at the start are no measure of the whole: of n tokens that all say the same they count n
-times what there is to be said.
+done when the sum is no more than the allowed share of the nats *gained* minus the nats lost so far.
+The entropies at the start do not measure the total information: for n identical tokens they count
+it n times.
 """
 
 from dataclasses import dataclass
@@ -35,21 +35,21 @@ from stochloc.core.streams import Randomness
 Rows = Float[Tensor, "batch 1"]
 MEMORY = 0.3
 LARGEST_GROWTH = 2.0
-# Of the share the steps aim at 0.8; however much they lost, 0.1 is kept for the last decision.
+# The steps aim at 0.8 of the share; at least 0.1 of it is reserved for the last decision.
 IN_STEPS, LEAST_LEFT = 0.8, 0.1
 LONGEST, SMALLEST = 1e6, 1e-9
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Take steps, alike for all tokens of a sequence, that lose a given share of the nats.
+    """Take steps, equal for all tokens of a sequence, that lose a given share of the nats.
 
     Attributes:
         share: Share of the nats that discretisation may lose, in `(0, 1)`: on average over the
             data, with a calibrated denoiser and enough steps, the bound of the Euler transition
             exceeds the entropy by less than about this share of it; the ancestral transition loses
-            less. In the worlds of the tests a third to nine tenths of the share is lost. Smaller
-            means more steps, in proportion to `log(1/share)/share`.
+            less. On the exact priors of the tests a third to nine tenths of the share is lost. The
+            number of steps is proportional to `log(1/share)/share`.
     """
 
     share: float = 0.05
@@ -59,11 +59,11 @@ class Tolerance:
             raise ValueError(f"A tolerance must lie in (0, 1), not {self.share}.")
 
     def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
-        """Return the controller at work.
+        """Return the controller's pace.
 
         Args:
             state: The start of the walk.
-            num_steps: The most steps it may take, at least 1; after them the rest is decided.
+            num_steps: The largest number of steps, at least 1; after them all tokens are decided.
             generator: Not used.
 
         Returns:
@@ -83,10 +83,10 @@ class Tolerance:
 
 
 class _Control:
-    """What the controller remembers of each sequence: its last look, the rate, and the ledger.
+    """The controller's memory of each sequence: the last evaluation, the rate, and both sums.
 
-    The rate `E‖Δx̂‖² / (h (1 - ‖x̂‖²))` is averaged over the last steps, not the step over its
-    logarithm: single steps are so noisy that the controller would lengthen them again and again.
+    The rate `E‖Δx̂‖² / (h (1 - ‖x̂‖²))` is averaged over the last steps, rather than the logarithm of
+    the step: single steps are so noisy that the controller would keep lengthening them.
     """
 
     def __init__(self, share: float, free: Tensor) -> None:
@@ -112,7 +112,7 @@ class _Control:
         return IN_STEPS * self.share / rate.clamp(min=SMALLEST)
 
     def _look_back(self, x_hat: Tensor, error: Rows) -> Rows:
-        """Enter the last step into the sums, and return the rate at which the error falls."""
+        """Add the last step to the sums, and return the rate at which the error falls."""
         assert self.last is not None
         step, x_hat_before, error_before = self.last
         self.lost = self.lost + 0.5 * step * (error_before - error)
@@ -122,7 +122,7 @@ class _Control:
         return self.rate
 
     def _left(self) -> Rows:
-        """What the last decision may lose: what the steps have left of the share."""
+        """The nats that the last decision may lose: the part of the share not lost by the steps."""
         allowed = self.share * self.gained
         return torch.maximum(allowed - self.lost, LEAST_LEFT * allowed)
 

@@ -1,14 +1,15 @@
-"""Policies of the masked world: decide first what the denoiser is sure of, and soft versions.
+"""Policies of masked models: decide the most certain tokens first; and their soft versions.
 
-Masked models unmask in an order that looks at the posterior: the most confident token first, the
-one of least entropy first, so many at a time, or all above a threshold. In SNR space each is a rule
-that sends some tokens to ∞ and leaves the others where they are. Its soft version sends nobody to ∞
-at once: a step has a budget of SNR, and tokens share it in proportion to their certainty.
+Masked models unmask in an order that depends on the posterior: the most confident token first, the
+one of least entropy first, a fixed number at a time, or all above a threshold. In SNR space each is
+a rule that sends some tokens to ∞ and leaves the others where they are. In the soft version no
+token goes to ∞ at once: a step has a budget of SNR, which is divided among the tokens in proportion
+to their certainty.
 
-Looking at the posterior to choose where, but not what, keeps the bound valid: the guided walk makes
-the same choices from the same states. An order that prefers confident tokens is not a random order,
-though, so the sampler's law differs from the denoiser's even with one token per step; `bound` says
-by how much, and with the exact denoiser not at all.
+Using the posterior to choose which token is decided, but not its value, keeps the bound valid: the
+guided walk makes the same choices from the same states. However, an order that prefers confident
+tokens is not a random order, so the sampler's distribution differs from the denoiser's even with
+one token per step; `bound` measures by how much. With the exact denoiser it does not differ.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from stochloc.core.streams import Randomness
 
 @runtime_checkable
 class Certainty(Protocol):
-    """How sure a posterior is of every token."""
+    """A measure of the posterior's certainty about every token."""
 
     def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
         """Return a number in `(0, 1]` for every token, 1 for certainty."""
@@ -47,7 +48,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class LowEntropy:
-    """The inverse of the number of values that are still open, `exp(-entropy)`."""
+    """The inverse of the effective number of values, `exp(-entropy)`."""
 
     def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
         """Return `exp(-H(Q))`."""
@@ -59,7 +60,7 @@ class Reveal:
     """Decide equal numbers of tokens per step, the most certain first.
 
     Attributes:
-        certainty: What is meant by certain. Ties go to the token further left.
+        certainty: The measure of certainty. Of equally certain tokens the left one comes first.
     """
 
     certainty: Certainty = field(default_factory=Confidence)
@@ -69,7 +70,7 @@ class Reveal:
 
         Args:
             state: The start of the walk; only unknown tokens are counted and decided.
-            num_steps: Steps wanted, at least 1; no more are taken than there are unknown tokens.
+            num_steps: Steps requested, at least 1; no more are taken than there are unknown tokens.
             generator: Not used.
 
         Returns:
@@ -98,7 +99,7 @@ class RevealAbove:
 
     Attributes:
         threshold: In `(0, 1]`.
-        certainty: What is meant by certain.
+        certainty: The measure of certainty.
     """
 
     threshold: float = 0.9
@@ -106,14 +107,16 @@ class RevealAbove:
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
-            raise ValueError(f"A threshold of certainty lies in (0, 1], not {self.threshold}.")
+            raise ValueError(
+                f"A threshold of certainty must lie in (0, 1], not be {self.threshold}."
+            )
 
     def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return a pace that takes as many steps as it needs.
 
         Args:
             state: The start of the walk.
-            num_steps: The most steps it may take, at least 1; after them the rest is decided.
+            num_steps: The largest number of steps, at least 1; after them all tokens are decided.
             generator: Not used.
 
         Returns:
@@ -134,16 +137,16 @@ class RevealAbove:
 
 @dataclass(frozen=True)
 class Share:
-    """Tokens share a budget of SNR in proportion to their certainty.
+    """Divide a budget of SNR among the tokens in proportion to their certainty.
 
-    The budget of a step is what `Diffusion(spacing)` would give all of them together, so a
-    denoiser that is equally sure of all tokens walks that diffusion path.
+    The budget of a step is the total SNR that `Diffusion(spacing)` would allocate, so a denoiser
+    that is equally certain of all tokens follows that diffusion path.
 
     Attributes:
-        certainty: What is meant by certain.
-        spacing: How large the budgets are.
+        certainty: The measure of certainty.
+        spacing: Determines the budgets.
         sharpness: Power of the certainty in the proportion, at least 0: 0 is plain diffusion, a
-            large one gives all to the most certain.
+            large power gives all to the most certain token.
     """
 
     certainty: Certainty = field(default_factory=Confidence)

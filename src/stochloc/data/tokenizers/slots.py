@@ -1,8 +1,8 @@
-"""Slots: positions of which some hold a token of text and the others hold none.
+"""Slots: positions of which some hold a token of text and the others are empty.
 
-Texts in slots alternate gaps and places (`data.tokenizers.slotted`). A model learns which of them
-may change their role from training text that is *poured* into positions: a random tenth of the gaps
-hold a token and a random tenth of the places hold none, anew for every window.
+Texts in slots alternate gaps and places (`data.tokenizers.slotted`). A model learns about
+insertions and deletions from training text that is *poured* into positions: in every window a newly
+drawn tenth of the gaps hold a token and a newly drawn tenth of the places are empty.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Slots:
         length: int,
         generator: torch.Generator,
     ) -> Int64[Tensor, "num length"]:
-        """Return windows of clean text, poured anew: what a corrupted text may have been.
+        """Return windows of clean text with new slots: possible originals of corrupted text.
 
         Args:
             tokens: the layout of a clean text, shape (tokens,).
@@ -78,7 +78,7 @@ def pour(
     empty: int,
     generator: torch.Generator,
 ) -> Int64[Tensor, "num length"]:
-    """Fill a random choice of positions with the characters of a text, one after the other.
+    """Fill randomly chosen positions with the characters of a text, in their order.
 
     Args:
         texts: the texts; their empty tokens are left out.

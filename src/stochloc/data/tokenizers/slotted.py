@@ -1,15 +1,15 @@
 """Text laid out in slots, so that a change of length is a change of tokens.
 
-A text is read as characters on *places*, with a *gap* before, between and behind them, and one more
-token, *empty*, which stands for no character:
+A text is laid out as characters in *places*, with a *gap* before, between and after them; one
+additional token, *empty*, stands for no character:
 
     read      _ t _ h _ q _ u _ c _ k _        (gap, place, gap, ...; _ is empty)
     meant     _ t _ h e q _ u i c _ k _        or  _ t _ h _ _ _ u _ ...
 
-A character that was lost on the way sits in a gap, and a place where something was added is empty.
-A model of such layouts corrects texts whose length is wrong by the same rule as any other: every
-position has a posterior. Clean text is laid out with empty gaps; how training windows are drawn
-from it is the business of `data.tokenizers.slots`.
+A character that was deleted is restored in a gap, and the place of one that was inserted becomes
+empty. So a model of such layouts corrects texts of the wrong length by the same rule as all others:
+every position has a posterior. Clean text is laid out with empty gaps; `data.tokenizers.slots`
+draws training windows from it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ from stochloc.data.tokenizers.slots import Slots
 @final
 @dataclass(frozen=True)
 class SlottedTokenizer:
-    """A tokenizer whose texts have a gap before, between and behind their tokens.
+    """A tokenizer whose texts have a gap before, between and after their tokens.
 
     Args:
         inner: the tokenizer of the texts.
@@ -35,7 +35,7 @@ class SlottedTokenizer:
             drawn for training; in (0, 1).
 
     Raises:
-        ValueError: the rate is no such share, or the inner tokenizer has labels.
+        ValueError: the rate is outside (0, 1), or the inner tokenizer has labels.
     """
 
     inner: Tokenizer
@@ -43,7 +43,9 @@ class SlottedTokenizer:
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
-            raise ValueError(f"The rate of changed slots lies between 0 and 1, not {self.rate}.")
+            raise ValueError(
+                f"The rate of changed slots must lie between 0 and 1, not be {self.rate}."
+            )
         if self.inner.labels:
             raise ValueError("Texts of several classes cannot be laid out in slots.")
 
@@ -59,7 +61,7 @@ class SlottedTokenizer:
 
     @property
     def is_character_level(self) -> bool:
-        """False: the empty token is no character."""
+        """False: the empty token is not a character."""
         return False
 
     @property
