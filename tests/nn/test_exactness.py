@@ -19,7 +19,7 @@ from stochloc.core import (
 )
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.backbones.encoder import Transformer, neighbour_bias, rotary_angles, rotate
-from stochloc.nn.vocabulary import convert, cross_entropy
+from stochloc.nn.vocabulary import convert
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import TrainingConfig
 
@@ -101,7 +101,7 @@ def test_logits_are_context_plus_prior_plus_evidence(config):
     embedded = convert(state.z, state.known, model.codebook, model.embeddings, model.beta,
                        model.log_unigram, model.slot)  # fmt: skip
     context = model.transformer(embedded) @ model.head.T
-    left = model.logits(state.z, state.known) - evidence - model.log_unigram
+    left = model.readout(state).logits - evidence - model.log_unigram
     torch.testing.assert_close(left, context, atol=1e-5, rtol=0)
 
 
@@ -109,7 +109,7 @@ def test_without_evidence_the_logits_leave_it_out():
     model = shaken(PAPER)
     torch.nn.init.zeros_(model.head)
     _, state = noisy(model)
-    assert (model.logits(state.z, state.known) == 0).all()
+    assert (model.readout(state).logits == 0).all()
 
 
 @pytest.mark.parametrize("slot", [None, torch.tensor([3.0])], ids=["no slot", "slot"])
@@ -173,17 +173,6 @@ def test_the_training_loss_is_finite_from_no_evidence_to_certainty(name):
     nats.sum().backward()
     assert nats.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_known_tokens_cost_nothing_and_give_no_gradient():
-    logits = torch.randn(1, 3, V, generator=generator(0), requires_grad=True)
-    nats = cross_entropy(logits, torch.tensor([[-1, 2, -1]]), torch.tensor([[0, 2, 4]]))
-    expected = -logits.log_softmax(-1)[0, [0, 2], [0, 4]]
-    torch.testing.assert_close(nats[0, [0, 2]], expected)
-    assert nats[0, 1] == 0
-    nats.sum().backward()
-    assert logits.grad is not None
-    assert (logits.grad[0, 1] == 0).all()
 
 
 def test_learned_codes_move_and_stay_on_the_sphere_while_they_are_trained():

@@ -131,7 +131,7 @@ def test_the_evidence_is_added_to_what_the_network_says_with_a_factor_of_one():
     without = LocalizationModel(config)
     without.load_state_dict(with_evidence.state_dict())
     _, state = noisy(with_evidence)
-    difference = with_evidence.logits(state.z, state.known) - without.logits(state.z, state.known)
+    difference = with_evidence.readout(state).logits - without.readout(state).logits
     torch.testing.assert_close(difference, state.z)
 
 
@@ -218,7 +218,7 @@ def test_rows_of_a_batch_do_not_see_each_other_and_tokens_see_both_sides():
     first = State(state.z[:1], state.known[:1], state.snr[:1])
     torch.testing.assert_close(model(state).log_probs[:1], model(first).log_probs)
     z = state.z.clone().requires_grad_()
-    model.logits(z, state.known)[0, 3].sum().backward()
+    model.readout(State(z, state.known, state.snr)).logits[0, 3].sum().backward()
     moved = z.grad.abs().sum(-1)[0]
     assert (moved[[0, 1, 3, 4, 5, 6]] > 0).all()
     assert moved[2] == 0

@@ -21,10 +21,10 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from stochloc.core import Codebook, DensePosterior, LearnedCodebook, SimplexCodebook, State, observe
-from stochloc.nn import vocabulary
+from stochloc.core import Codebook, LearnedCodebook, Posterior, SimplexCodebook, State, observe
 from stochloc.nn.backbones.encoder import Transformer, check_size
 from stochloc.nn.declared import check_types
+from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
 # Beyond any model there is; what is larger comes from a damaged or a hostile file.
@@ -134,31 +134,35 @@ class LocalizationModel(
         """Number of learned values."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def logits(
-        self, z: Float[Tensor, "batch length dim"], known: Int[Tensor, "batch length"]
-    ) -> Float[Tensor, "batch length vocabulary"]:
-        """Return unnormalised log-probabilities of every token.
+    def readout(self, state: State) -> Readout:
+        """Return what the model says of every token, as a value to be asked: one denoiser call.
 
         Args:
-            z: Noisy codes; ignored where the token is known.
-            known: The token where it is known, `-1` elsewhere.
+            state: Noisy codes, ignored where the token is known, and known tokens.
 
         Returns:
-            Logits, in nats.
+            The readout, of which posterior and cross-entropy are computed.
         """
-        embedded = vocabulary.convert(
-            z, known, self.codebook, self.embeddings, self.beta, self.log_unigram, self.slot
-        )
-        return vocabulary.logits(
-            self.transformer(embedded),
-            z,
+        embedded = convert(
+            state.z,
+            state.known,
             self.codebook,
+            self.embeddings,
+            self.beta,
+            self.log_unigram,
+            self.slot,
+        )
+        return Readout(
+            self.transformer(embedded),
             self.head,
             self.log_unigram,
+            self.codebook,
+            state.z,
+            state.known,
             self.config.evidence,
         )
 
-    def forward(self, state: State) -> DensePosterior:
+    def forward(self, state: State) -> Posterior:
         """Return the posterior of every token given the state: one denoiser call.
 
         Args:
@@ -167,7 +171,7 @@ class LocalizationModel(
         Returns:
             The factorised posterior.
         """
-        return vocabulary.posterior(self.logits(state.z, state.known), state.known, self.codebook)
+        return self.readout(state).posterior
 
     def token_nats(
         self,
@@ -189,7 +193,7 @@ class LocalizationModel(
             Nats; 0 where the token is known.
         """
         state = observe(self.codebook, tokens, snr, generator)
-        return vocabulary.cross_entropy(self.logits(state.z, state.known), state.known, tokens)
+        return self.readout(state).token_nats(tokens)
 
     @classmethod
     def _from_pretrained(

@@ -1,11 +1,14 @@
-"""The work that grows with the vocabulary, behind four functions.
+"""The work that grows with the vocabulary: the converter before the network, the readout after it.
 
 Read as attention, a token's evidence `z Eᵀ` scores the vocabulary's codes as keys. The *converter*
-(paper eq. 6) attends to them and returns the mean of learned embeddings; the *posterior* adds what
-the context says and returns probabilities, of which the mean code, the cross-entropy and the cost
-of an ancestral step are further reductions over the vocabulary. Callers pass embeddings, codes and
-states and never see a `(B, L, V)` tensor but in the posterior, so each function may be replaced by
-one that runs over the vocabulary in blocks.
+(paper eq. 6) attends to them and returns the mean of learned embeddings. The *readout* adds what
+the context says,
+
+    log Q(x_i|z) = z_i·x_i + log prior + head · hidden_i + const,
+
+and answers for the loss as for a walk. It holds what the scores are made from, not the scores: for
+a vocabulary of at most one block they are computed at once, for a larger one block by block, and
+nobody who asks can tell the difference.
 
 For independent tokens the exact posterior is `softmax(z Eᵀ + log p_unigram)` (paper A.1), so with
 `β = 1` and the unigram prior the converter hands the network the best guess from the token's own
@@ -16,12 +19,18 @@ learned matrices are: the converter's with W and the head's. Evidence grows with
 it, the scores, the logits and what is computed from them stay in the type of `z`.
 """
 
+from dataclasses import dataclass, replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from stochloc.core import Codebook, DensePosterior
+from stochloc.core import UNKNOWN, BlockedPosterior, Codebook, DensePosterior, Posterior
+from stochloc.core.denoisers.blocked import BLOCK_SIZE
+
+# What torch's cross-entropy takes for a target that does not count.
+IGNORED = -100
 
 
 def convert(
@@ -47,7 +56,9 @@ def convert(
     Returns:
         Embeddings of the width of W, not constrained to the sphere.
     """
-    scores = beta * _evidence(codebook, z) + log_prior
+    with torch.autocast(z.device.type, enabled=False):
+        evidence = codebook.evidence(z)
+    scores = beta * evidence + log_prior
     if slot is not None:
         scores = torch.cat([scores, slot.expand(*scores.shape[:-1], 1)], dim=-1)
     is_token = known[..., None] == torch.arange(scores.shape[-1], device=known.device)
@@ -56,70 +67,82 @@ def convert(
     return (scores.softmax(-1).to(embeddings.dtype) @ embeddings).to(embeddings.dtype)
 
 
-def logits(
-    hidden: Float[Tensor, "batch length width"],
-    z: Float[Tensor, "batch length dim"],
-    codebook: Codebook,
-    head: Float[Tensor, "vocabulary width"],
-    log_prior: Float[Tensor, " vocabulary"],
-    evidence: bool,
-) -> Float[Tensor, "batch length vocabulary"]:
-    """Return unnormalised log-probabilities: context, prior, and the token's own evidence.
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """What is said of every token of a batch: by the context, by a prior and by its evidence.
 
-    Args:
-        hidden: The transformer's output.
-        z: Noisy codes.
-        codebook: The token codes.
-        head: Output weights; their product with `hidden` is what the context says.
-        log_prior: Log-probabilities added; zeros for none.
+    Attributes:
+        hidden: The backbone's output, `(B, L, W)`.
+        head: Output weights, `(V, W)`; their product with `hidden` is what the context says.
+        log_prior: Log-probabilities added, `(V,)`; zeros for none.
+        codebook: The token codes E.
+        z: Noisy codes, `(B, L, d)`.
+        known: The token where it is known, `-1` elsewhere.
         evidence: Whether to add `z Eᵀ`, which is exact: `P(x_i|z) ∝ exp(z_i·x_i) P(x_i|z_-i)`.
-
-    Returns:
-        Logits, in the type of `z`.
+        block_size: Most tokens of the vocabulary whose scores are held at once, at least 1.
     """
-    context = F.linear(hidden, head.to(hidden.dtype)).to(z.dtype) + log_prior
-    return context + _evidence(codebook, z) if evidence else context
 
+    hidden: Float[Tensor, "batch length width"]
+    head: Float[Tensor, "vocabulary width"]
+    log_prior: Float[Tensor, " vocabulary"]
+    codebook: Codebook
+    z: Float[Tensor, "batch length dim"]
+    known: Int[Tensor, "batch length"]
+    evidence: bool = True
+    block_size: int = BLOCK_SIZE
 
-def posterior(
-    unnormalised: Float[Tensor, "batch length vocabulary"],
-    known: Int[Tensor, "batch length"],
-    codebook: Codebook,
-) -> DensePosterior:
-    """Return the posterior of every token, certain where the token is known.
+    @property
+    def logits(self) -> Float[Tensor, "batch length vocabulary"]:
+        """Unnormalised log-probabilities of the whole vocabulary, in the type of `z`."""
+        return self.scores(0, self.codebook.vocabulary_size)
 
-    Args:
-        unnormalised: Logits.
-        known: The token where it is known, `-1` elsewhere.
-        codebook: The token codes.
+    @property
+    def posterior(self) -> Posterior:
+        """The posterior of every token, certain where it is known; dense if one block holds it."""
+        if self._is_small:
+            return DensePosterior.from_logits(self.logits, self.known, self.codebook)
+        return BlockedPosterior.from_scores(self.scores, self.known, self.codebook, self.block_size)
 
-    Returns:
-        The posterior, whose methods give mean, entropy, cross-entropy and ancestral cost.
-    """
-    return DensePosterior.from_logits(unnormalised, known, codebook)
+    def scores(self, start: int, stop: int) -> Float[Tensor, "batch length block"]:
+        """Return unnormalised log-probabilities of the tokens `start ≤ v < stop`.
 
+        Args:
+            start: The first token of the block.
+            stop: The first token after it, at most V.
 
-def cross_entropy(
-    unnormalised: Float[Tensor, "batch length vocabulary"],
-    known: Int[Tensor, "batch length"],
-    tokens: Int[Tensor, "batch length"],
-) -> Float[Tensor, "batch length"]:
-    """Return `-log Q(x_i|z)` of every token.
+        Returns:
+            Nats, in the type of `z`; known tokens count as any other.
+        """
+        head = self.head[start:stop].to(self.hidden.dtype)
+        context = F.linear(self.hidden, head).to(self.z.dtype) + self.log_prior[start:stop]
+        if not self.evidence:
+            return context
+        with torch.autocast(self.z.device.type, enabled=False):
+            return context + self.codebook.evidence_for(self.z, start, stop)
 
-    Args:
-        unnormalised: Logits.
-        known: The token where it is known, `-1` elsewhere.
-        tokens: The true tokens.
+    def token_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
+        """Return the cross-entropy `-log Q(x_i|z)` of every token.
 
-    Returns:
-        Nats; 0 where the token is known.
-    """
-    targets = tokens.masked_fill(known >= 0, -100)
-    return F.cross_entropy(unnormalised.transpose(1, 2), targets, reduction="none")
+        Args:
+            tokens: The true tokens.
 
+        Returns:
+            Nats; 0 where the token is known.
+        """
+        if self._is_small:
+            targets = tokens.masked_fill(self.known >= 0, IGNORED)
+            return F.cross_entropy(self.logits.transpose(1, 2), targets, reduction="none")
+        nats = -self.posterior.log_prob(tokens)
+        return nats.masked_fill(self.known >= 0, 0.0)
 
-def _evidence(
-    codebook: Codebook, z: Float[Tensor, "batch length dim"]
-) -> Float[Tensor, "batch length vocabulary"]:
-    with torch.autocast(z.device.type, enabled=False):
-        return codebook.evidence(z)
+    def without_evidence(self) -> "Readout":
+        """Return what context and prior alone say, of known tokens too.
+
+        Returns:
+            The readout of `Q(x_i|z_-i)`, where `hidden` at a place does not depend on `z` there.
+        """
+        return replace(self, known=torch.full_like(self.known, UNKNOWN), evidence=False)
+
+    @property
+    def _is_small(self) -> bool:
+        return self.codebook.vocabulary_size <= self.block_size
