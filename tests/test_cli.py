@@ -14,6 +14,7 @@ import torch
 from stochloc.cli import main
 from stochloc.data import corpora
 from stochloc.data.texts import file_source
+from stochloc.tasks.train import start_run
 
 PATHS = ("masked", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
@@ -140,7 +141,8 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(place, capsys):
     assert not (place / "nothing").exists()
 
 
-def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys):
+def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys, monkeypatch):
+    monkeypatch.setattr("stochloc.tasks.cyclic.ADAPTIVE_STEPS", 10)
     result = run_json(capsys, "cyclic", "--size", 5, "--sequences", 100, "--json")
     assert result["log_K"] == pytest.approx(1.6094379)
     integrals = [row for row in result["likelihood"] if row["estimator"] == "line integral"]
@@ -158,22 +160,28 @@ def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys):
 
 def test_cyclic_speaks_to_people_too(capsys, monkeypatch):
     monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1, 8))
+    monkeypatch.setattr("stochloc.tasks.cyclic.LINE_INTEGRAL_SAMPLES", 4)
+    monkeypatch.setattr("stochloc.tasks.cyclic.ADAPTIVE_STEPS", 2)
     main(["cyclic", "--size", "3", "--sequences", "20"])
     out = capsys.readouterr().out
     assert "K = 3: exact -log P = log K = 1.0986 nats" in out
     assert all(path in out for path in PATHS)
 
 
-def test_quickstart_bounds_three_paths_and_two_baselines_and_shows_samples(
+def test_quickstart_shows_what_a_model_does_and_shown_again_trains_nothing(
     tmp_path, capsys, monkeypatch
 ):
+    def start_smaller(folder, choice, tokenizer, preset, changes, hardware):
+        smaller = {"width": 16, "depth": 1, "heads": 2, "length": 48, "batch_size": 4}
+        return start_run(folder, choice, tokenizer, preset, {**changes, **smaller}, hardware)
+
     monkeypatch.setenv("STOCHLOC_CACHE", str(tmp_path / "cache"))
     (tmp_path / "small.txt").write_text(TEXT * 200, encoding="utf-8")
     small = file_source(tmp_path / "small.txt")
     monkeypatch.setitem(corpora._NAMED, "builtin", lambda: small)
-    monkeypatch.setattr("stochloc.tasks.quickstart.NUM_UPDATES", 2)
-    monkeypatch.setattr("stochloc.tasks.quickstart.SEQUENCES", 4)
-    monkeypatch.setattr("stochloc.tasks.quickstart.INTEGRAL_SAMPLES", 2)
+    monkeypatch.setattr("stochloc.tasks.quickstart.start_run", start_smaller)
+    for name, value in (("NUM_UPDATES", 2), ("SEQUENCES", 4), ("INTEGRAL_SAMPLES", 2)):
+        monkeypatch.setattr(f"stochloc.tasks.quickstart.{name}", value)
     result = run_json(capsys, "quickstart", "--out", tmp_path / "first", "--json")
     assert [bound["path"] for bound in result["bounds"]] == [
         "masked",
@@ -186,8 +194,13 @@ def test_quickstart_bounds_three_paths_and_two_baselines_and_shows_samples(
     assert result["infill"]
     assert all(answer["text"].endswith("and there was") for answer in result["infill"])
     assert len(result["correction"]["text"]) == len(result["correction"]["read"])
+    written = (tmp_path / "first" / "checkpoint.safetensors").stat().st_mtime_ns
     main(["quickstart", "--out", str(tmp_path / "first")])
-    assert str(tmp_path / "first") in capsys.readouterr().out
+    assert (tmp_path / "first" / "checkpoint.safetensors").stat().st_mtime_ns == written
+    shown = capsys.readouterr().out
+    assert str(tmp_path / "first") in shown
+    assert all(text in shown for text in result["samples"])
+    assert all(f"{bound['bits_per_token']:.3f} ± " in shown for bound in result["bounds"])
 
 
 def test_help_is_printed_without_importing_torch():

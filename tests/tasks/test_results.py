@@ -12,8 +12,7 @@ from tasks.conftest import TEXT, streams
 
 from stochloc.cli import main
 from stochloc.core import Ancestral, Euler, Follow, bound, line_integral, sample, start
-from stochloc.data import corpora, held_out_windows
-from stochloc.data.texts import file_source
+from stochloc.data import held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.correct import correct
@@ -258,6 +257,12 @@ def test_no_task_outgrows_a_batch(opened, trained, call, monkeypatch, tmp_path):
     """Every task that shows a model several texts shows it no more than a batch's at once."""
     shutil.copytree(trained / "run", tmp_path / "run")
     monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 2 * 16)
+    # Enough for several batches in every task.
+    monkeypatch.setattr("stochloc.tasks.tune.KNOWN_SHARES", 2)
+    monkeypatch.setattr("stochloc.tasks.tune.SNR_LEVELS", (0, 1, 4))
+    monkeypatch.setattr("stochloc.tasks.tune.REPORTED_STEPS", (4,))
+    monkeypatch.setattr("stochloc.tasks.correct.calibration.NUM_WINDOWS", 5)
+    monkeypatch.setattr("stochloc.tasks.correct.calibration.NOISE_RATES", (0.05,))
     rows, forward = [], LocalizationModel.forward
 
     def watched(model, state):
@@ -337,25 +342,6 @@ def test_the_same_command_with_resume_added_is_no_contradiction(trained, call):
          "--steps", 4, "--width", 16, "--tokenizer", "characters", "--fractions", 0.9, 0.05, 0.05,
          "--resume")  # fmt: skip
     assert (trained / "run" / "model.safetensors").read_bytes() == before
-
-
-def test_quickstart_shown_again_trains_nothing_and_prints_the_same_figures(
-    tmp_path, call, call_json, monkeypatch
-):
-    (tmp_path / "small.txt").write_text(TEXT * 200, encoding="utf-8")
-    small = file_source(tmp_path / "small.txt")
-    monkeypatch.setitem(corpora._NAMED, "builtin", lambda: small)
-    for name, value in (("NUM_UPDATES", 1), ("SEQUENCES", 2), ("INTEGRAL_SAMPLES", 1)):
-        monkeypatch.setattr(f"stochloc.tasks.quickstart.{name}", value)
-    monkeypatch.setattr("stochloc.tasks.quickstart.PATHS", ("autoregressive",))
-    monkeypatch.setattr("stochloc.tasks.quickstart.NUM_SAMPLES", 1)
-    first = call_json("quickstart", "--out", tmp_path / "run")
-    written = (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns
-    again = call_json("quickstart", "--out", tmp_path / "run")
-    assert (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns == written
-    assert again["bounds"] == first["bounds"]
-    assert again["samples"] == first["samples"]
-    assert {"unigram", "trigram"} == {row["model"] for row in first["baselines"]}
 
 
 def test_a_default_type_of_float64_changes_neither_a_run_nor_what_it_says(trained):
