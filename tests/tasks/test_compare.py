@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from stochloc.cli import main
 from stochloc.data import held_out_windows
 from stochloc.methods import TABLE_1
 from stochloc.nn import Backbone
+from stochloc.tasks.compare.archive import read_trials, take_trials
 from stochloc.tasks.compare.compare import (
     Agenda,
     Contest,
@@ -23,12 +26,13 @@ from stochloc.tasks.compare.compare import (
 )
 from stochloc.tasks.compare.judge import entropy_bits
 from stochloc.tasks.compare.table import make_row
-from stochloc.tasks.compare.trial import Budget, Trial, TrialRun
+from stochloc.tasks.compare.trial import Budget, Trial, TrialRun, result_name
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import DataChoice
 from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture
 
+PUBLISHED = Path(__file__).parents[2] / "docs" / "compare"
 SMALL = (
     "--length", "8", "--batch-size", "4", "--width", "16", "--depth", "1", "--heads", "2",
     "--windows", "6", "--samples", "2", "--texts", "3", "--steps", "2", "4", "--short", "0.5",
@@ -138,6 +142,63 @@ def test_methods_and_seeds_may_join_later(compared, text, call_json, tmp_path):
     # Whenever it joins, seed 0 draws the same text and the same masks.
     bits = [results(place)[redone.name]["bits_per_character"] for place in (compared, folder)]
     assert bits[0] == bits[1]
+
+
+@pytest.mark.parametrize("name", ["", "trials.jsonl"])
+def test_a_comparison_begins_from_the_file_of_another_without_training(
+    compared, text, call, tmp_path, monkeypatch, name
+):
+    def training(self):
+        raise AssertionError("nothing is left to train")
+
+    monkeypatch.setattr(TrialRun, "update", training)
+    folder = tmp_path / "again"
+    call("compare", "--data", text, "--out", folder, "--methods", "ar,mdlm,dsl", "--from",
+         compared / name, "--seeds", "2", "--budget", "updates=6", *SMALL)  # fmt: skip
+    for file in ("table.md", "table.csv", "comparison.json", "trials.jsonl"):
+        assert (folder / file).read_bytes() == (compared / file).read_bytes()
+    names = [result_name(result) for result in read_trials(compared)]
+    assert names == sorted(results(compared))
+
+
+def test_trials_of_a_file_do_not_replace_those_that_are_there(compared, tmp_path):
+    folder = shutil.copytree(compared, tmp_path / "own")
+    changed = next(folder.glob("trials/ar-full*/result.json"))
+    own = json.loads(changed.read_text()) | {"updates": 77}
+    changed.write_text(json.dumps(own))
+    shutil.rmtree(next(folder.glob("trials/dsl-full*")))
+    take_trials(compared, folder)
+    assert results(folder) == results(compared) | {changed.parent.name: own}
+
+
+@pytest.mark.parametrize(("damage", "reason"), [
+    (lambda folder: (folder / "trials.jsonl").write_text("{}\n"), "Line 1 of .* is damaged"),
+    (lambda folder: (folder / "trials.jsonl").write_bytes(b"\xff"), "Line 1 of .* is damaged"),
+    (lambda folder: (folder / "trials.jsonl").unlink(), "trials.jsonl"),
+    (lambda folder: (folder / "text.json").write_text("{"), "text.json is damaged"),
+    (lambda folder: (folder / "text.json").write_text("{}"), "about another text"),
+])  # fmt: skip
+def test_trials_that_cannot_be_taken_are_refused(compared, text, refuse, tmp_path, damage, reason):
+    source = shutil.copytree(compared, tmp_path / "source")
+    damage(source)
+    sentence = refuse("compare", "--data", text, "--out", tmp_path / "out", "--methods", "ar",
+                      "--from", source, "--budget", "updates=6", *SMALL)  # fmt: skip
+    assert re.search(reason, sentence)
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*/trials.jsonl")),
+                         ids=lambda path: path.parent.name)  # fmt: skip
+def test_the_published_trials_are_those_of_the_published_table(path):
+    """Every figure of the table is computed again from the trials beside it."""
+    table = json.loads((path.parent / "comparison.json").read_text())
+    by_method = {}
+    for result in read_trials(path):
+        chosen = result["trial"]["method"], result["trial"]["training"]["learning_rate"]
+        by_method.setdefault(chosen, []).append(result)
+    for row in table["methods"]:
+        own = by_method[row["method"], row["learning_rate"]]
+        own.sort(key=lambda result: result["trial"]["training"]["seed"])
+        assert make_row(own, 1.0).bits == row["bits"]
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from stochloc.cli.figures import write_all
 from stochloc.cli.options import TestText, Tokenizer, ValidText, device
@@ -19,6 +21,16 @@ class Compare:
     """A text file or a corpus by name."""
     out: Path
     """Folder for trials and results; what is there already is used, not run again."""
+    source: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            name="from",
+            metavar="PATH",
+            help="The trials.jsonl of an earlier comparison, or its folder: its trials count as "
+            "finished.",
+            help_behavior_hint="",
+        ),
+    ] = None
     methods: str = "all"
     """Names separated by commas, or all: the methods of the paper's Table 1."""
     budget: str = "updates=1500"
@@ -86,10 +98,10 @@ class Compare:
         )
         found = device(self.accelerator)
         found = "cpu" if found == "mps" else found
-        comparison = compare(contest, self.out, self.jobs, found, tell)
+        comparison = compare(contest, self.out, self.jobs, found, tell, self.source)
         # Figures are still to come, so whoever stops reading here does not end the work.
         say(as_json(comparison.to_dict(), indent=2) if self.json else comparison.table())
-        tell(f"table.md, table.csv and comparison.json are in {self.out}")
+        tell(f"table.md, table.csv, comparison.json and trials.jsonl are in {self.out}")
         if find_spec("matplotlib") is None:
             again = "pip install 'stochloc[plot]' and give the same command again"
             tell(f"stochloc: no figures: {again}.")

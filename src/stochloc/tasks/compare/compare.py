@@ -22,6 +22,7 @@ import torch
 from stochloc.data import Corpus, held_out_windows
 from stochloc.methods import METHODS, TABLE_1
 from stochloc.nn import Backbone
+from stochloc.tasks.compare.archive import TEXT, take_trials, write_trials
 from stochloc.tasks.compare.judge import Judge
 from stochloc.tasks.compare.table import Comparison, Result, make_row
 from stochloc.tasks.compare.trial import RESULT, Budget, Scoring, Trial, read_result, run_trial
@@ -36,7 +37,6 @@ from stochloc.training.interruption import Interruption, Stopped
 from stochloc.training.recipes import TrainingConfig
 
 YARDSTICK = "ar"
-TEXT = "text.json"
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,7 @@ def compare(
     jobs: int = 1,
     device: str = "cpu",
     say: Callable[[str], None] = print,
+    source: Path | None = None,
 ) -> Comparison:
     """Run what is missing of a contest and return its results.
 
@@ -168,6 +169,8 @@ def compare(
         jobs: Trials at a time, each a process with its share of the cores.
         device: Where to compute.
         say: Tells a person how far it is.
+        source: The `trials.jsonl` of an earlier comparison, or its folder, whose trials count as
+            finished; None for none.
 
     Returns:
         The results.
@@ -181,7 +184,7 @@ def compare(
     if jobs < 1:
         raise ValueError(f"Trials run one at a time or more, not {jobs}.")
     with in_files(contest.choice) as choice:
-        return _compare(contest, choice, folder, jobs, device, say)
+        return _compare(contest, choice, folder, jobs, device, say, source)
 
 
 def _compare(
@@ -191,6 +194,7 @@ def _compare(
     jobs: int,
     device: str,
     say: Callable[[str], None],
+    source: Path | None,
 ) -> Comparison:
     """Compare on texts that every process can read."""
     corpus = load_choice(choice, contest.tokenizer)
@@ -207,6 +211,8 @@ def _compare(
     trials.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
         check_same_text(corpus, folder)
+        if source is not None:
+            take_trials(source, folder)
         judge = make_judge(corpus)
         finished = (
             _run_here(agenda, choice, trials, device)
@@ -233,6 +239,7 @@ def _compare(
                 "Training of every method diverged; give lower learning rates with --grid."
             )
         comparison.write(folder)
+        write_trials(folder)
         return comparison
 
 

@@ -150,8 +150,7 @@ class Trial:
     def name(self) -> str:
         """Name of its folder."""
         training = self.training
-        kind = "short" if self.is_short else "full"
-        return f"{self.method}-{kind}-lr{training.learning_rate:g}-seed{training.seed}"
+        return trial_name(self.method, self.is_short, training.learning_rate, training.seed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as JSON values."""
@@ -195,16 +194,46 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: The file is damaged.
     """
+    return parse_result(path.read_bytes(), str(path))
+
+
+def parse_result(text: bytes, place: str) -> dict[str, Any]:
+    """Return the result of a finished trial from its JSON.
+
+    Args:
+        text: The JSON, in UTF-8.
+        place: Where it was read, for the message if it is damaged.
+
+    Returns:
+        The result.
+
+    Raises:
+        ValueError: It is damaged.
+    """
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        _ = result["diverged"], result["trial"]["method"]
+        result = json.loads(text.decode("utf-8"))
         training = result["trial"]["training"]
-        _ = training["seed"], training["learning_rate"]
+        _ = result["diverged"], result_name(result), training["seed"]
         # Trials from before there was a choice do not name their optimizer.
         training.setdefault("optimizer", ADAMW)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it to run it again.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{place} is damaged ({error}); delete it to run it again.") from error
     return result
+
+
+def result_name(result: dict[str, Any]) -> str:
+    """Return the name of the trial that a result is of."""
+    trial = result["trial"]
+    training = trial["training"]
+    return trial_name(
+        trial["method"], trial["is_short"], training["learning_rate"], training["seed"]
+    )
+
+
+def trial_name(method: str, is_short: bool, learning_rate: float, seed: int) -> str:
+    """Return the name of a trial's folder."""
+    kind = "short" if is_short else "full"
+    return f"{method}-{kind}-lr{learning_rate:g}-seed{seed}"
 
 
 class TrialRun:

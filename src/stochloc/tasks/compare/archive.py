@@ -1,0 +1,81 @@
+"""The finished trials of a comparison as one file, `trials.jsonl`: a line of JSON for each.
+
+A comparison writes the file beside its table, and another one may begin from it: its trials then
+count as finished. So figures can be published with what they were computed from.
+"""
+
+import json
+from pathlib import Path
+
+from stochloc.tasks.compare.table import Result
+from stochloc.tasks.compare.trial import RESULT, parse_result, read_result, result_name
+from stochloc.training.checkpoint import replacing
+from stochloc.training.records import to_json
+
+TRIALS = "trials.jsonl"
+TEXT = "text.json"
+
+
+def write_trials(folder: Path) -> None:
+    """Write the finished trials of a comparison as one file, sorted by their names.
+
+    Args:
+        folder: The comparison's folder, with a folder for each trial in `trials`.
+
+    Raises:
+        ValueError: A result is damaged.
+        OSError: The disk is full; an earlier file is intact.
+    """
+    paths = sorted((folder / "trials").glob(f"*/{RESULT}"))
+    lines = [to_json(read_result(path)) + "\n" for path in paths]
+    with replacing(folder / TRIALS) as path:
+        path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_trials(path: Path) -> list[Result]:
+    """Return the finished trials of a file.
+
+    Args:
+        path: A `trials.jsonl`, or the folder that holds one.
+
+    Returns:
+        Their results.
+
+    Raises:
+        ValueError: A line is damaged.
+        OSError: There is no such file.
+    """
+    path = path / TRIALS if path.is_dir() else path
+    lines = path.read_bytes().splitlines()
+    return [parse_result(line, f"Line {n} of {path}") for n, line in enumerate(lines, 1)]
+
+
+def take_trials(source: Path, folder: Path) -> None:
+    """Put the finished trials of a file into a comparison's folder; those it has stay.
+
+    Args:
+        source: A `trials.jsonl`, or the folder that holds one. If the note of its text is beside
+            it, the text must be the same.
+        folder: The comparison's folder, which has the note of its own text.
+
+    Raises:
+        ValueError: A line is damaged, or the trials are about another text.
+        OSError: There is no such file, or the disk is full.
+    """
+    results = read_trials(source)
+    note = (source if source.is_dir() else source.parent) / TEXT
+    if note.exists() and _parsed(note) != _parsed(folder / TEXT):
+        raise ValueError(f"The trials of {source} are about another text.")
+    for result in results:
+        place = folder / "trials" / result_name(result)
+        if not (place / RESULT).exists():
+            place.mkdir(parents=True, exist_ok=True)
+            with replacing(place / RESULT) as path:
+                path.write_text(to_json(result, indent=2), encoding="utf-8")
+
+
+def _parsed(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}).") from error
