@@ -429,7 +429,7 @@ def test_refined_costs_keep_the_measured_ones_and_lie_on_straight_lines_between_
     torch.testing.assert_close(fine.decide[7], decide[3])
     assert torch.equal(fine.rise, rise[:1].expand(8, 2, 2))
     for steps in (1, 3, 6):
-        assert fine.price(fine.best_path(steps)) <= costs.price(costs.best_path(steps)) + 1e-12
+        assert fine.cost(fine.best_path(steps)) <= costs.cost(costs.best_path(steps)) + 1e-12
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
@@ -453,7 +453,7 @@ def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps, se
             whole = Interleaved(
                 (*(k for k, _ in knots), 1.0), (*(g for _, g in knots), knots[-1][1])
             )
-            cheapest = min(cheapest, costs.price(whole))
+            cheapest = min(cheapest, costs.cost(whole))
         paths = [
             [*path, node]
             for path in paths
@@ -462,7 +462,7 @@ def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps, se
         ]
     best = costs.best_path(num_steps)
     assert len(best.known) - 1 <= num_steps
-    assert costs.price(best) == pytest.approx(cheapest)
+    assert costs.cost(best) == pytest.approx(cheapest)
 
 
 def test_a_path_costs_what_its_tokens_pay_to_be_decided_and_what_the_others_pay_to_rise():
@@ -471,7 +471,7 @@ def test_a_path_costs_what_its_tokens_pay_to_be_decided_and_what_the_others_pay_
     lattice = torch.tensor([0.0, 0.25]).double(), torch.tensor([0.0, 1.0]).double()
     costs = StepCosts(*lattice, decide, rise)
     path = Interleaved((0.0, 0.25, 0.25, 1.0), (0.0, 0.0, 1.0, 1.0))
-    assert costs.price(path) == pytest.approx(0.25 * 3.0 + 0.75 * 0.4 + 0.75 * 0.9)
+    assert costs.cost(path) == pytest.approx(0.25 * 3.0 + 0.75 * 0.4 + 0.75 * 0.9)
 
 
 def test_the_measured_price_of_rising_over_several_levels_is_that_of_one_step():
@@ -499,13 +499,13 @@ def test_the_price_of_a_path_is_its_finite_step_bound_and_beats_diffusion_and_ma
     costs = measure_step_costs(EXACT, measured, Ancestral(), known, snr, generator(2))
     tokens, best = EXACT.sample(8000, generator(3)), costs.best_path(3)
     walk = bound(EXACT, tokens, Follow(best), Ancestral(), 3, generator(4))
-    assert abs(walk.mean / 4 - costs.price(best)) < 0.04
+    assert abs(walk.mean / 4 - costs.cost(best)) < 0.04
     assert walk.denoiser_calls <= 3
     for path in (Masked(), Diffusion(Lomax()), Diffusion(Lomax(scale=2.0))):
         other = bound(EXACT, tokens, Follow(path), Ancestral(), 3, generator(5))
         assert walk.mean < other.mean + 4.5 * math.hypot(walk.stderr, other.stderr)
-    assert [costs.price(costs.best_path(n)) for n in (1, 2, 4)] == sorted(
-        (costs.price(costs.best_path(n)) for n in (1, 2, 4)), reverse=True
+    assert [costs.cost(costs.best_path(n)) for n in (1, 2, 4)] == sorted(
+        (costs.cost(costs.best_path(n)) for n in (1, 2, 4)), reverse=True
     )
 
 

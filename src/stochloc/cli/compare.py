@@ -15,7 +15,7 @@ from stochloc.terminal import say, tell
 
 @dataclass
 class Compare:
-    """Train, score and sample rival methods on one text, with one backbone and one budget."""
+    """Train, score and sample several methods on one text, with the same backbone and budget."""
 
     data: str
     """A text file or a corpus by name."""

@@ -36,10 +36,10 @@ class Sample:
     """The path to follow, masked when absent; tuned: see stochloc tune."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     corrector: CorrectorName = "exact"
-    """Which tokens a round takes back, and how they come up: exact takes them at random and asks
-    the model once for each, which keeps the law of the texts; together takes them at random and
-    asks once for all; least-confident asks once for those believed least. The last two are cheaper
-    and draw likelier, less varied texts."""
+    """Which tokens a round rewinds, and how they are drawn again: exact rewinds random ones and
+    calls the model once for each, which preserves the distribution of the texts; together rewinds
+    random ones with one call for all; least-confident rewinds those of least confidence with one
+    call. The last two are cheaper and draw likelier, less varied texts."""
     transition: Transition = "ancestral"
     temperature: float = 1.0
     """Below 1 sharper, above 1 flatter than what was learned."""
@@ -48,7 +48,7 @@ class Sample:
     label: MaybeText = None
     """Class of the texts, for a model trained with --data NAME=FILE,NAME=FILE."""
     guidance: float = 1.0
-    """How far to lean towards what prompt and label change; 1 follows them, more exaggerates."""
+    """Strength of guidance: 1 conditions on prompt and label as learned, more amplifies them."""
     seed: int = 0
     """The same seed gives the same texts."""
     trace: bool = False

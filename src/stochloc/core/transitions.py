@@ -29,7 +29,7 @@ from stochloc.core.streams import Randomness, among
 
 @runtime_checkable
 class Transition(Protocol):
-    """How a walk takes one step, and the price of that step in nats."""
+    """How a walk takes one step, and the cost of that step in nats."""
 
     def step(
         self,
@@ -158,7 +158,7 @@ class Ancestral:
 class InOneStep:
     """A transition whose finite steps are ancestral, so that one token's are exact at any length.
 
-    Corrector rounds bring a token up in a single step, which is too long for Euler's.
+    Corrector rounds raise a token in a single step, which is too long for Euler's method.
 
     Attributes:
         transition: Decides tokens where `dγ = ∞`.

@@ -23,8 +23,8 @@ class StepCosts:
     Attributes:
         known: Shares of known tokens, from 0, increasing, below 1; the end is share 1.
         snr: Values of γ, from 0, increasing, finite.
-        decide: Price of deciding a token, `-log Q`, at every knot.
-        rise: Price of taking a token from one γ to another at every share; ∞ downwards.
+        decide: Cost of deciding a token, `-log Q`, at every knot.
+        rise: Cost of raising a token from one γ to another at every share; ∞ downwards.
     """
 
     known: Float[Tensor, " shares"]
@@ -57,7 +57,7 @@ class StepCosts:
                 one cost what that costs.
 
         Returns:
-            A lattice on which paths of many steps find room.
+            A finer lattice, for paths of many steps.
         """
         known = torch.arange(num_shares, dtype=self.known.dtype) / num_shares
         place = torch.searchsorted(self.known, known, right=True) - 1
@@ -68,7 +68,7 @@ class StepCosts:
         def between(values: Float[Tensor, "shares *rest"]) -> Float[Tensor, "finer *rest"]:
             share = weight.view(-1, *[1] * (values.ndim - 1))
             mixed = (1 - share) * values[place] + share * values[after]
-            # What is impossible at one share is so at all, and 0 · ∞ must not make it NaN.
+            # Impossible steps are impossible at every share, and 0 · ∞ would give NaN.
             return mixed.masked_fill(values[place].isinf(), torch.inf)
 
         return StepCosts(known, self.snr, between(self.decide), between(self.rise))
@@ -89,9 +89,9 @@ class StepCosts:
             raise ValueError(f"A path needs at least one step, not {num_steps}.")
         edges = self._edges()
         to_end = ((1 - self.known)[:, None] * self.decide).flatten()
-        prices, choices = to_end, []
+        costs, choices = to_end, []
         for _ in range(num_steps - 1):
-            prices, choice = (edges + prices).min(-1)
+            costs, choice = (edges + costs).min(-1)
             choices.append(choice)
         node, nodes = 0, [0]
         for choice in reversed(choices):
@@ -103,7 +103,7 @@ class StepCosts:
         levels = [float(self.snr[node % len(self.snr)]) for node in nodes]
         return Interleaved((*shares, 1.0), (*levels, levels[-1]))
 
-    def price(self, path: Interleaved) -> float:
+    def cost(self, path: Interleaved) -> float:
         """Return the expected finite-step bound of a path on the lattice, in nats per token.
 
         Args:
@@ -122,7 +122,7 @@ class StepCosts:
         return last + sum(float(edges[a, b]) for a, b in pairwise(nodes))
 
     def _edges(self) -> Float[Tensor, "knots knots"]:
-        """Price of every step per token of the sequence: some tokens are decided, the rest rise."""
+        """Cost of every step per token of the sequence: some tokens are decided, the rest rise."""
         num_shares, num_levels = self.decide.shape
         revealed = (self.known[None, :] - self.known[:, None])[:, None, :, None]
         decided = revealed * self.decide[:, :, None, None]
@@ -146,7 +146,7 @@ def measure_step_costs(
     Args:
         denoiser: Gives the posterior.
         tokens: Sequences of training text.
-        transition: Prices the steps.
+        transition: Defines the costs of the steps.
         known: Shares of known tokens, from 0, increasing, below 1.
         snr: Values of γ, from 0, increasing, finite.
         generator: Source of the order of the tokens and of the channel's noise.

@@ -62,7 +62,7 @@ class Move(Protocol):
         ...
 
     def in_one_step(self) -> "Move":
-        """Return the move that brings a token up in a single step, however long (a rise)."""
+        """Return the move that raises a token in a single step of any length."""
         ...
 
 
@@ -118,7 +118,7 @@ class Towards:
 
         Args:
             state: Where the walk is.
-            posterior: Gives the codes alone; the channel does not read beliefs.
+            posterior: Used only for its codebook; the channel does not depend on the posterior.
             dsnr: Steps in γ, in `[0, ∞]`.
 
         Returns:

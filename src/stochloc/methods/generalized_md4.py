@@ -1,9 +1,9 @@
 """GenMD4: masked diffusion with a schedule for each token, learned (Shi et al. 2024, section 6).
 
 Token v is still itself at time t with probability `α_v = 1 - t^(w_v)`. Masks now tell something of
-what they hide, so the network is told the time. Reading the reverse process as jumps from the mask
-to v at the rate `r_v = w_v/t`, the model's rate is `μ_v r_v` with μ the network's law of the
-masked token, and the divergence of the two jump processes is
+what they hide, so the network is conditioned on the time. Reading the reverse process as jumps from
+the mask to v at the rate `r_v = w_v/t`, the model's rate is `μ_v r_v` with μ the network's law of
+the masked token, and the divergence of the two jump processes is
 
     -log P(x) <= ∫₀¹ E Σ_masked [ -r_x log μ_x - r_x + Σ_v μ_v r_v ] dt.
 

@@ -42,7 +42,7 @@ def masked_network(frame: Frame, timed: bool = False) -> Network:
 
     Args:
         frame: Gives vocabulary and backbone.
-        timed: Whether it is told the time.
+        timed: Whether it is conditioned on the time.
 
     Returns:
         The network, bidirectional.
@@ -79,7 +79,7 @@ class MaskFilling(Method):
         vocabulary_size: Number of tokens, V.
 
     Attributes:
-        is_timed: Whether the network is told the time, as the authors' of text8 is.
+        is_timed: Whether the network is conditioned on the time, as the authors' is on text8.
     """
 
     is_timed: ClassVar[bool] = False
@@ -111,7 +111,7 @@ class MaskFilling(Method):
         Args:
             tokens: The true tokens.
             is_masked: Which of them are hidden from the network.
-            time: What a network that is told the time is told.
+            time: The time, for a network that is conditioned on it.
 
         Returns:
             Nats; 0 where the token is not masked.

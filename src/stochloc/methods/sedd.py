@@ -6,9 +6,9 @@ Tokens are lost at the rate `σ' = -α'/α` and replaced by draws from π. The n
     -log P(x) <= ∫₀¹ σ' E Σ_i π(x_t) Σ_{y≠x_t} [ s_y - r_y log s_y + r_y (log r_y - 1) ] dt
                  + D( q(x_1|x_0) ‖ π ),
 
-whose minimum is at the true ratios. For masks the authors scale the network's output by
-`α/(1-α)`, after which only the law of the masked token is left to learn; it need not sum to 1.
-Both networks are told the time, as in the authors' code (louaaron/Score-Entropy-Discrete-Diffusion,
+whose minimum is at the true ratios. For masks the authors scale the network's output by `α/(1-α)`,
+after which only the law of the masked token is left to learn; it need not sum to 1. Both networks
+are conditioned on the time, as in the authors' code (louaaron/Score-Entropy-Discrete-Diffusion,
 `model/transformer.py`), though that law has none. Both lose tokens evenly (the authors' log-linear
 noise); their geometric noise, made for others, ends as high with uniform noise (docs/log.md). Times
 of training begin at 1e-3, as theirs (`losses.py`, `sampling_eps`); the bound covers all times.

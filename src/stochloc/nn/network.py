@@ -1,4 +1,4 @@
-"""Networks that see a time, an order or nothing: what rival methods put around the transformer.
+"""Networks that see a time, an order or nothing: the transformer as other methods use it.
 
     tokens or vectors -> embeddings (+ an embedding of the time) -> transformer -> outputs
 

@@ -1,4 +1,4 @@
-"""Weights from strangers are looked at before room is made for them.
+"""Untrusted weights are validated before memory is allocated for them.
 
 A safetensors file says in its header which tensors it holds, and can run no code. The header is
 held against the configuration on torch's meta device, which allocates nothing, so an absurd width
@@ -69,7 +69,7 @@ def check_shapes(found: Shapes, make: Callable[[], nn.Module], depth: int) -> No
 
 
 def check_finite(module: nn.Module) -> None:
-    """Refuse a module with a value that is infinite or no number.
+    """Refuse a module with a value that is infinite or NaN.
 
     Args:
         module: The module with its weights.
@@ -79,4 +79,4 @@ def check_finite(module: nn.Module) -> None:
     """
     for name, tensor in module.state_dict().items():
         if not bool(tensor.isfinite().all()):
-            raise ValueError(f"{name} holds values that are infinite or no numbers")
+            raise ValueError(f"{name} holds values that are infinite or NaN")

@@ -75,7 +75,7 @@ def tune(
         "paths": [
             {
                 "steps": steps,
-                "bits_per_token": costs.price(path) / math.log(2),
+                "bits_per_token": costs.cost(path) / math.log(2),
                 "known": list(path.known),
                 "snr": list(path.snr),
             }

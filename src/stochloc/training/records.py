@@ -1,4 +1,4 @@
-"""JSON that every reader can read: figures that are no numbers are null."""
+"""JSON that every parser accepts: NaN and infinite numbers become null."""
 
 import json
 import math
@@ -10,7 +10,7 @@ def to_json(values: Any, indent: int | None = None) -> str:  # noqa: ANN401
     """Return values as JSON.
 
     Args:
-        values: What JSON knows, and tuples.
+        values: JSON values, and tuples.
         indent: Spaces of indentation; None for a single line.
 
     Returns:

@@ -5,8 +5,8 @@ order, and the γ that all others have reached. Along one axis it is masked diff
 other Gaussian diffusion; between them lies every mixture.
 
 The finite-step bound of such a path is a sum over its steps, and the state at each knot has the
-channel's own law whatever came before. So the expected price of a step depends on its two ends
-alone: measured once on a lattice of knots, it gives the price of every path on the lattice, and
+channel's own law whatever came before. So the expected cost of a step depends on its two ends
+alone: measured once on a lattice of knots, it gives the cost of every path on the lattice, and
 the best path of N steps is found by dynamic programming, `O(N)` times the number of edges.
 """
 

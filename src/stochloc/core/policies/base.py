@@ -1,19 +1,19 @@
 """How much SNR each token receives next.
 
-A policy is asked before every step, with the state and the posterior at hand, and answers with the
-step in γ of every token. Following a path is the policy that looks at neither; adaptive policies
-look at both. The same policy object drives the free walk (sampling) and the guided walk (the
-bound), so what is evaluated is what is sampled.
+Before every step a policy is given the state and the posterior, and returns the step in γ of every
+token. The policy that follows a path uses neither; adaptive policies use both. The same policy
+object drives the free walk (sampling) and the guided walk (the bound), so the bound holds for the
+sampler that is run.
 
-A policy may remember the walk so far, and it may ask for tokens to be rewound to a lower SNR before
-a step. Neither spoils the bound: the step is a function of states that both walks visit, and the
-rewinding kernel is the channel's own bridge, which knows nothing of the true token but what the
-state already shows, so it is the same in both walks and cancels from the cost. The bound is looser
-for it, because the way up is paid for again.
+A policy may remember the walk so far, and may rewind tokens to a lower SNR before a step. The bound
+remains valid: the step is a function of states that both walks visit, and the rewinding kernel is
+the channel's own bridge, which depends on the true token only through the state, so it is the same
+in both walks and cancels from the cost. The bound becomes looser, because the cost of raising a
+token is counted again.
 
-Corrector rounds (`core.policies.correctors`) are no steps of the policy: they take tokens back
-after a step and bring them up to where they were. `bound` refuses them; every round would be paid
-for in full.
+Corrector rounds (`core.policies.correctors`) are not steps of the policy: they rewind tokens after
+a step and raise them to the SNR they had. `bound` refuses them; the full cost of every round would
+be counted.
 """
 
 from collections.abc import Callable
@@ -33,11 +33,11 @@ from stochloc.core.streams import Randomness
 
 @dataclass(frozen=True)
 class Round:
-    """One corrector round: tokens are taken back and brought up again.
+    """One corrector round: tokens are rewound and raised again.
 
     Attributes:
-        lower: The SNR to which tokens are taken; a token that shall stay has its own SNR.
-        rises: Steps in γ that bring them up, each after a denoiser call of its own.
+        lower: The SNR to which tokens are rewound; the current SNR of tokens that stay.
+        rises: Steps in γ that raise them, each after its own denoiser call.
     """
 
     lower: Float[Tensor, "batch length"]
@@ -46,7 +46,7 @@ class Round:
 
 @runtime_checkable
 class Rounds(Protocol):
-    """Corrector rounds at work on one batch."""
+    """Corrector rounds for one batch."""
 
     @property
     def number(self) -> int:
@@ -54,7 +54,7 @@ class Rounds(Protocol):
         ...
 
     def watch(self, before: State, posterior: Posterior, after: State) -> None:
-        """Take note of a step of the walk, or of a rise in a round."""
+        """Record a step of the walk, or a rise in a round."""
         ...
 
     def plan(self, state: State, rows: Bool[Tensor, " batch"], generator: Randomness) -> Round:
@@ -64,12 +64,12 @@ class Rounds(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the denoiser and a policy say before a step.
+    """The posterior and the policy's decision before a step.
 
     Attributes:
-        posterior: The denoiser's answer.
-        dsnr: The policy's: steps in γ, in `[0, ∞]`, 0 where a token is known.
-        calls: Denoiser calls both took.
+        posterior: The denoiser's posterior.
+        dsnr: The policy's steps in γ, in `[0, ∞]`, 0 where a token is known.
+        calls: Denoiser calls made for both.
     """
 
     posterior: Posterior
@@ -79,18 +79,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pace:
-    """A policy at work on one batch.
+    """A policy started on one batch.
 
     Attributes:
-        steps: How many steps it wants to take at most with every sequence.
-        dsnr: Gives the step in γ of every token, `(B, L)`, in `[0, ∞]`, for step number n, the
-            state before it and the posterior there; for a sequence that has taken its steps the
-            answer is of no account.
-        lower: Gives the SNR to which tokens are rewound before step number n, given the state;
-            a token that shall stay gets its own SNR. Absent where nothing is ever rewound.
-        floor: Evidence that is never rewound, the start of the walk; `z = 0` at `γ = 0` if absent.
-        rounds: Corrector rounds after every step, if there are any.
-        own_calls: Tells how many denoiser calls the policy has made so far beside the walk's.
+        steps: The largest number of steps of every sequence.
+        dsnr: Returns the step in γ of every token, `(B, L)`, in `[0, ∞]`, given the number n of the
+            step, the state before it and the posterior there; the values of sequences that have
+            taken all their steps are ignored.
+        lower: Returns the SNR to which tokens are rewound before step number n, given the state;
+            the current SNR of tokens that stay. None if tokens are never rewound.
+        floor: Evidence that is never rewound, the start of the walk; `z = 0` at `γ = 0` if None.
+        rounds: Corrector rounds after every step, if any.
+        own_calls: Returns the number of denoiser calls that the policy itself has made so far.
     """
 
     steps: Steps
@@ -155,7 +155,7 @@ class Pace:
 
 @runtime_checkable
 class Policy(Protocol):
-    """A rule that hands out SNR."""
+    """A rule that allocates SNR."""
 
     def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Return the rule at work on one batch, which may remember what it has seen."""
