@@ -6,11 +6,12 @@ Their schedules differ in the variance of the training gradient and in what N st
 reveal, not in the bound. `generalized_md4` has the schedule that is learned.
 
 As in the authors' configuration of text8 (google-deepmind/md4, `configs/md4/text8.py`) the schedule
-is linear, the network is conditioned on the time (`time_features = "t"`), and the sampler's times are spaced
-by a cosine; where the schedule is the cosine, they are even, as in `configs/md4/cifar10.py`. Their
-α runs from 1 - 1e-4 to 1e-4; here times of training begin at 1e-4, which gives the same greatest
-weight, and the bound covers all times, so there is no reconstruction term. Choices: the time enters
-by an added embedding, where theirs modulates every layer (`adaln_zero`).
+is linear, the network is conditioned on the time (`time_features = "t"`), and the sampler's times
+are spaced by a cosine; where the schedule is the cosine, they are even, as in
+`configs/md4/cifar10.py`. Their α runs from 1 - 1e-4 to 1e-4; here times of training begin at 1e-4,
+which gives the same greatest weight, and the bound covers all times, so there is no reconstruction
+term. Choices: the time enters by an added embedding, where theirs modulates every layer
+(`adaln_zero`).
 """
 
 from stochloc.methods.masked import MaskedDiffusion, masked_network
