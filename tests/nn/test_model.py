@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from stochloc.core import (
     sample,
     start,
 )
-from stochloc.nn import LocalizationModel, ModelConfig
+from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.backbones.encoder import Transformer, rotary_angles, rotate
 from stochloc.nn.vocabulary import convert
 
@@ -210,6 +211,25 @@ def test_a_width_that_heads_cannot_share_is_refused():
         ModelConfig(5, width=18, heads=4)
     with pytest.raises(ValueError, match="positive depth"):
         ModelConfig(5, depth=0)
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [{"rotary_base": 0.5}, {"neighbour_logit": -1.0}, {"neighbour_logit": float("inf")}],
+)
+def test_a_model_and_a_method_refuse_the_same_positions(positions):
+    for make in (partial(ModelConfig, 5), Backbone):
+        with pytest.raises(ValueError, match=r"base of at least 1|must be at least 0"):
+            make(**positions)
+
+
+def test_a_model_has_the_backbone_that_its_flat_configuration_describes():
+    config = ModelConfig(5, 16, 3, 2, rotary_base=50.0, neighbour_logit=2.0)
+    assert config.backbone == Backbone(16, 3, 2, rotary_base=50.0, neighbour_logit=2.0)
+    ours, alone = LocalizationModel(config).transformer, config.backbone.transformer()
+    assert {n: p.shape for n, p in ours.named_parameters()} == {
+        n: p.shape for n, p in alone.named_parameters()
+    }
 
 
 def test_rows_of_a_batch_do_not_see_each_other_and_tokens_see_both_sides():

@@ -1,7 +1,8 @@
 """The learned denoiser, its backbones, and networks for other methods."""
 
+from stochloc.nn.backbones.base import Backbone
 from stochloc.nn.model import LocalizationModel, ModelConfig, smoothed_log_unigram
-from stochloc.nn.network import Backbone, Network, token_network
+from stochloc.nn.network import Network, token_network
 
 __all__ = [
     "Backbone",

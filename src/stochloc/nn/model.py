@@ -22,7 +22,7 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from stochloc.core import Codebook, LearnedCodebook, Posterior, SimplexCodebook, State, observe
-from stochloc.nn.backbones.encoder import Transformer, check_size
+from stochloc.nn.backbones.base import Backbone
 from stochloc.nn.declared import check_types
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
@@ -68,20 +68,19 @@ class ModelConfig:
             raise ValueError(
                 f"A model needs a positive vocabulary_size, not {self.vocabulary_size}."
             )
-        check_size(self.width, self.depth, self.heads)
+        _ = self.backbone  # Refuses sizes and positions that no backbone can have.
         for name, largest in LARGEST.items():
             if getattr(self, name) > largest:
                 raise ValueError(f"A model has a {name} of at most {largest}.")
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"β starts at 0 or more, not at {self.beta}.")
-        if not 1 <= self.rotary_base < math.inf:
-            raise ValueError(f"Rotations need a base of at least 1, not {self.rotary_base}.")
         if self.code_dimension < 0:
             raise ValueError(f"Codes cannot have {self.code_dimension} dimensions.")
-        if not 0 <= self.neighbour_logit < math.inf:
-            raise ValueError(
-                f"The logit of neighbours must be at least 0, not {self.neighbour_logit}."
-            )
+
+    @property
+    def backbone(self) -> Backbone:
+        """The size and the positions of the transformer, as one value."""
+        return Backbone(self.width, self.depth, self.heads, self.rotary_base, self.neighbour_logit)
 
 
 class LocalizationModel(
@@ -109,9 +108,7 @@ class LocalizationModel(
         self.beta = nn.Parameter(torch.tensor(beta))
         self.slot = nn.Parameter(torch.zeros(1)) if config.mask_slot else None
         self.embeddings = nn.Parameter(torch.randn(size + config.mask_slot, config.width))
-        self.transformer = Transformer(
-            config.width, config.depth, config.heads, config.rotary_base, config.neighbour_logit
-        )
+        self.transformer = config.backbone.transformer()
         self.head = nn.Parameter(torch.zeros(size, config.width))
         self.register_buffer("log_unigram", torch.zeros(size))
         # Whatever type the caller's program makes tensors in: runs are written in float32.

@@ -8,51 +8,16 @@ methods is not one between networks.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stochloc.nn.backbones.encoder import Past, Transformer, check_size
+from stochloc.nn.backbones.base import Backbone
+from stochloc.nn.backbones.encoder import Past
 
 FASTEST_TIME = 1000.0
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """The size and the positions of a transformer, the same for all methods of a comparison.
-
-    Attributes:
-        width: Width W of the embeddings, a multiple of `2 * heads`.
-        depth: Number of blocks.
-        heads: Attention heads per block.
-        rotary_base: Ratio of the slowest to the fastest rotation.
-        neighbour_logit: Attention logit with which heads begin to look at their neighbours.
-    """
-
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    rotary_base: float = 100.0
-    neighbour_logit: float = 12.0
-
-    def __post_init__(self) -> None:
-        check_size(self.width, self.depth, self.heads)
-
-    def transformer(self, causal: bool) -> Transformer:
-        """Return a transformer of this kind with new weights.
-
-        Args:
-            causal: Whether a token sees only itself and those before it.
-
-        Returns:
-            The transformer.
-        """
-        return Transformer(
-            self.width, self.depth, self.heads, self.rotary_base, self.neighbour_logit, causal
-        )
 
 
 class Network(nn.Module):

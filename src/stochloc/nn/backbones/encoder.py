@@ -299,21 +299,3 @@ def rotate(
     # One complex product makes one pass over memory where four real ones make seven.
     turn: Complex[Tensor, "*rows half"] = torch.polar(torch.ones_like(angles), angles)
     return torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn).flatten(-2)
-
-
-def check_size(width: int, depth: int, heads: int) -> None:
-    """Refuse a transformer that cannot be.
-
-    Args:
-        width: Width of the embeddings.
-        depth: Number of blocks.
-        heads: Attention heads per block.
-
-    Raises:
-        ValueError: One is not positive, or the width is no multiple of twice the heads.
-    """
-    for name, value in (("width", width), ("depth", depth), ("heads", heads)):
-        if value < 1:
-            raise ValueError(f"A model needs a positive {name}, not {value}.")
-    if width % (2 * heads):
-        raise ValueError(f"The width {width} is no multiple of twice the {heads} heads.")

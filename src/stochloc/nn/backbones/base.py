@@ -1,0 +1,59 @@
+"""What a network is between its embeddings and its readout: embeddings in, hidden states out.
+
+The size and the positions are one value, which the localization model and all methods of a
+comparison share, so that a difference between methods is not one between networks.
+"""
+
+import math
+from dataclasses import dataclass
+
+from stochloc.nn.backbones.encoder import Transformer
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The size and the positions of a transformer.
+
+    Attributes:
+        width: Width W of the embeddings, a multiple of `2 * heads`.
+        depth: Number of blocks.
+        heads: Attention heads per block.
+        rotary_base: Ratio of the slowest to the fastest rotation.
+        neighbour_logit: Attention logit with which heads begin to look at their neighbours.
+    """
+
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    rotary_base: float = 100.0
+    neighbour_logit: float = 12.0
+
+    def __post_init__(self) -> None:
+        _check_size(self.width, self.depth, self.heads)
+        if not 1 <= self.rotary_base < math.inf:
+            raise ValueError(f"Rotations need a base of at least 1, not {self.rotary_base}.")
+        if not 0 <= self.neighbour_logit < math.inf:
+            raise ValueError(
+                f"The logit of neighbours must be at least 0, not {self.neighbour_logit}."
+            )
+
+    def transformer(self, causal: bool = False) -> Transformer:
+        """Return a transformer of this kind with new weights.
+
+        Args:
+            causal: Whether a token sees only itself and those before it.
+
+        Returns:
+            The transformer.
+        """
+        return Transformer(
+            self.width, self.depth, self.heads, self.rotary_base, self.neighbour_logit, causal
+        )
+
+
+def _check_size(width: int, depth: int, heads: int) -> None:
+    for name, value in (("width", width), ("depth", depth), ("heads", heads)):
+        if value < 1:
+            raise ValueError(f"A model needs a positive {name}, not {value}.")
+    if width % (2 * heads):
+        raise ValueError(f"The width {width} is no multiple of twice the {heads} heads.")
