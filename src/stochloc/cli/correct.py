@@ -26,7 +26,7 @@ from stochloc.terminal import tell
 
 @dataclass
 class Correct:
-    """Repair a garbled text: no need to say where the errors are."""
+    """Correct a corrupted text; the positions of its errors need not be known."""
 
     run_folder: RunFolder
     text: Annotated[str | None, tyro.conf.Positional, optional("TEXT")] = None
@@ -47,9 +47,9 @@ class Correct:
     """Where the run's own text is now, if it has moved; what is absent is chosen on its validation
     part."""
     one_pass: bool = False
-    """Ask the model once: the default, which keeps more of what was right."""
+    """Call the model once: the default, which changes less of what was right."""
     walk: bool = False
-    """Walk: decide the surest characters first and ask again."""
+    """Walk: decide the most certain characters first, then call the model again."""
     steps: int = 32
     """Most steps of the walk."""
     policy: str = "threshold:0.9"
@@ -61,7 +61,7 @@ class Correct:
     json: Json = False
 
     def run(self) -> None:
-        """Repair and print."""
+        """Correct and print."""
         from stochloc.data.reading import read_text
         from stochloc.tasks.correct.calibration import correction_defaults
         from stochloc.tasks.correct.correct import correct, parse_confidences

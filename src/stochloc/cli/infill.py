@@ -39,7 +39,7 @@ class Infill:
     path: MaybePathName = None
     """The path to follow, masked when absent; tuned: see stochloc tune."""
     policy: str = "path"
-    """Who hands out SNR, as in sample."""
+    """The policy that allocates SNR, as in sample."""
     transition: Transition = "ancestral"
     temperature: float = 1.0
     """Below 1 the draws keep closer to the most probable, above 1 they vary more."""

@@ -54,7 +54,7 @@ class Plot:
     path: MaybePathName = None
     """The path of the walk, hybrid when absent; tuned: see stochloc tune."""
     policy: str = "path"
-    """Who hands out SNR on the walk, as in sample."""
+    """The policy that allocates SNR on the walk, as in sample."""
     transition: Transition = "ancestral"
     size: int = 7
     """Symbols of the cyclic data."""

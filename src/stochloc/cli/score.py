@@ -17,9 +17,9 @@ class Score:
     run_folder: RunFolder
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, or - for standard input; a line with
-    characters that the model has never seen gets no price."""
+    characters that the model has never seen is not scored."""
     tokens: bool = False
-    """Show what every token costs."""
+    """Show the cost of every token."""
     path: PathName = "masked"
     """The path to walk or to integrate along."""
     transition: Transition = "ancestral"
@@ -28,13 +28,13 @@ class Score:
     continuous: bool = False
     """Take the line integral instead of the finite walk."""
     draws: int = 4
-    """Walks for every line, whose average is its price; at least two for a ± of each line."""
+    """Walks per line, whose costs are averaged; at least two for a ± of each line."""
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
 
     def run(self) -> None:
-        """Price and report."""
+        """Score and report."""
         from stochloc.data.reading import read_lines
         from stochloc.tasks.score import Scoring, describe, remarks, score
 

@@ -1,9 +1,9 @@
 """The paper's exact experiment: cyclic sequences and their analytic denoiser (paper C.1).
 
 K symbols on the circle, the K cyclic shifts as data. Everything is known: `-log P = log K`, the
-valid sequences, and the probability of the original given a garbled one. Three questions: does
+valid sequences, and the probability of the original given a corrupted one. Three questions: does
 every path give `log K`; what fraction of samples is valid after N steps; and how often does a walk
-from a masked and garbled sequence end valid, and equal to the original (figure 2)?
+from a masked and corrupted sequence end valid, and equal to the original (figure 2)?
 """
 
 import math
@@ -198,7 +198,7 @@ class CyclicExperiment:
         original: Int[Tensor, "batch length"],
         generator: torch.Generator,
     ) -> State:
-        """Mask some tokens, garble others at places the walk is not told, soft-mask the rest.
+        """Mask some tokens, corrupt others at positions unknown to the walk, soft-mask the rest.
 
         Args:
             denoiser: Gives the codes.

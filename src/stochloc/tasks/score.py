@@ -1,13 +1,13 @@
-"""Pricing the lines of a text: what each line and each of its tokens costs a model.
+"""Scoring the lines of a text: the cost of each line and of each of its tokens under a model.
 
-A token's price is what it took along the path: for a walk that unmasks, `-log Q(x_i|z)` when it was
-decided; for a diffusion, the sum of its steps. A line's price is the sum over its tokens, and a
-line longer than the model's window is cut into windows priced one by one, which bounds the line as
-a whole under the model that knows no more.
+The cost of a token is accumulated along the path: for a walk that unmasks, `-log Q(x_i|z)` when it
+was decided; for a diffusion, the sum over its steps. The cost of a line is the sum over its tokens.
+A line longer than the model's window is cut into windows that are scored separately, which bounds
+the line as a whole under the model without context beyond a window.
 
-Most walks draw something, an order or noise, so a price is the average of several draws and has a
-standard error. Streams are named by the text itself: the same line has the same price wherever it
-stands and whatever stands beside it.
+Most walks are random, in their order or noise, so a cost is the average of several draws and has a
+standard error. Random streams are keyed by the text itself: the same line has the same cost
+wherever it occurs and whatever its neighbours are.
 """
 
 import math
@@ -34,7 +34,7 @@ from stochloc.tasks.tuned import path_for
 from stochloc.tasks.walks import named_transition
 from stochloc.training.seeds import seeded_streams
 
-# Lines without a price that are named one by one.
+# Lines that could not be scored and are reported one by one.
 MOST_REMARKS = 10
 Tokens = tuple[int, ...]
 # Where in its line a window begins, and its tokens.
@@ -43,7 +43,7 @@ Window = tuple[int, Tokens]
 
 @dataclass(frozen=True)
 class Scoring:
-    """How to price.
+    """How to score.
 
     Attributes:
         path: Name of the path.
@@ -51,7 +51,7 @@ class Scoring:
         num_steps: Steps of the walk; for a line integral, times drawn per sequence.
         continuous: Whether to take the line integral instead of the finite walk.
         seed: Seed of all randomness.
-        num_draws: Walks or integrals whose average is a price; two at least for standard errors.
+        num_draws: Walks or integrals that are averaged; at least two for standard errors.
             Walks from left to right draw nothing and are taken once.
     """
 
@@ -72,13 +72,13 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ScoredLine:
-    """A line and its price.
+    """A line and its cost.
 
     Attributes:
         text: The line as the model sees it.
         tokens: The text of every token.
-        token_nats: The price of every token, in nats; single ones may be negative.
-        refused: Why the line has no price, a sentence; None if it has one.
+        token_nats: The cost of every token, in nats; single ones may be negative.
+        refused: Why the line was not scored, a sentence; None if it was.
         notes: What was changed before the line was read.
         nats_stderr: Standard error of `nats` over the draws behind it; 0 where nothing is drawn,
             None for a single draw.
@@ -93,16 +93,16 @@ class ScoredLine:
 
     @property
     def nats(self) -> float:
-        """The price of the line, the sum over its tokens; 0 for an empty one."""
+        """The cost of the line, the sum over its tokens; 0 for an empty one."""
         return math.fsum(self.token_nats)
 
     @property
     def bits_per_character(self) -> float:
-        """The price for each character; 0 for an empty line."""
+        """The cost per character; 0 for an empty line."""
         return self.nats / math.log(2) / max(1, len(self.text))
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
-        """Return the prices as JSON values, those of the tokens only if asked; None if refused."""
+        """Return the costs as JSON values, those of the tokens only if asked; None if refused."""
         pairs = zip(self.tokens, self.token_nats, strict=True)
         tokens = [{"token": token, "nats": nats} for token, nats in pairs]
         return {
@@ -117,11 +117,11 @@ class ScoredLine:
 
 @dataclass(frozen=True)
 class Scored:
-    """The prices of a text.
+    """The costs of a text.
 
     Attributes:
         lines: In the order of the text.
-        scoring: How they were priced.
+        scoring: How they were scored.
         denoiser_calls: Calls of the denoiser, each about a batch of lines.
         seconds: Time it took.
         counted: In words, what the tokens are.
@@ -135,12 +135,12 @@ class Scored:
 
     @property
     def priced(self) -> tuple[ScoredLine, ...]:
-        """The lines that have a price; all figures are about these. Blank ones have none."""
+        """The lines that were scored, without blank ones; all figures are about these."""
         return tuple(line for line in self.lines if line.refused is None and line.tokens)
 
     @property
     def nats(self) -> float:
-        """The price of all lines together."""
+        """The total cost of all lines."""
         return math.fsum(line.nats for line in self.priced)
 
     @property
@@ -163,7 +163,7 @@ class Scored:
 
     @property
     def bits_per_character(self) -> float:
-        """The price for each character of the text; 0 where there are none."""
+        """The cost per character of the text; 0 if there are none."""
         return self.nats / math.log(2) / max(1, self._characters)
 
     @property
@@ -181,7 +181,7 @@ class Scored:
         return sum(len(line.text) for line in self.priced)
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
-        """Return all prices as JSON values.
+        """Return all costs as JSON values.
 
         Args:
             with_tokens: Whether to list the tokens of every line.
@@ -211,19 +211,19 @@ class Scored:
 
 
 def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) -> Scored:
-    """Price lines of any length; the same seed gives the same prices.
+    """Score lines of any length; the same seed gives the same costs.
 
     Args:
         run: The model and its tokenizer.
         lines: Texts, without line breaks unless the model knows them; one text is one line.
-        scoring: How to price.
+        scoring: How to score.
 
     Returns:
-        A price for every line and token: for a walk, an unbiased estimate of an upper bound on
+        A cost for every line and token: for a walk, an unbiased estimate of an upper bound on
         `-log P`; for a line integral, one whose average over the model's data is a bound. It is the
         average of the draws, with its standard error, and the same for the same text. A line with
-        characters the model has never seen has no price, and says why. Costs as many denoiser calls
-        as the walk, or the steps of the integral, about every different line and draw.
+        characters the model has never seen is refused, with the reason. Takes as many denoiser
+        calls as the walk, or the steps of the integral, per different line and draw.
 
     Raises:
         ValueError: Every line has characters the model has never seen, or a setting makes no sense.
@@ -256,10 +256,10 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
 
 
 def describe(scored: Scored, with_tokens: bool) -> str:
-    """Return the prices as a table for a person.
+    """Return the costs as a readable table.
 
     Args:
-        scored: The prices.
+        scored: The costs.
         with_tokens: Whether to list every token below its line.
 
     Returns:
@@ -287,10 +287,10 @@ def describe(scored: Scored, with_tokens: bool) -> str:
 
 
 def remarks(scored: Scored) -> list[str]:
-    """Return in sentences which lines have no price, and what was changed before others were read.
+    """Return sentences about the lines that were refused and the changes made to others.
 
     Args:
-        scored: The prices.
+        scored: The costs.
 
     Returns:
         Sentences, for a person.
@@ -299,7 +299,7 @@ def remarks(scored: Scored) -> list[str]:
     refused = [line.refused for line in scored.lines if line.refused is not None]
     shown = refused[:MOST_REMARKS]
     if more := len(refused) - len(shown):
-        shown.append(f"{more} more lines have no price, for the same reason.")
+        shown.append(f"{more} more lines were not scored, for the same reason.")
     return [f"{note}." for note in notes] + shown
 
 
@@ -318,7 +318,7 @@ def _windows(ids: Tokens, length: int) -> list[Window]:
 def _price(
     run: Run, windows: Sequence[Window], path: Path, scoring: Scoring, num_draws: int
 ) -> tuple[dict[Window, Float[Tensor, "draws length"]], int]:
-    """Return what every window costs in every draw, and the denoiser calls."""
+    """Return the cost of every window in every draw, and the denoiser calls."""
     of_length: dict[int, list[Window]] = defaultdict(list)
     for window in windows:
         of_length[len(window[1])].append(window)

@@ -38,7 +38,7 @@ def tune(
 
     Args:
         run: The model; the costs are kept in its folder.
-        transition: Name of the transition whose steps are priced.
+        transition: Name of the transition whose steps are measured.
         num_sequences: Windows of training text, at least 1.
         seed: Seed of the order of the tokens and of the noise.
         say: Is told now and then how far the measurement is.

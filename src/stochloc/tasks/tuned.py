@@ -21,7 +21,7 @@ def keep_costs(costs: StepCosts, run: Run, transition: str) -> None:
     Args:
         costs: What was measured.
         run: The model.
-        transition: Name of the transition whose steps were priced.
+        transition: Name of the transition whose steps were measured.
     """
     with replacing(_file(run, transition)) as path:
         save_file(dict(vars(costs)), path)

@@ -1,8 +1,8 @@
-"""The soft mask and the threshold with which a model repairs text best, kept beside the model.
+"""Calibration of correction: the best soft mask and threshold of a model, stored beside the model.
 
-Held-out text is garbled at known rates and repaired in one pass at every setting of a grid. Of the
-settings that keep clean text clean, at most one change in 1,000 characters, the one that leaves the
-smallest share of errors is chosen, averaged over the rates.
+Held-out text is corrupted at known rates and corrected in one pass at every setting of a grid. Of
+the settings that keep clean text clean (at most one change in 1,000 characters), the one that
+leaves the smallest share of errors, averaged over the rates, is chosen.
 """
 
 import json
@@ -35,7 +35,7 @@ FALLBACK_RATE, FALLBACK_THRESHOLD = 0.05, 0.7
 
 @dataclass(frozen=True)
 class Defaults:
-    """How a model repairs text unless told otherwise.
+    """The default settings with which a model corrects text.
 
     Attributes:
         snr: SNR of the soft mask, in nats.
@@ -58,7 +58,7 @@ def correction_defaults(
     Args:
         run: The model.
         data: Where the run's text is now, if it has moved.
-        say: Is told why nothing was measured, where nothing was.
+        say: Receives the reason if the defaults could not be measured.
 
     Returns:
         The defaults; those of errors at 5 % where the run's own validation text cannot be had, and

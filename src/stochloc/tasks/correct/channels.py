@@ -1,4 +1,4 @@
-"""Channels that garble text, and what a garbled text says about the text that was meant.
+"""Channels that corrupt text, and the evidence of a corrupted text about the original.
 
 Under *substitutions* at rate ρ every symbol s is, with probability ρ, one of the V - 1 others:
 
@@ -30,7 +30,7 @@ from stochloc.data.tokenizers.slots import Slots, pour
 
 @runtime_checkable
 class Channel(Protocol):
-    """A way to garble text, of one strength: the share of symbols that are replaced."""
+    """A model of corruption with one parameter: the share of symbols that are replaced."""
 
     @property
     def num_symbols(self) -> int:
@@ -209,14 +209,14 @@ def soft_mask(
     read: Int[Tensor, "batch length"],
     snr: Float[Tensor, "batch length"],
 ) -> State:
-    """Return the state that has read a garbled text: `z = Σ_v nats_v e_v`, the token where certain.
+    """Return the state of a corrupted text: `z = Σ_v nats_v e_v`, the token where it is certain.
 
     Its γ is 0: what was read did not come through the Gaussian channel, so a walk from here still
     has all of that channel before it, and with the exact denoiser samples `P(x|s)`.
 
     Args:
         codebook: The token codes; with simplex codes the state is exact.
-        channel: How the text was garbled.
+        channel: How the text was corrupted.
         read: What was read.
         snr: g of every position, in `[0, ∞]`; ∞ where it is certain.
 

@@ -1,4 +1,4 @@
-"""Repairing garbled text: the text as read is evidence, the model says what was meant.
+"""Correcting corrupted text: the text as read is evidence about the original.
 
 Every character becomes a soft mask (`tasks.correct.channels`), so nobody has to know where the
 errors are, and one pass or a walk decides (`tasks.correct.decoding`). How strong the masks are and
@@ -100,7 +100,7 @@ def correct(
     snr: float | None = None,
     confidences: str | Sequence[float] | None = None,
 ) -> Correction:
-    """Repair a garbled text.
+    """Correct a corrupted text.
 
     Args:
         run: The model and its tokenizer.
@@ -170,7 +170,7 @@ def parse_confidences(text: str) -> list[float]:
         The numbers.
 
     Raises:
-        ValueError: They are no numbers.
+        ValueError: The text is not a list of numbers.
     """
     try:
         numbers = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")

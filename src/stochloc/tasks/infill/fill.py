@@ -1,13 +1,13 @@
 """Filling the blanks of a text: draw, then rank by probability.
 
-Answers are drawn by a free walk that starts with the given tokens known. Each is then priced by
+Answers are drawn by a free walk that starts with the given tokens known. Each is then scored by
 unmasking its blanks one token at a time, in K orders that are the same for all answers,
 
     nats = -log (1/K) Σ_k Π_i Q(x_i | given tokens, blanks earlier in order k),
 
 which is the exact cost of the sampler that picks one of these orders: there is no noise in it to
 upset the ranking. Where blanks have unknown lengths the given tokens stand at other places in every
-layout, so the whole text is priced: the given tokens first, then the blanks.
+layout, so the whole text is scored: the given tokens first, then the blanks.
 """
 
 import math
@@ -51,7 +51,7 @@ class Infilling:
         num_answers: Most answers wanted, at least 1.
         num_draws: Walks for every layout of the template, at least 1; equal results count once.
         walk: How to walk.
-        num_orders: Orders in which an answer is priced, at least 1.
+        num_orders: Orders in which an answer is scored, at least 1.
         seed: Seed of all randomness.
     """
 
@@ -77,8 +77,8 @@ class Answer:
     Attributes:
         text: The whole text.
         blanks: What was filled into each blank.
-        nats: Its price: of the blanks given the rest, or of the whole text (`Infilled.scored`).
-        bits_per_character: The price for each character that was priced.
+        nats: Its cost: of the blanks given the rest, or of the whole text (`Infilled.scored`).
+        bits_per_character: The cost per character that was scored.
     """
 
     text: str
@@ -163,7 +163,7 @@ def infill(
 
 
 class _Filler:
-    """Draws and prices the answers of one layout, and counts the denoiser calls."""
+    """Draws and scores the answers of one layout, and counts the denoiser calls."""
 
     def __init__(self, run: Run, infilling: Infilling, layout: Layout, whole: bool) -> None:
         self.run, self.infilling, self.layout, self.whole = run, infilling, layout, whole
@@ -179,7 +179,7 @@ class _Filler:
             allowed: Which tokens each blank may hold, `(blanks, V)`; None for all.
 
         Returns:
-            Answers with their prices.
+            Answers with their costs.
         """
         fillings = self._draw(allowed).unique(dim=0)
         nats = self._price(fillings)
