@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,15 @@ from stochloc.tasks.compare.compare import (
 )
 from stochloc.tasks.compare.judge import entropy_bits
 from stochloc.tasks.compare.table import make_row
-from stochloc.tasks.compare.trial import Budget, Trial, TrialRun, result_name
+from stochloc.tasks.compare.trial import (
+    Budget,
+    Scoring,
+    Trial,
+    TrialRun,
+    default_type,
+    result_name,
+    run_trial,
+)
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import DataChoice
 from stochloc.training.recipes import TrainingConfig
@@ -452,6 +461,22 @@ def contestant(method, text, folder):
     backbone, training = Backbone(16, 1, 2), TrainingConfig(length=8, batch_size=4)
     trial = Trial(method, backbone, training, Budget("updates", 12.0))
     return TrialRun(trial, corpus, folder, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("method", ["plaid", "discrete-flow", "argmax-flow", "latent-flow", "dsl"])
+def test_a_trial_gives_the_same_figures_whatever_torchs_default_type_is(method, text, tmp_path):
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        folder = tmp_path / str(dtype)
+        own = contestant(method, text, folder)
+        trial = replace(
+            own.trial, budget=Budget("updates", 2.0), scoring=Scoring(4, 1, 4, 1, 2, (2,))
+        )
+        with default_type(dtype):
+            judge, device = make_judge(own.corpus), torch.device("cpu")
+            found.append(figures(run_trial(trial, own.corpus, judge, folder, device, print)))
+            assert torch.get_default_dtype() == dtype
+    assert found[0] == found[1]
 
 
 def test_a_trial_does_not_decay_what_its_method_says_is_no_weight(text, tmp_path):

@@ -8,7 +8,8 @@ figures (up to what a budget of seconds allows), and all methods see the same wi
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,26 @@ class TrialRun:
         return Estimate.join(parts)
 
 
+@contextmanager
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    """Make torch's default floating type another one for a block.
+
+    Args:
+        dtype: The type.
+
+    Yields:
+        Nothing; then the type that was the default is so again.
+    """
+    kept = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(kept)
+
+
+# As in the fresh interpreters of several jobs, whatever the caller's program makes tensors in.
+@default_type(torch.float32)
 def run_trial(
     trial: Trial,
     corpus: Corpus,
