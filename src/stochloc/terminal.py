@@ -5,7 +5,7 @@ stderr may be gone, its terminal closed, its disk full, or there was no stderr f
 result must arrive: if nobody reads it any more the work may end in peace, but if it cannot be
 written the work has failed. Neither is lost to an encoding that lacks a character.
 
-This module knows Python's standard library alone; every room but the core may speak through it.
+This module uses only Python's standard library; every package but the core may print through it.
 """
 
 import codecs

@@ -157,7 +157,7 @@ class Trainer:
             The run.
 
         Raises:
-            ValueError: The checkpoint is of another model; seen before there is room made for one.
+            ValueError: The checkpoint is of another model; checked before memory is allocated.
         """
         _check_same_model(checkpoint, recipe, folder)
         trainer = cls(fabric, recipe, texts, folder)
