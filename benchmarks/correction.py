@@ -30,10 +30,9 @@ from stochloc.tasks.correct.calibration import Defaults, correction_defaults
 from stochloc.tasks.correct.correct import Repair, correct
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
 from stochloc.tasks.evaluate import tokens_to_evaluate
-from stochloc.tasks.infill.fill import padded
 from stochloc.tasks.own_text import own_text
-from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run, open_run
+from stochloc.tasks.walks import Walk
 
 ROWS = 64
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2)
@@ -79,7 +78,7 @@ class HardMask:
             masked[:-2:2] |= beside
             masked[2::2] |= beside
         out, width = tokens.clone(), min(self.run.length, len(tokens))
-        denoiser = Tempered(padded(self.run, width), 1e-3)
+        denoiser = Tempered(self.run.denoiser_for(width), 1e-3)
         for begin in range(0, len(tokens), width):
             left = min(begin, len(tokens) - width)
             piece = slice(left, left + width)
@@ -93,7 +92,7 @@ class HardMask:
 
     @torch.no_grad()
     def _likelihoods(self, window: Tensor, places: Tensor) -> Tensor:
-        denoiser, tokenizer = padded(self.run, len(window)), self.run.tokenizer
+        denoiser, tokenizer = self.run.denoiser_for(len(window)), self.run.tokenizer
         is_text = torch.ones_like(places, dtype=torch.bool)
         if tokenizer.slots is not None:
             is_text = window[places] != tokenizer.slots.empty
@@ -237,7 +236,7 @@ def ratio(parts: list[int] | np.ndarray, wholes: list[int] | np.ndarray) -> str:
 def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
     """Return every way of repair by name."""
     snr, threshold = defaults.snr, defaults.threshold
-    diffusion = FullWalk(threshold, Diffusion(), FOLLOW_THE_PATH, 32)
+    diffusion = FullWalk(threshold, Walk(Diffusion(), Ancestral(), 32))
 
     def soft(repair: Repair) -> Fix:
         return lambda text: correct(run, text, repair, snr).text

@@ -43,7 +43,6 @@ from stochloc.core import (
 )
 from stochloc.data import NgramModel, held_out_windows
 from stochloc.tasks.evaluate import tokens_to_evaluate
-from stochloc.tasks.infill.fill import padded
 from stochloc.tasks.runs import Run, open_run
 
 SPAN = 4
@@ -184,7 +183,7 @@ class Filler:
 def methods(run: Run, known: Tensor, seed: int) -> dict[str, Callable[[], dict[str, Tensor]]]:
     """Return every method by name; one that computes two fillings names both."""
     trigram = Trigram.fit(tokens_to_evaluate(run, None, "train")[0], run.tokenizer.vocabulary_size)
-    filler = Filler(padded(run, known.shape[1]), known, seed)
+    filler = Filler(run.denoiser_for(known.shape[1]), known, seed)
     masked, diffusion, steps = Follow(Masked()), Follow(Diffusion()), known.shape[1]
 
     def several(temperature: float) -> dict[str, Tensor]:

@@ -11,14 +11,14 @@ import pytest
 import torch
 from tasks.conftest import TRAIN
 
-from stochloc.core import Diffusion, ExactDenoiser, SimplexCodebook
+from stochloc.core import Ancestral, Diffusion, ExactDenoiser, SimplexCodebook
 from stochloc.data import CharacterTokenizer, SlottedTokenizer
 from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Edits, Substitutions, rate_at, snr_at, soft_mask
 from stochloc.tasks.correct.correct import correct, parse_confidences
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
-from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import open_run
+from stochloc.tasks.walks import Walk
 
 SIZE, LENGTH = 3, 4
 SLOTS = SlottedTokenizer(CharacterTokenizer("abc"), rate=0.1)
@@ -131,7 +131,7 @@ def test_garbled_text_shows_the_errors_of_the_channel_at_its_rates(rate, lost, a
 
 
 NATS = {"abcab": 0.0, "ccbaa": 0.0, "bbbcc": 0.0}
-REPAIRS = [OnePass(0.5), FullWalk(0.5), FullWalk(0.5, Diffusion(), FOLLOW_THE_PATH, 40)]
+REPAIRS = [OnePass(0.5), FullWalk(0.5), FullWalk(0.5, Walk(Diffusion(), Ancestral(), 40))]
 
 
 @pytest.mark.parametrize("repair", REPAIRS)

@@ -7,11 +7,11 @@ import torch
 
 from stochloc.core import Ancestral, Autoregressive, Diffusion, Follow, Masked, bound
 from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, Tokenizer
-from stochloc.tasks.generate import Walk
-from stochloc.tasks.infill.fill import Infilling, infill, padded
+from stochloc.tasks.infill.fill import Infilling, infill
 from stochloc.tasks.infill.templates import Blank, Template, allowed_tokens
 from stochloc.tasks.policies import PolicyChoice
 from stochloc.tasks.runs import open_run
+from stochloc.tasks.walks import Walk
 
 LETTERS = Text8Tokenizer()
 QUICK = Infilling(num_answers=100, num_draws=40)
@@ -81,7 +81,7 @@ def test_the_price_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_order
     known = tokens.clone()
     known[0, [2, 5]] = -1
     given = (0, 1, 3, 4, 6, 7, 8)
-    denoiser = padded(run, 9)
+    denoiser = run.denoiser_for(9)
     probs = [
         math.exp(
             -bound(
@@ -127,7 +127,7 @@ def test_texts_with_blanks_of_unknown_length_are_priced_as_a_whole(run):
     length = len(answer.text)
     order = (*range(4), length - 2, length - 1, *range(4, length - 2))
     exact = bound(
-        padded(run, length), tokens, Follow(Autoregressive(order)), Ancestral(), length,
+        run.denoiser_for(length), tokens, Follow(Autoregressive(order)), Ancestral(), length,
         torch.Generator(),
     )  # fmt: skip
     assert answer.nats == pytest.approx(exact.mean, abs=1e-5)

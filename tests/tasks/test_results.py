@@ -18,10 +18,11 @@ from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.correct import correct
 from stochloc.tasks.correct.decoding import OnePass
 from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
-from stochloc.tasks.generate import Walk, generate, generate_batches, prompt_tokens
+from stochloc.tasks.generate import generate, generate_batches, prompt_tokens
 from stochloc.tasks.infill.fill import Infilling, infill
+from stochloc.tasks.paths import named_path
 from stochloc.tasks.runs import open_run
-from stochloc.tasks.walks import named_path
+from stochloc.tasks.walks import Walk, WalkSettings
 
 PATHS = ("masked", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TRANSITIONS = {"ancestral": Ancestral(), "euler": Euler()}
@@ -84,7 +85,7 @@ def test_bits_per_character_have_the_error_of_a_ratio_over_blocks(opened, tmp_pa
          "--batch-size", 2, "--accelerator", "cpu")  # fmt: skip
     run = open_run(tmp_path / "run")
     tokens, _ = tokens_to_evaluate(run, None, "all")
-    evaluated = evaluate(run, tokens, Evaluation(num_steps=16, num_sequences=0))
+    evaluated = evaluate(run, tokens, Evaluation(WalkSettings(num_steps=16), num_sequences=0))
     result, nats = evaluated.to_dict(), evaluated.estimate.values
     characters = evaluated.characters.double()
     assert {8, 16} <= set(characters.tolist())
@@ -181,7 +182,7 @@ def test_characters_of_several_bytes_are_counted_once_even_where_a_window_cuts_t
          "--batch-size", 2, "--accelerator", "cpu")  # fmt: skip
     run = open_run(tmp_path / "run")
     tokens, _ = tokens_to_evaluate(run, None, "all")
-    result = evaluate(run, tokens, Evaluation(num_steps=1, num_sequences=0)).to_dict()
+    result = evaluate(run, tokens, Evaluation(WalkSettings(num_steps=1), num_sequences=0)).to_dict()
     assert result["sequences"] == 2400 // length
     assert result["bits_per_character"] == pytest.approx(2 * result["bits_per_token"], rel=1e-9)
 
@@ -213,7 +214,7 @@ def test_a_text_is_the_same_however_many_are_drawn_beside_it(trained, call_json)
 @pytest.mark.parametrize("continuous", [False, True])
 def test_windows_are_priced_alike_in_batches_of_any_size(opened, trained, monkeypatch, continuous):
     tokens, _ = tokens_to_evaluate(opened, None, "all")
-    evaluation = Evaluation(num_steps=4, num_sequences=7, continuous=continuous)
+    evaluation = Evaluation(WalkSettings(num_steps=4), num_sequences=7, continuous=continuous)
     together = evaluate(opened, tokens, evaluation).estimate
     monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 3 * opened.length)
     apart = evaluate(opened, tokens, evaluation).estimate
@@ -350,7 +351,9 @@ def test_a_default_type_of_float64_changes_neither_a_run_nor_what_it_says(traine
 
     def figures():
         run = open_run(trained / "run")
-        bounded = evaluate(run, tokens, Evaluation(num_steps=4, num_sequences=3)).to_dict()
+        bounded = evaluate(
+            run, tokens, Evaluation(WalkSettings(num_steps=4), num_sequences=3)
+        ).to_dict()
         drawn = generate(run, 2, 16, Walk(named_path("hybrid"), Euler(), 6), "the ", 1)
         filled = infill(run, "the _ick br_wn", Infilling(num_draws=3), ("a-z",)).answers
         repaired = correct(run, "the quick", OnePass(0.5), 5.0).text

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stochloc.core import Ancestral, Autoregressive, Follow, bound
-from stochloc.tasks.infill.fill import padded
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.score import Scored, ScoredLine, Scoring, score
+from stochloc.tasks.walks import WalkSettings
 
 LINES = [
     "the quick brown fox",
@@ -17,7 +17,7 @@ LINES = [
     "over the lazy dog and runs away over the dog",
     "jumps",
 ]
-CHAIN_RULE = Scoring("autoregressive")
+CHAIN_RULE = Scoring(WalkSettings("autoregressive"))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def run(trained):
 
 
 @pytest.mark.parametrize("scoring", [
-    CHAIN_RULE, Scoring(), Scoring("diffusion", "euler", 5), Scoring(num_steps=4, continuous=True),
+    CHAIN_RULE, Scoring(), Scoring(WalkSettings("diffusion", "euler", 5)),
+    Scoring(WalkSettings(num_steps=4), continuous=True),
 ])  # fmt: skip
 def test_tokens_add_up_to_lines_and_lines_to_the_text(run, scoring):
     result = score(run, LINES, scoring)
@@ -45,7 +46,7 @@ def test_left_to_right_a_token_costs_what_the_chain_rule_says(run):
     result = score(run, ["jumps"], CHAIN_RULE)
     tokens = torch.from_numpy(run.tokenizer.encode("jumps"))[None]
     exact = bound(
-        padded(run, 5), tokens, Follow(Autoregressive()), Ancestral(), 5, torch.Generator()
+        run.denoiser_for(5), tokens, Follow(Autoregressive()), Ancestral(), 5, torch.Generator()
     )
     assert result.lines[0].token_nats == pytest.approx(exact.token_nats[0].tolist(), abs=1e-6)
 
@@ -60,7 +61,7 @@ def test_lines_are_priced_alone_whatever_stands_beside_them(run):
 def test_a_line_keeps_its_noise_whatever_lines_follow_and_however_many_make_a_batch(
     run, monkeypatch
 ):
-    scoring = Scoring("diffusion", num_steps=4)
+    scoring = Scoring(WalkSettings("diffusion", num_steps=4))
     together = [line.nats for line in score(run, LINES, scoring).lines]
     first = [line.nats for line in score(run, LINES[:3], scoring).lines]
     assert together[:3] == pytest.approx(first, rel=1e-5)
@@ -79,7 +80,7 @@ def test_a_line_longer_than_the_window_costs_the_sum_of_its_windows(run):
 
 def test_the_same_seed_gives_the_same_prices_and_another_seed_others(run):
     def nats(seed):
-        return score(run, LINES, Scoring("diffusion", num_steps=4, seed=seed)).nats
+        return score(run, LINES, Scoring(WalkSettings("diffusion", num_steps=4), seed=seed)).nats
 
     assert nats(1) == nats(1) != nats(2)
 
@@ -144,7 +145,7 @@ def test_a_single_line_has_no_standard_error_over_the_text(trained, tmp_path, ca
     assert "over the" not in call(*chain_rule).out
 
 
-@pytest.mark.parametrize("scoring", [Scoring(), Scoring("diffusion", num_steps=3)])
+@pytest.mark.parametrize("scoring", [Scoring(), Scoring(WalkSettings("diffusion", num_steps=3))])
 def test_the_same_line_has_the_same_price_wherever_it_stands(run, scoring):
     lines = ["jumps over", "the fox", "", "jumps over", "jumps over"]
     result = score(run, lines, scoring)
@@ -167,7 +168,7 @@ def test_the_error_of_a_line_is_the_spread_of_its_price_over_seeds(run):
     The ratio of the squares errs by 0.11; 0.6 is 5.5 sigmas, so false alarms are below 1e-6. An
     error that forgets the number of draws is twice too large and fails.
     """
-    scoring = [Scoring("diffusion", num_steps=2, seed=seed) for seed in range(400)]
+    scoring = [Scoring(WalkSettings("diffusion", num_steps=2), seed=seed) for seed in range(400)]
     lines = [score(run, "jumps", choice).lines[0] for choice in scoring]
     nats = torch.tensor([line.nats for line in lines])
     told = torch.tensor([line.nats_stderr for line in lines]).square().mean()

@@ -28,6 +28,7 @@ from stochloc.core import (
 from stochloc.tasks.cyclic import CyclicExperiment
 from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
 from stochloc.tasks.runs import open_run
+from stochloc.tasks.walks import WalkSettings
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
 from stochloc.viz import calibration, error, files, paths, steps, style, training, walk
 from stochloc.viz import cyclic as localization
@@ -188,7 +189,7 @@ def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, ca
     run = open_run(place / "run")
     tokens = tokens_to_evaluate(run, None, None)[0]
     # Eight blocks of two tokens cannot be walked in four steps.
-    monkeypatch.setattr("stochloc.tasks.walks.BLOCK_TOKENS", 2)
+    monkeypatch.setattr("stochloc.tasks.paths.BLOCK_TOKENS", 2)
     picture = steps.measure(run, tokens, ("diffusion", "block"), (4, 8), 3, seed=7)
     taken = [(b.path, b.transition, b.steps) for b in picture.bounds]
     assert taken == [
@@ -196,7 +197,9 @@ def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, ca
         ("diffusion", "euler", 8), ("block", "ancestral", 8), ("block", "euler", 8),
     ]  # fmt: skip
     assert "block in 4 steps left out" in capsys.readouterr().err
-    said = evaluate(run, tokens, Evaluation("diffusion", "euler", 4, False, 3, 7)).to_dict()
+    said = evaluate(
+        run, tokens, Evaluation(WalkSettings("diffusion", "euler", 4), False, 3, 7)
+    ).to_dict()
     bound = picture.bounds[2]
     assert bound.bits == said["bits_per_character"] and bound.denoiser_calls == 4
     assert bound.stderr == said["bits_per_character_stderr"]

@@ -67,6 +67,7 @@ class Correct:
         from stochloc.tasks.correct.correct import correct, parse_confidences
         from stochloc.tasks.correct.decoding import FullWalk, OnePass
         from stochloc.tasks.policies import PolicyChoice
+        from stochloc.tasks.walks import WalkSettings
         from stochloc.training.checkpoint import replacing
 
         if self.walk and self.one_pass:
@@ -87,9 +88,8 @@ class Correct:
             tell("stochloc: --path is not used without --walk.")
         policy = PolicyChoice(self.policy)
         name = path_name(self.path if self.walk else None, policy)
-        path = policy.path_of(run, name, "ancestral", self.steps)
-        walk = FullWalk(threshold, path, policy, self.steps, seed=self.seed)
-        repair = walk if self.walk else OnePass(threshold)
+        walk = WalkSettings(name, num_steps=self.steps, policy=policy).resolve(run)
+        repair = FullWalk(threshold, walk, self.seed) if self.walk else OnePass(threshold)
         result = correct(run, text, repair, snr, confidences)
         if run.tokenizer.slots is None:
             tell(

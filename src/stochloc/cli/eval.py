@@ -51,14 +51,13 @@ class Eval:
     def run(self) -> None:
         """Bound and report."""
         from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
+        from stochloc.tasks.walks import WalkSettings
 
         run = self.weights.open(self.run_folder)
         tokens, source = tokens_to_evaluate(run, self.data, self.split)
         policy = self.walk.choice()
-        evaluation = Evaluation(
-            path_name(self.path, policy), self.transition, self.steps, self.continuous,
-            self.sequences, self.seed, policy,
-        )  # fmt: skip
+        walk = WalkSettings(path_name(self.path, policy), self.transition, self.steps, policy)
+        evaluation = Evaluation(walk, self.continuous, self.sequences, self.seed)
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
         if result["is_empty"]:
             tell(

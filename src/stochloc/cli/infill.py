@@ -52,16 +52,15 @@ class Infill:
         """Draw, rank and print."""
         from dataclasses import asdict
 
-        from stochloc.tasks.generate import Walk
         from stochloc.tasks.infill.fill import Infilling, infill
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.walks import named_transition
+        from stochloc.tasks.walks import WalkSettings
 
         run = self.weights.open(self.run_folder)
         policy = PolicyChoice(self.policy)
-        name = path_name(self.path, policy)
-        path = policy.path_of(run, name, self.transition, self.steps)
-        walk = Walk(path, named_transition(self.transition), self.steps, self.temperature, policy)
+        walk = WalkSettings(
+            path_name(self.path, policy), self.transition, self.steps, policy, self.temperature
+        ).resolve(run)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         template, constraints = typed(self.template), [typed(one) for one in self.constraint]
         result = infill(run, template, infilling, constraints, typed(self.blank), tell)

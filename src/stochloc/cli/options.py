@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import tyro
 
 from stochloc.cli.output import warn
+from stochloc.names import (
+    CheckpointName,
+    CorrectorName,
+    PathName,
+    PolicyName,
+    TokenizerName,
+    TransitionName,
+)
 from stochloc.terminal import tell
 
 if TYPE_CHECKING:
     from stochloc.tasks.policies import PolicyChoice
     from stochloc.tasks.runs import Run
 
-PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
-TransitionName = Literal["ancestral", "euler"]
-TokenizerName = Literal["characters", "bytes", "text8"]
-CheckpointName = Literal["best", "last"]
-CorrectorName = Literal["exact", "together", "least-confident"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -79,6 +82,14 @@ Tokenizer = Annotated[
         "How text becomes tokens; characters for files, text8 for the corpora known by name.",
     ),
 ]
+_POLICIES = get_args(PolicyName)
+Policy = Annotated[
+    str,
+    tyro.conf.arg(
+        help=f"Who hands out SNR: {', '.join(_POLICIES[:-1])} or {_POLICIES[-1]}; a setting may "
+        "follow, as in tolerance:0.1."
+    ),
+]
 Transition = Annotated[TransitionName, tyro.conf.arg(help="How the walk takes its steps.")]
 Seed = Annotated[int, tyro.conf.arg(help="Seed of all randomness.")]
 Json = Annotated[bool, tyro.conf.arg(help="Print one JSON object instead of text.")]
@@ -117,10 +128,7 @@ class Weights:
 class PolicyOptions:
     """The policy of a walk, and rounds of a corrector after its steps."""
 
-    policy: str = "path"
-    """Who hands out SNR: path, confidence, entropy, threshold, share, share-entropy, curvature,
-    curvature-difference, tolerance, remdm-cap, remdm-rescale, remdm-conf or remdm-loop; a setting
-    may follow, as in tolerance:0.1."""
+    policy: Policy = "path"
     corrector_rounds: int = 0
     """Rounds after every step that take tokens back and up again."""
     corrector_share: float = 0.1

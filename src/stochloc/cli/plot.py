@@ -11,12 +11,12 @@ from stochloc.cli.options import (
     MaybePathName,
     MaybeText,
     OfWeights,
-    PathName,
     Transition,
     Weights,
     optional,
     path_name,
 )
+from stochloc.names import PathName
 from stochloc.terminal import say, tell
 
 if TYPE_CHECKING:
@@ -85,21 +85,20 @@ class Plot:
     def _subject(self) -> "Subject":
         from stochloc.tasks.cyclic import CyclicExperiment
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.viz.figures import Subject, WalkChoice
+        from stochloc.tasks.walks import WalkSettings
+        from stochloc.viz.figures import Subject
 
+        policy = PolicyChoice(self.policy)
         return Subject(
             None if self.run_folder is None else self.weights.open(self.run_folder),
             self.data,
             self.sequences,
             self.counts,
             self.paths,
-            WalkChoice(
-                path_name(self.path, PolicyChoice(self.policy), "hybrid"),
-                self.policy,
-                self.transition,
-                self.steps,
-                self.length,
+            WalkSettings(
+                path_name(self.path, policy, "hybrid"), self.transition, self.steps, policy
             ),
+            self.length,
             CyclicExperiment(self.size, recovery_snr=self.snr, seed=self.seed),
             self.seed,
         )

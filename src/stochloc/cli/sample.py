@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from stochloc.cli.options import (
-    CorrectorName,
     Json,
     MaybeInt,
     MaybePathName,
@@ -18,6 +17,7 @@ from stochloc.cli.options import (
     typed,
 )
 from stochloc.cli.output import as_json
+from stochloc.names import CorrectorName
 from stochloc.terminal import tell
 
 
@@ -59,17 +59,15 @@ class Sample:
     def run(self) -> None:
         """Walk and print."""
         from stochloc.data.legible import legible
-        from stochloc.tasks.generate import Generation, Walk, generate_batches
-        from stochloc.tasks.walks import named_transition
+        from stochloc.tasks.generate import Generation, generate_batches
+        from stochloc.tasks.walks import WalkSettings
 
         run = self.weights.open(self.run_folder)
         policy = self.walk.choice(self.corrector)
-        name = path_name(self.path, policy)
-        path = policy.path_of(run, name, self.transition, self.steps)
-        walk = Walk(
-            path, named_transition(self.transition), self.steps, self.temperature, policy,
+        walk = WalkSettings(
+            path_name(self.path, policy), self.transition, self.steps, policy, self.temperature,
             self.guidance,
-        )  # fmt: skip
+        ).resolve(run)  # fmt: skip
         prompt = typed(self.prompt)
         for note in legible(prompt, run.tokenizer).notes:
             tell(f"stochloc: {note}.")

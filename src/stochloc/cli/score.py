@@ -5,8 +5,9 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import Json, OfWeights, PathName, RunFolder, Seed, Transition, Weights
+from stochloc.cli.options import Json, OfWeights, RunFolder, Seed, Transition, Weights
 from stochloc.cli.output import print_json
+from stochloc.names import PathName
 from stochloc.terminal import tell
 
 
@@ -37,11 +38,11 @@ class Score:
         """Score and report."""
         from stochloc.data.reading import read_lines
         from stochloc.tasks.score import Scoring, describe, remarks, score
+        from stochloc.tasks.walks import WalkSettings
 
         run = self.weights.open(self.run_folder)
-        scoring = Scoring(
-            self.path, self.transition, self.steps, self.continuous, self.seed, self.draws
-        )
+        walk = WalkSettings(self.path, self.transition, self.steps)
+        scoring = Scoring(walk, self.continuous, self.seed, self.draws)
         result = score(run, read_lines(self.file, run.tokenizer), scoring)
         for remark in remarks(result):
             tell(f"stochloc: {remark}")

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import Json, OfWeights, OwnText, Seed, TransitionName, Weights
+from stochloc.cli.options import Json, OfWeights, OwnText, Seed, Weights
 from stochloc.cli.output import print_json
+from stochloc.names import TransitionName
 from stochloc.terminal import tell
 
 

@@ -37,7 +37,7 @@ from stochloc.core import (
 )
 from stochloc.core.numerics import draw_uniform
 from stochloc.data import Cyclic
-from stochloc.tasks.walks import named_path
+from stochloc.tasks.paths import named_path
 
 PATHS = ("diffusion", "masked", "autoregressive", "block", "rolling", "hybrid")
 TRANSITIONS: dict[str, Transition] = {"euler": Euler(), "ancestral": Ancestral()}

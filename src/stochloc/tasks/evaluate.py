@@ -1,7 +1,7 @@
 """Bounding the probability of a text under a model."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from stochloc.data.texts import STANDARD_INPUT
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import characters_in, labels_in, tokens_in, what_is_counted
 from stochloc.tasks.own_text import choose_text, is_own_name, own_text
-from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
+from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
-from stochloc.tasks.walks import named_transition
+from stochloc.tasks.walks import WalkSettings
 from stochloc.training.seeds import seeded_streams
 
 
@@ -28,33 +28,28 @@ class Evaluation:
     """How to bound.
 
     Attributes:
-        path: Name of the path, if the policy follows one.
-        transition: Name of the transition; without meaning for a line integral.
-        num_steps: Steps of the walk; for a line integral, times drawn per sequence.
+        walk: How to walk; a line integral looks at its path and number of steps only.
         continuous: Whether to take the line integral instead of the finite walk.
         num_sequences: Windows of text, evenly spaced; 0 for all there are.
         seed: Seed of all randomness.
-        policy: Hands out SNR in a walk; by default it follows the path.
     """
 
-    path: str = "masked"
-    transition: str = "ancestral"
-    num_steps: int = 64
+    walk: WalkSettings = field(default_factory=WalkSettings)
     continuous: bool = False
     num_sequences: int = 128
     seed: int = 0
-    policy: PolicyChoice = FOLLOW_THE_PATH
 
     @property
     def estimator(self) -> str:
         """Which estimator this is, in words."""
         if self.continuous:
             return "line integral (paper eq. 13), a bound on average over the text"
-        policy = "" if self.policy == FOLLOW_THE_PATH else f" with the policy {self.policy.name}"
-        again = ", which pays again for what it takes back" if self.policy.takes_back else ""
+        chosen = self.walk.policy
+        policy = "" if chosen == FOLLOW_THE_PATH else f" with the policy {chosen.name}"
+        again = ", which pays again for what it takes back" if chosen.takes_back else ""
         return (
-            f"guided walk, a bound for the {self.num_steps}-step {self.transition} sampler{policy}"
-            f"{again}"
+            f"guided walk, a bound for the {self.walk.num_steps}-step {self.walk.transition} "
+            f"sampler{policy}{again}"
         )
 
 
@@ -107,24 +102,22 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
     Raises:
         ValueError: The text is shorter than a window, or a setting is out of range.
     """
-    if evaluation.num_steps < 1 or evaluation.num_sequences < 0 or evaluation.seed < 0:
+    settings = evaluation.walk
+    if settings.num_steps < 1 or evaluation.num_sequences < 0 or evaluation.seed < 0:
         raise ValueError(
             "An evaluation needs at least one step, and a number of sequences and a seed of at "
-            f"least 0, not {evaluation.num_steps}, {evaluation.num_sequences}, {evaluation.seed}."
+            f"least 0, not {settings.num_steps}, {evaluation.num_sequences}, {evaluation.seed}."
         )
-    if evaluation.continuous and evaluation.policy != FOLLOW_THE_PATH:
+    if evaluation.continuous and settings.policy != FOLLOW_THE_PATH:
         raise ValueError("A line integral follows a path; leave out the policy, or --continuous.")
-    if evaluation.policy.corrector_rounds:
+    if settings.policy.corrector_rounds:
         raise ValueError(
             "Corrector rounds have no useful bound: it would pay for every token that is taken "
             "back and brought up again. Leave out --corrector-rounds to bound the walk itself."
         )
     windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
-    path = evaluation.policy.path_of(
-        run, evaluation.path, evaluation.transition, evaluation.num_steps, evaluation.continuous
-    )
-    transition = named_transition(evaluation.transition)
-    policy, denoiser = evaluation.policy.apply(path, run.model)
+    walk = settings.resolve(run, evaluation.continuous)
+    policy, denoiser = walk.apply(run.model)
     parts, batch = [], rows_at_once(run.length, run.tokenizer.vocabulary_size)
     for begin in range(0, len(windows), batch):
         rows = windows[begin : begin + batch].to(run.device)
@@ -132,9 +125,9 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         streams = seeded_streams(run.device, evaluation.seed, names)
         known = labels_in(run.tokenizer, rows)
         if evaluation.continuous:
-            part = line_integral(run.model, rows, path, evaluation.num_steps, streams, known)
+            part = line_integral(run.model, rows, walk.path, walk.num_steps, streams, known)
         else:
-            part = bound(denoiser, rows, policy, transition, evaluation.num_steps, streams, known)
+            part = bound(denoiser, rows, policy, walk.transition, walk.num_steps, streams, known)
         parts.append(part)
     return Evaluated(
         evaluation,
@@ -184,7 +177,7 @@ class Evaluated:
             (`core.standard_errors`), None for a single sequence. `path` is None under a policy that
             follows none. `is_empty` says that guessing would do better than the bound.
         """
-        estimate, evaluation = self.estimate, self.evaluation
+        estimate, evaluation, walk = self.estimate, self.evaluation, self.evaluation.walk
         sequences, length = estimate.token_nats.shape
         bits_per_token, token_stderr = self._rate(self.tokens)
         bits_per_character, character_stderr = self._rate(self.characters)
@@ -202,10 +195,10 @@ class Evaluated:
             "characters": int(self.characters.sum()),
             "counted": self.counted,
             "is_empty": self.is_empty,
-            "path": evaluation.path if evaluation.policy.follows_path else None,
-            "policy": evaluation.policy.name,
-            "transition": None if evaluation.continuous else evaluation.transition,
-            "steps": evaluation.num_steps,
+            "path": walk.followed_path,
+            "policy": walk.policy.name,
+            "transition": None if evaluation.continuous else walk.transition,
+            "steps": walk.num_steps,
             "estimator": evaluation.estimator,
             "denoiser_calls": estimate.denoiser_calls,
             "seed": evaluation.seed,

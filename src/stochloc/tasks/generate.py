@@ -17,10 +17,8 @@ from stochloc.core import (
     Follow,
     Guided,
     Masked,
-    Path,
     Step,
     Tempered,
-    Transition,
     Unconditional,
     finish,
     localize,
@@ -30,8 +28,8 @@ from stochloc.data import Tokenizer
 from stochloc.data.labels import PERIOD, label_token
 from stochloc.data.legible import legible
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
+from stochloc.tasks.walks import Walk
 from stochloc.training.seeds import seeded_streams
 
 # Beyond any machine and any patience.
@@ -73,28 +71,6 @@ class Generation:
             sum(batch.seconds for batch in batches),
             [row for batch in batches for row in batch.snr_received],
         )
-
-
-@dataclass(frozen=True)
-class Walk:
-    """How to walk.
-
-    Attributes:
-        path: The path to follow.
-        transition: How to take a step.
-        num_steps: Steps wanted.
-        temperature: Sharpens (below 1) or flattens (above 1) every posterior; 1 is exact.
-        policy: Hands out SNR; by default it follows the path.
-        guidance: How far to lean towards what prompt and label change: 1 follows them, more
-            exaggerates them (`core.denoisers.guidance`).
-    """
-
-    path: Path
-    transition: Transition
-    num_steps: int
-    temperature: float = 1.0
-    policy: PolicyChoice = FOLLOW_THE_PATH
-    guidance: float = 1.0
 
 
 def prompt_tokens(
@@ -247,7 +223,7 @@ def _draw(
     denoiser: Denoiser = Tempered(run.model, walk.temperature)
     if walk.guidance != 1:
         denoiser = Guided(denoiser, Unconditional(denoiser, known != UNKNOWN), walk.guidance)
-    policy, denoiser = walk.policy.apply(walk.path, denoiser)
+    policy, denoiser = walk.apply(denoiser)
     state = start(run.model.codebook, len(texts), known.shape[1], known)
     streams = seeded_streams(run.device, seed, ((text,) for text in texts))
     started_s = time.monotonic()

@@ -23,7 +23,6 @@ from stochloc.core import (
     Linearised,
     Looped,
     LowEntropy,
-    Masked,
     OneByOne,
     Path,
     Policy,
@@ -36,10 +35,9 @@ from stochloc.core import (
     Together,
     Tolerance,
 )
-from stochloc.tasks.runs import Run
-from stochloc.tasks.tuned import path_for
 
-# Name: what it makes of the path, the denoiser and its value; the value when none is given.
+# Name (`names.PolicyName`): what it makes of the path, the denoiser and its value; the value when
+# none is given.
 _MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | None]] = {
     "path": (lambda path, _, __: Follow(path), None),
     "confidence": (lambda _, __, ___: Reveal(Confidence()), None),
@@ -56,7 +54,7 @@ _MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | No
     "remdm-loop": (lambda _, __, value: Remasking(Looped(value)), 0.02),
 }
 POLICIES = tuple(_MAKERS)
-# Name: which tokens are taken back, and how they come up again.
+# Name (`names.CorrectorName`): which tokens are taken back, and how they come up again.
 CORRECTORS: dict[str, tuple[Choice, Redraw]] = {
     "exact": (AtRandom(), OneByOne()),
     "together": (AtRandom(), Together()),
@@ -94,28 +92,6 @@ class PolicyChoice:
     def takes_back(self) -> bool:
         """Whether tokens are taken back, for which a bound pays again."""
         return self.corrector_rounds > 0 or self.name.startswith("remdm-")
-
-    def path_of(
-        self, run: Run, name: str, transition: str, num_steps: int, continuous: bool = False
-    ) -> Path:
-        """Return the path of a walk with this policy, by name.
-
-        Args:
-            run: The model.
-            name: Name of the path, as `tasks.tuned.path_for` takes it.
-            transition: Name of the transition of the walk.
-            num_steps: Steps of the walk.
-            continuous: Whether the path is for a line integral.
-
-        Returns:
-            The path; for a policy that follows none, one that is not looked at.
-
-        Raises:
-            ValueError: There is no such path, or the model has not been tuned.
-        """
-        if not self.follows_path:
-            return Masked()
-        return path_for(run, name, transition, num_steps, continuous)
 
     def apply(self, path: Path, denoiser: Denoiser) -> tuple[Policy, Denoiser]:
         """Return the policy, and the denoiser to walk with.

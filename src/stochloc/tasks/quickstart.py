@@ -12,12 +12,13 @@ from stochloc.data import Corpus, NgramModel, held_out_windows
 from stochloc.tasks.correct.correct import correct
 from stochloc.tasks.correct.decoding import FullWalk
 from stochloc.tasks.evaluate import Evaluation, evaluate
-from stochloc.tasks.generate import Walk, generate
+from stochloc.tasks.generate import generate
 from stochloc.tasks.hardware import Hardware
 from stochloc.tasks.infill.fill import Infilling, infill
 from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import DataChoice, Run, open_run
 from stochloc.tasks.train import resume_run, start_run
+from stochloc.tasks.walks import Walk, WalkSettings
 
 NUM_UPDATES = 500
 PATHS = ("masked", "autoregressive", "diffusion")
@@ -84,7 +85,7 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
 def _bound(
     run: Run, corpus: Corpus, path: str, seed: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    evaluation = Evaluation(path, "ancestral", INTEGRAL_SAMPLES, True, SEQUENCES, seed)
+    evaluation = Evaluation(WalkSettings(path, num_steps=INTEGRAL_SAMPLES), True, SEQUENCES, seed)
     result = evaluate(run, corpus.test, evaluation).to_dict()
     _say_row(f"this model, {path} path", result["bits_per_token"], result["stderr"], say)
     return result

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from stochloc.core import Denoiser, Padded
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
 from stochloc.data.corpora import is_corpus_name
 from stochloc.data.labels import parse_classes
 from stochloc.data.texts import STANDARD_INPUT
+from stochloc.names import CheckpointName
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.declared import check_types
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
@@ -25,7 +27,6 @@ from stochloc.tasks.hub import find_run
 from stochloc.training.checkpoint import FILE_NAME, Progress, replacing
 from stochloc.training.recipes import Recipe
 
-CheckpointName = Literal["best", "last"]
 RECIPE = "recipe.json"
 MODEL = "model.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -116,6 +117,18 @@ class Run:
     def weights(self) -> Path:
         """The file that holds the weights."""
         return self.folder / (MODEL if self.checkpoint == "best" else FILE_NAME)
+
+    def denoiser_for(self, length: int) -> Denoiser:
+        """Return the model for texts of a length, in the middle of a window as in training.
+
+        Args:
+            length: Tokens of the text.
+
+        Returns:
+            A denoiser; longer texts are shown as they are.
+        """
+        spare = max(0, self.length - length)
+        return Padded(self.model, spare // 2, spare - spare // 2)
 
     def beside(self, name: str) -> Path:
         """Return where something measured of these weights is kept.

@@ -14,7 +14,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core import Autoregressive, Estimate, Follow, Path, Streams, bound, line_integral
+from stochloc.core import Autoregressive, Estimate, Streams, bound, line_integral
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import Tokenizer
 from stochloc.data.legible import Legible, legible
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import what_is_counted
-from stochloc.tasks.infill.fill import padded
+from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
-from stochloc.tasks.tuned import path_for
-from stochloc.tasks.walks import named_transition
+from stochloc.tasks.walks import Walk, WalkSettings
 from stochloc.training.seeds import seeded_streams
 
 # Lines that could not be scored and are reported one by one.
@@ -46,27 +45,25 @@ class Scoring:
     """How to score.
 
     Attributes:
-        path: Name of the path.
-        transition: Name of the transition; without meaning for a line integral.
-        num_steps: Steps of the walk; for a line integral, times drawn per sequence.
+        walk: How to walk, along a path; a line integral looks at its path and number of steps only.
         continuous: Whether to take the line integral instead of the finite walk.
         seed: Seed of all randomness.
         num_draws: Walks or integrals that are averaged; at least two for standard errors.
             Walks from left to right draw nothing and are taken once.
     """
 
-    path: str = "masked"
-    transition: str = "ancestral"
-    num_steps: int = 64
+    walk: WalkSettings = field(default_factory=WalkSettings)
     continuous: bool = False
     seed: int = 0
     num_draws: int = 4
 
     def __post_init__(self) -> None:
-        if min(self.num_steps, self.num_draws) < 1 or self.seed < 0:
+        if self.walk.policy != FOLLOW_THE_PATH:
+            raise ValueError("Lines are scored along a path; leave out the policy.")
+        if min(self.walk.num_steps, self.num_draws) < 1 or self.seed < 0:
             raise ValueError(
                 "A score needs at least one step, one draw and a seed of at least 0, not "
-                f"{self.num_steps}, {self.num_draws} and {self.seed}."
+                f"{self.walk.num_steps}, {self.num_draws} and {self.seed}."
             )
 
 
@@ -200,9 +197,9 @@ class Scored:
             "counted": self.counted,
             "refused": sum(line.refused is not None for line in self.lines),
             "lines": [line.to_dict(with_tokens) for line in self.lines],
-            "path": self.scoring.path,
-            "transition": None if self.scoring.continuous else self.scoring.transition,
-            "steps": self.scoring.num_steps,
+            "path": self.scoring.walk.path,
+            "transition": None if self.scoring.continuous else self.scoring.walk.transition,
+            "steps": self.scoring.walk.num_steps,
             "draws": self.scoring.num_draws,
             "seed": self.scoring.seed,
             "denoiser_calls": self.denoiser_calls,
@@ -231,7 +228,7 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     scoring = scoring or Scoring()
     started_s = time.monotonic()
     lines = (lines,) if isinstance(lines, str) else lines
-    path = path_for(run, scoring.path, scoring.transition, scoring.num_steps, scoring.continuous)
+    walk = scoring.walk.resolve(run, scoring.continuous)
     seen = [legible(line, run.tokenizer) for line in lines]
     refused = [_refusal(text, number) for number, text in enumerate(seen, start=1)]
     if refused and all(refused):
@@ -242,9 +239,9 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     ]
     wanted = {window for ids in encoded for window in _windows(ids, run.length)}
     # From left to right nothing is drawn.
-    is_exact = isinstance(path, Autoregressive) and not scoring.continuous
+    is_exact = isinstance(walk.path, Autoregressive) and not scoring.continuous
     num_draws = 1 if is_exact else scoring.num_draws
-    prices, calls = _price(run, sorted(wanted), path, scoring, num_draws)
+    prices, calls = _price(run, sorted(wanted), walk, scoring, num_draws)
     rows = zip(encoded, seen, refused, strict=True)
     return Scored(
         tuple(_scored_line(run, ids, prices, is_exact, text, why) for ids, text, why in rows),
@@ -281,7 +278,7 @@ def describe(scored: Scored, with_tokens: bool) -> str:
     rows += [
         f"{scored.nats:9.3f} nats in all{by_draws}",
         f"{scored.bits_per_character:9.3f} bits per character{spread}; counted: {scored.counted}; "
-        f"{scored.scoring.path} path, {scored.denoiser_calls} denoiser calls",
+        f"{scored.scoring.walk.path} path, {scored.denoiser_calls} denoiser calls",
     ]
     return "\n".join(rows)
 
@@ -316,7 +313,7 @@ def _windows(ids: Tokens, length: int) -> list[Window]:
 
 
 def _price(
-    run: Run, windows: Sequence[Window], path: Path, scoring: Scoring, num_draws: int
+    run: Run, windows: Sequence[Window], walk: Walk, scoring: Scoring, num_draws: int
 ) -> tuple[dict[Window, Float[Tensor, "draws length"]], int]:
     """Return the cost of every window in every draw, and the denoiser calls."""
     of_length: dict[int, list[Window]] = defaultdict(list)
@@ -331,7 +328,7 @@ def _price(
             rows = torch.tensor([ids for (_, ids), _ in chosen], device=run.device)
             names = ((draw, place, *ids) for (place, ids), draw in chosen)
             streams = seeded_streams(run.device, scoring.seed, names)
-            estimate = _bound(run, rows, path, scoring, streams)
+            estimate = _bound(run, rows, walk, scoring.continuous, streams)
             calls += estimate.denoiser_calls
             for (window, _), row in zip(chosen, estimate.token_nats.cpu(), strict=True):
                 nats[window].append(row)
@@ -339,13 +336,13 @@ def _price(
 
 
 def _bound(
-    run: Run, tokens: Int[Tensor, "batch length"], path: Path, scoring: Scoring, streams: Streams
+    run: Run, tokens: Int[Tensor, "batch length"], walk: Walk, continuous: bool, streams: Streams
 ) -> Estimate:
-    denoiser = padded(run, tokens.shape[-1])
-    if scoring.continuous:
-        return line_integral(denoiser, tokens, path, scoring.num_steps, streams)
-    transition = named_transition(scoring.transition)
-    return bound(denoiser, tokens, Follow(path), transition, scoring.num_steps, streams)
+    denoiser = run.denoiser_for(tokens.shape[-1])
+    if continuous:
+        return line_integral(denoiser, tokens, walk.path, walk.num_steps, streams)
+    policy, denoiser = walk.apply(denoiser)
+    return bound(denoiser, tokens, policy, walk.transition, walk.num_steps, streams)
 
 
 def _scored_line(

@@ -15,9 +15,9 @@ from stochloc.data import held_out_windows
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import labels_in
 from stochloc.tasks.own_text import own_text
+from stochloc.tasks.paths import named_transition
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import PATH_SHARES, keep_costs
-from stochloc.tasks.walks import named_transition
 from stochloc.training.seeds import seeded_streams
 
 KNOWN_SHARES = 16

@@ -7,8 +7,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from stochloc.core import Interleaved, Path, StepCosts
+from stochloc.tasks.paths import named_path
 from stochloc.tasks.runs import Run
-from stochloc.tasks.walks import named_path
 from stochloc.training.checkpoint import replacing
 
 # Shares of known tokens between which a tuned path may choose.
@@ -63,7 +63,7 @@ def path_for(
 
     Args:
         run: The model.
-        name: One of `tasks.walks.PathName`, or "tuned".
+        name: One of `names.PathName`.
         transition: Name of the transition of the walk.
         num_steps: Steps of the walk.
         continuous: Whether the path is for a line integral.

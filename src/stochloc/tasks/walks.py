@@ -1,87 +1,101 @@
-"""The paths and transitions that commands know by name, with sensible settings.
+"""How to walk: by name, as commands and reports say it, and resolved for a run.
 
-A walk of N steps and a line integral want different ends. A walk visits N quantiles of an unbounded
-spacing, of which the last is ∞, so it costs exactly N denoiser calls. A line integral stops the
-diffusion at a large finite γ and decodes the rest (paper eq. 13), because a learned denoiser's
-error need not vanish fast enough to be integrated to ∞.
+`WalkSettings` holds names and numbers only, so that it can stand in a report or behind a flag.
+`WalkSettings.resolve` makes a `Walk` of it, which holds the objects that walk; whoever has objects
+of their own makes a `Walk` directly.
 """
 
-import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from dataclasses import dataclass
 
-from stochloc.core import (
-    Ancestral,
-    Autoregressive,
-    Block,
-    Decode,
-    Diffusion,
-    Euler,
-    Lomax,
-    Masked,
-    Path,
-    Rolling,
-    Transition,
-)
-
-PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid"]
-TransitionName = Literal["ancestral", "euler"]
-
-SNR_MAX = 40.0
-HYBRID_SNR = 3.0
-BLOCK_TOKENS = 16
-WINDOW_TOKENS = 32
+from stochloc.core import Denoiser, Masked, Path, Policy, Transition
+from stochloc.tasks.paths import named_transition
+from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
+from stochloc.tasks.runs import Run
+from stochloc.tasks.tuned import path_for
 
 
-def named_path(name: str, continuous: bool = False) -> Path:
-    """Return the path a command means by a name.
+@dataclass(frozen=True)
+class Walk:
+    """How to walk.
 
-    Args:
-        name: One of `PathName`.
-        continuous: Whether it is for a line integral; else it is for a walk.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: There is no such path.
+    Attributes:
+        path: The path to follow, if the policy follows one.
+        transition: How to take a step.
+        num_steps: Steps wanted.
+        temperature: Sharpens (below 1) or flattens (above 1) every posterior; 1 is exact.
+        policy: Allocates SNR; by default it follows the path.
+        guidance: How far to lean towards what prompt and label change: 1 follows them, more
+            exaggerates them (`core.denoisers.guidance`).
     """
-    makers: dict[str, Callable[[bool], Path]] = {
-        "masked": lambda _: Masked(),
-        "diffusion": _diffusion,
-        "autoregressive": lambda _: Autoregressive(),
-        "block": lambda continuous: Block(BLOCK_TOKENS, _diffusion(continuous)),
-        "rolling": lambda _: Rolling(WINDOW_TOKENS, Lomax(snr_max=SNR_MAX)),
-        "hybrid": lambda _: Diffusion(Lomax(snr_max=HYBRID_SNR)).then(Autoregressive()),
-    }
-    if name not in makers:
-        raise ValueError(
-            f"There is no path {name!r}; the paths are {', '.join(get_args(PathName))}."
-        )
-    return makers[name](continuous)
+
+    path: Path
+    transition: Transition
+    num_steps: int
+    temperature: float = 1.0
+    policy: PolicyChoice = FOLLOW_THE_PATH
+    guidance: float = 1.0
+
+    def apply(self, denoiser: Denoiser) -> tuple[Policy, Denoiser]:
+        """Return the policy, and the denoiser to walk with.
+
+        Args:
+            denoiser: The denoiser of the walk, tempered and guided already.
+
+        Returns:
+            The policy and the denoiser, as `PolicyChoice.apply` returns them.
+
+        Raises:
+            ValueError: There is no such policy, or a setting is out of range.
+        """
+        return self.policy.apply(self.path, denoiser)
 
 
-def named_transition(name: str) -> Transition:
-    """Return the transition a command means by a name.
+@dataclass(frozen=True)
+class WalkSettings:
+    """How to walk, by name.
 
-    Args:
-        name: One of `TransitionName`.
-
-    Returns:
-        The transition.
-
-    Raises:
-        ValueError: There is no such transition.
+    Attributes:
+        path: Name of the path, one of `names.PathName`; of no account unless the policy follows it.
+        transition: Name of the transition, one of `names.TransitionName`.
+        num_steps: Steps wanted; for a line integral, times drawn per sequence.
+        policy: Allocates SNR; by default it follows the path.
+        temperature: As in `Walk`.
+        guidance: As in `Walk`.
     """
-    transitions: dict[str, Transition] = {"ancestral": Ancestral(), "euler": Euler()}
-    if name not in transitions:
-        raise ValueError(
-            f"There is no transition {name!r}; the transitions are {', '.join(transitions)}."
+
+    path: str = "masked"
+    transition: str = "ancestral"
+    num_steps: int = 64
+    policy: PolicyChoice = FOLLOW_THE_PATH
+    temperature: float = 1.0
+    guidance: float = 1.0
+
+    @property
+    def followed_path(self) -> str | None:
+        """The name of the path, None under a policy that follows none."""
+        return self.path if self.policy.follows_path else None
+
+    def resolve(self, run: Run, continuous: bool = False) -> Walk:
+        """Return the walk for a model.
+
+        Args:
+            run: The model, to which a path may have been tuned.
+            continuous: Whether the path is for a line integral.
+
+        Returns:
+            The walk. Under a policy that follows no path, its path is one that is not looked at.
+
+        Raises:
+            ValueError: There is no such path or transition, or the model has not been tuned.
+        """
+        path = Masked()
+        if self.policy.follows_path:
+            path = path_for(run, self.path, self.transition, self.num_steps, continuous)
+        return Walk(
+            path,
+            named_transition(self.transition),
+            self.num_steps,
+            self.temperature,
+            self.policy,
+            self.guidance,
         )
-    return transitions[name]
-
-
-def _diffusion(continuous: bool) -> Path:
-    if continuous:
-        return Diffusion(Lomax(snr_max=SNR_MAX)).then(Decode(), share=1 / 16)
-    return Diffusion(Lomax(snr_max=math.inf))

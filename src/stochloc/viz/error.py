@@ -20,7 +20,7 @@ from torch import Tensor
 from stochloc.core import Denoiser, Geometric, Spacing
 from stochloc.core.numerics import draw_stratified
 from stochloc.core.standard_errors import ratio_stderr
-from stochloc.tasks.walks import SNR_MAX
+from stochloc.tasks.paths import SNR_MAX
 from stochloc.viz.files import Rows
 from stochloc.viz.held_out import HeldOut, predictions
 from stochloc.viz.style import COLOURS, INK, snr_axis

@@ -9,31 +9,11 @@ import torch
 
 from stochloc.tasks.cyclic import CyclicExperiment
 from stochloc.tasks.evaluate import tokens_to_evaluate
-from stochloc.tasks.policies import PolicyChoice
 from stochloc.tasks.runs import Run
-from stochloc.tasks.walks import named_transition
+from stochloc.tasks.walks import WalkSettings
 from stochloc.viz import calibration, cyclic, error, paths, steps, training, walk
 from stochloc.viz.files import Picture
 from stochloc.viz.held_out import HeldOut, windows_of
-
-
-@dataclass(frozen=True)
-class WalkChoice:
-    """The walk of the figure `walk`.
-
-    Attributes:
-        path: Name of the path, if the policy follows one.
-        policy: Name of the policy, with its setting.
-        transition: Name of the transition.
-        num_steps: Steps wanted.
-        length: Tokens of the text, at least 1.
-    """
-
-    path: str = "hybrid"
-    policy: str = "path"
-    transition: str = "ancestral"
-    num_steps: int = 64
-    length: int = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +27,7 @@ class Subject:
         counts: Numbers of steps of the figure `steps`.
         paths: Names of its paths.
         walk: The walk of the figure `walk`.
+        length: Tokens of its text, at least 1.
         experiment: The cyclic data.
         seed: Seed of each figure.
     """
@@ -56,15 +37,16 @@ class Subject:
     num_sequences: int = 64
     counts: tuple[int, ...] = (8, 16, 32, 64)
     paths: tuple[str, ...] = ("masked", "diffusion")
-    walk: WalkChoice = WalkChoice()
+    walk: WalkSettings = field(default_factory=lambda: WalkSettings("hybrid"))
+    length: int = 64
     experiment: CyclicExperiment = field(default_factory=CyclicExperiment)
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.num_sequences < 2:
             raise ValueError(f"Errors need at least two windows of text, not {self.num_sequences}.")
-        if self.walk.length < 1:
-            raise ValueError(f"A text needs at least one token, not {self.walk.length}.")
+        if self.length < 1:
+            raise ValueError(f"A text needs at least one token, not {self.length}.")
 
     @property
     def needed_run(self) -> Run:
@@ -125,15 +107,14 @@ def _calibration(subject: Subject) -> dict[str, Picture]:
 
 
 def _walk(subject: Subject) -> dict[str, Picture]:
-    run, choice = subject.needed_run, subject.walk
-    chosen = PolicyChoice(choice.policy)
-    path = chosen.path_of(run, choice.path, choice.transition, choice.num_steps)
-    policy, denoiser = chosen.apply(path, run.model)
+    run = subject.needed_run
+    chosen = subject.walk.resolve(run)
+    policy, denoiser = chosen.apply(run.model)
     read = [run.tokenizer.decode(torch.tensor([v])) for v in range(run.tokenizer.vocabulary_size)]
-    transition = named_transition(choice.transition)
     picture = walk.measure(
-        denoiser, choice.length, policy, transition, choice.num_steps, read, subject.generator
-    )
+        denoiser, subject.length, policy, chosen.transition, chosen.num_steps, read,
+        subject.generator,
+    )  # fmt: skip
     return {"walk": picture}
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.runs import Run
+from stochloc.tasks.walks import WalkSettings
 from stochloc.terminal import tell
 from stochloc.viz.files import Rows
 from stochloc.viz.style import COLOURS, MARKERS
@@ -115,7 +116,8 @@ def measure(
     for path in (paths,) if isinstance(paths, str) else paths:
         for transition in TRANSITIONS:
             for steps in sorted(set(counts)):
-                evaluation = Evaluation(path, transition, steps, False, num_sequences, seed)
+                walk = WalkSettings(path, transition, steps)
+                evaluation = Evaluation(walk, False, num_sequences, seed)
                 try:
                     result = evaluate(run, tokens, evaluation).to_dict()
                 except ValueError as error:

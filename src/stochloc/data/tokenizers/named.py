@@ -3,7 +3,7 @@
 Every tokenizer turns text into integers `0 .. vocabulary_size - 1`. Encoding a stream gives the
 same ids as encoding the whole, however the bytes are cut, in memory that does not grow with the
 text. A new tokenizer is one file that follows the `Tokenizer` protocol, and one line in each of the
-two tables here: `tokenizer_from_dict`, which reads it from a run, and `_FOR_TEXT`, which names it.
+two tables here: `tokenizer_from_dict`, which reads it from a run, and `TOKENIZERS`, which names it.
 Knows nothing of caches, corpora or splits.
 """
 
@@ -80,9 +80,9 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     Raises:
         ValueError: the name is not known.
     """
-    if name not in _FOR_TEXT:
-        raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(_FOR_TEXT)}.")
-    return _FOR_TEXT[name](chunks)
+    if name not in TOKENIZERS:
+        raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.")
+    return TOKENIZERS[name](chunks)
 
 
 def _of_alphabet(chunks: Iterable[bytes]) -> Tokenizer:
@@ -90,7 +90,7 @@ def _of_alphabet(chunks: Iterable[bytes]) -> Tokenizer:
 
 
 # Name: what it makes of a training text.
-_FOR_TEXT: dict[str, Callable[[Iterable[bytes]], Tokenizer]] = {
+TOKENIZERS: dict[str, Callable[[Iterable[bytes]], Tokenizer]] = {
     "characters": _of_alphabet,
     "bytes": lambda _: ByteTokenizer(),
     "text8": lambda _: Text8Tokenizer(),

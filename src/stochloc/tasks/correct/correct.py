@@ -28,7 +28,6 @@ from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Channel, channel_of, rate_at, snr_at, soft_mask
 from stochloc.tasks.correct.decoding import Decision, FullWalk, OnePass
-from stochloc.tasks.infill.fill import padded
 from stochloc.tasks.runs import Run
 
 Repair = OnePass | FullWalk
@@ -212,7 +211,7 @@ def _in_windows(
     last = len(read) - width
     starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
     places = starts[:, None].to(read.device) + torch.arange(width, device=read.device)
-    denoiser = padded(run, width)
+    denoiser = run.denoiser_for(width)
     with torch.no_grad():
         parts = [
             repair.decide(

@@ -7,7 +7,7 @@ of those before; so of two gaps that may both hold the lost letter of `leter`, o
 call takes back every change that is less probable than the threshold given all that was kept.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,6 @@ from stochloc.core import (
     Ancestral,
     Denoiser,
     Masked,
-    Path,
     Posterior,
     Randomness,
     State,
@@ -26,9 +25,10 @@ from stochloc.core import (
     localize,
 )
 from stochloc.tasks.policies import PolicyChoice
+from stochloc.tasks.walks import Walk
 from stochloc.training.seeds import seeded_streams
 
-SUREST_FIRST = PolicyChoice("threshold:0.9")
+SUREST_FIRST = Walk(Masked(), Ancestral(), 32, policy=PolicyChoice("threshold:0.9"))
 
 
 class Decision(NamedTuple):
@@ -86,19 +86,13 @@ class FullWalk:
 
     Attributes:
         threshold: A change is made if its probability exceeds this, in `[0, 1]`.
-        path: The path to walk, if the policy follows one.
-        policy: Hands out SNR; by default it decides all tokens that are at least 90 % sure, and at
-            least one, then asks again.
-        num_steps: Most steps of the walk, at least 1.
-        temperature: Sharpens (below 1) or flattens (above 1) the posteriors of finite steps.
+        walk: How to walk; the steps themselves are `Cautious`. By default it decides all tokens
+            that are at least 90 % sure, and at least one, then asks again.
         seed: Seed of the finite steps' noise.
     """
 
     threshold: float
-    path: Path = field(default_factory=Masked)
-    policy: PolicyChoice = SUREST_FIRST
-    num_steps: int = 32
-    temperature: float = 1.0
+    walk: Walk = SUREST_FIRST
     seed: int = 0
 
     def decide(
@@ -119,9 +113,9 @@ class FullWalk:
         """
         # Without names the sequences share one noise: what a text is repaired to is its own affair.
         streams = seeded_streams(state.z.device, self.seed, [()] * len(read))
-        policy, walker = self.policy.apply(self.path, Tempered(denoiser, self.temperature))
+        policy, walker = self.walk.apply(Tempered(denoiser, self.walk.temperature))
         transition, end, calls = Cautious(read, self.threshold), state, 0
-        for step in localize(walker, state, policy, transition, self.num_steps, streams):
+        for step in localize(walker, state, policy, transition, self.walk.num_steps, streams):
             end, calls = step.state, calls + step.denoiser_calls
         kept = end.known == read
         posterior = denoiser(state.reveal(read, kept))

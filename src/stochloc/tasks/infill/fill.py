@@ -24,10 +24,8 @@ from stochloc.core import (
     Ancestral,
     Autoregressive,
     Constrained,
-    Denoiser,
     Follow,
     Masked,
-    Padded,
     Streams,
     Tempered,
     bound,
@@ -35,9 +33,9 @@ from stochloc.core import (
     start,
 )
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.generate import Walk
 from stochloc.tasks.infill.templates import Layout, Template, allowed_tokens
 from stochloc.tasks.runs import Run
+from stochloc.tasks.walks import Walk
 from stochloc.training.seeds import seeded_streams
 
 Order = tuple[int, ...]
@@ -169,7 +167,7 @@ class _Filler:
         self.run, self.infilling, self.layout, self.whole = run, infilling, layout, whole
         self.window = _window(layout, run.length)
         self.known = layout.known[self.window].to(run.device)
-        self.denoiser = padded(run, len(self.known))
+        self.denoiser = run.denoiser_for(len(self.known))
         self.calls = 0
 
     def answers(self, allowed: Tensor | None) -> list[Answer]:
@@ -192,7 +190,7 @@ class _Filler:
             rows = torch.cat([allowed, torch.ones_like(allowed[:1])])
             denoiser = Constrained(denoiser, rows[self.layout.blank[self.window]].to(device))
         walk, fillings = self.infilling.walk, []
-        policy, denoiser = walk.policy.apply(walk.path, Tempered(denoiser, walk.temperature))
+        policy, denoiser = walk.apply(Tempered(denoiser, walk.temperature))
         for draws in self._batches(self.infilling.num_draws):
             known = self.known.expand(len(draws), -1)
             state = start(denoiser.codebook, *known.shape, known=known)
@@ -263,20 +261,6 @@ class _Filler:
         text = decode(tokens)
         num_characters = len(decode(filling)) if self.whole else sum(map(len, blanks))
         return Answer(text, blanks, nats, nats / math.log(2) / max(1, num_characters))
-
-
-def padded(run: Run, length: int) -> Denoiser:
-    """Return the run's model for texts of a length, shown in the middle of a window as in training.
-
-    Args:
-        run: The model.
-        length: Tokens of the text.
-
-    Returns:
-        A denoiser; longer texts are shown as they are.
-    """
-    spare = max(0, run.length - length)
-    return Padded(run.model, spare // 2, spare - spare // 2)
 
 
 def _window(layout: Layout, length: int) -> slice:

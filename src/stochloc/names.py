@@ -1,0 +1,29 @@
+"""The names by which commands, runs and reports call things: one table, without what they mean.
+
+What a name makes is in the table of the module that makes it: `tasks.paths` for paths and
+transitions, `tasks.policies` for policies and correctors, `data.tokenizers.named` for tokenizers.
+Imports nothing, so that help pages and tasks can read the same names.
+"""
+
+from typing import Literal
+
+PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
+TransitionName = Literal["ancestral", "euler"]
+PolicyName = Literal[
+    "path",
+    "confidence",
+    "entropy",
+    "threshold",
+    "share",
+    "share-entropy",
+    "curvature",
+    "curvature-difference",
+    "tolerance",
+    "remdm-cap",
+    "remdm-rescale",
+    "remdm-conf",
+    "remdm-loop",
+]
+CorrectorName = Literal["exact", "together", "least-confident"]
+TokenizerName = Literal["characters", "bytes", "text8"]
+CheckpointName = Literal["best", "last"]
