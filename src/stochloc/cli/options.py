@@ -86,8 +86,8 @@ _POLICIES = get_args(PolicyName)
 Policy = Annotated[
     str,
     tyro.conf.arg(
-        help=f"Who hands out SNR: {', '.join(_POLICIES[:-1])} or {_POLICIES[-1]}; a setting may "
-        "follow, as in tolerance:0.1."
+        help=f"Policy that allocates SNR: {', '.join(_POLICIES[:-1])} or {_POLICIES[-1]}; a setting "
+        "may follow, as in tolerance:0.1."
     ),
 ]
 Transition = Annotated[TransitionName, tyro.conf.arg(help="How the walk takes its steps.")]
@@ -130,11 +130,11 @@ class PolicyOptions:
 
     policy: Policy = "path"
     corrector_rounds: int = 0
-    """Rounds after every step that take tokens back and up again."""
+    """Corrector rounds after every step, which rewind tokens and draw them again."""
     corrector_share: float = 0.1
-    """Share of the tokens a round takes back."""
+    """Share of the tokens that a round rewinds."""
     corrector_snr: float = 0.0
-    """SNR to which a round takes them back; 0 masks them."""
+    """SNR to which a round rewinds them; 0 masks them."""
 
     def choice(self, corrector: CorrectorName = "exact") -> "PolicyChoice":
         """Return the choice.

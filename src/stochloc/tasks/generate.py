@@ -46,7 +46,7 @@ class Generation:
         denoiser_calls: Calls of the denoiser about a text, the one that took most: a call is about
             all texts of a batch, and batches do not add up.
         seconds: Time the walks took.
-        snr_received: Finite SNR handed out to every token of every text before it was decided.
+        snr_received: Finite SNR allocated to every token of every text before it was decided.
     """
 
     samples: list[str]

@@ -1,10 +1,10 @@
-"""Ways to decide what a garbled text was meant to say, given its soft mask.
+"""Ways to decode the original of a corrupted text, given its soft mask.
 
-*One pass* asks the denoiser once and takes the most probable token wherever its probability exceeds
-a threshold, else what was read: the threshold is what keeps clean text clean. The *full walk*
-starts from the same state and decides step by step under the same caution, each token in the light
-of those before; so of two gaps that may both hold the lost letter of `leter`, one gets it. A last
-call takes back every change that is less probable than the threshold given all that was kept.
+*One pass* calls the denoiser once and takes the most probable token wherever its probability
+exceeds a threshold, else the token that was read: the threshold keeps clean text clean. The *full
+walk* starts from the same state and decides step by step with the same threshold, each token given
+those before; so of two gaps that may both hold the lost letter of `leter`, one gets it. A last call
+reverts every change whose probability, given everything that was kept, is below the threshold.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: f
     """Return the most probable tokens where they are probable enough, else what was read.
 
     Args:
-        posterior: What the denoiser believes.
+        posterior: The denoiser's posterior.
         read: What was read.
         threshold: The probability that a change must exceed.
 
@@ -56,7 +56,7 @@ def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: f
 
 @dataclass(frozen=True)
 class OnePass:
-    """Repair in a single denoiser call.
+    """Correct in a single denoiser call.
 
     Attributes:
         threshold: A change is made if its probability exceeds this, in `[0, 1]`.
@@ -67,7 +67,7 @@ class OnePass:
     def decide(
         self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
     ) -> Decision:
-        """Return the most probable tokens, or what was read where they are too doubtful.
+        """Return the most probable tokens, or those that were read where none is probable enough.
 
         Args:
             denoiser: Asked once.
@@ -82,7 +82,7 @@ class OnePass:
 
 @dataclass(frozen=True)
 class FullWalk:
-    """Repair by a walk, and a last look at what it changed.
+    """Correct by a walk, and check its changes with a last call.
 
     Attributes:
         threshold: A change is made if its probability exceeds this, in `[0, 1]`.
@@ -98,7 +98,7 @@ class FullWalk:
     def decide(
         self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
     ) -> Decision:
-        """Return what a cautious walk ends with, without the changes that the rest does not bear.
+        """Return the result of a walk, without the changes that the last call does not confirm.
 
         Args:
             denoiser: Asked once for every step, and once more.
@@ -111,7 +111,7 @@ class FullWalk:
         Raises:
             ValueError: A setting of the walk is out of range.
         """
-        # Without names the sequences share one noise: what a text is repaired to is its own affair.
+        # All sequences have equal random streams: a correction does not depend on its batch.
         streams = seeded_streams(state.z.device, self.seed, [()] * len(read))
         policy, walker = self.walk.apply(Tempered(denoiser, self.walk.temperature))
         transition, end, calls = Cautious(read, self.threshold), state, 0
