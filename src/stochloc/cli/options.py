@@ -86,8 +86,8 @@ _POLICIES = get_args(PolicyName)
 Policy = Annotated[
     str,
     tyro.conf.arg(
-        help=f"Policy that allocates SNR: {', '.join(_POLICIES[:-1])} or {_POLICIES[-1]}; a setting "
-        "may follow, as in tolerance:0.1."
+        help=f"Policy that allocates SNR: {', '.join(_POLICIES[:-1])} or {_POLICIES[-1]}; a "
+        "setting may follow, as in tolerance:0.1."
     ),
 ]
 Transition = Annotated[TransitionName, tyro.conf.arg(help="How the walk takes its steps.")]
