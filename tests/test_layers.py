@@ -33,7 +33,6 @@ PLANNED = {"app", "importers"}
 # become a value; each exception says why it reads better whole.
 MOST_LINES, MOST_BODY_LINES, MOST_PARAMETERS = 350, 60, 10
 LONG_FILES = {
-    "tasks/runs.py": "all that a run's folder holds is written and read in one place",
     "tasks/score.py": "scoring and its three accounts: table, text and JSON",
     "tasks/compare/compare.py": "the plan of a comparison beside the processes that work it off",
     "tasks/compare/trial.py": "training, scoring and sampling of a trial share its checkpoint",

@@ -36,8 +36,7 @@ from stochloc.tasks.compare.trial import (
     result_name,
     run_trial,
 )
-from stochloc.tasks.own_text import load_choice
-from stochloc.tasks.runs import DataChoice
+from stochloc.tasks.data_choice import DataChoice
 from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture
 
@@ -324,7 +323,7 @@ def test_a_damaged_result_of_a_method_not_asked_for_is_one_sentence(
 
 
 def test_the_text_itself_is_judged_by_text_it_is_not_part_of(compared, text):
-    corpus = load_choice(DataChoice(str(text), fractions=(0.8, 0.1, 0.1)), None)
+    corpus = DataChoice(str(text), fractions=(0.8, 0.1, 0.1)).load(None)
     windows = held_out_windows(corpus.valid, 8, 6)
     own = json.loads((compared / "comparison.json").read_text())["text"]
     assert own["judged"][0] == pytest.approx(make_judge(corpus).verdict(windows).judged.mean)
@@ -334,7 +333,7 @@ def test_bits_over_training_are_of_characters_whatever_the_tokens(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("né" * 2000, encoding="utf-8")
     choice = DataChoice(str(path), fractions=(0.8, 0.1, 0.1))
-    corpus = load_choice(choice, "bytes")
+    corpus = choice.load("bytes")
     asked = Contest(choice, "bytes", ("ar",), Budget("updates", 6.0))
     curve = [{"tokens": 1, "seconds": 1.0, "bits_per_token": 2.0, "stderr": 0.2}]
     result = {
@@ -356,7 +355,7 @@ def test_a_seed_that_diverged_is_named_and_left_out_of_the_average(compared, tex
         if result["trial"]["method"] == "ar" and not result["trial"]["is_short"]
     ]
     lost = {**trials[1], "diverged": True}
-    corpus = load_choice(DataChoice(str(text), fractions=(0.8, 0.1, 0.1)), None)
+    corpus = DataChoice(str(text), fractions=(0.8, 0.1, 0.1)).load(None)
     training = TrainingConfig(length=8)
     asked = Contest(DataChoice("text"), None, ("ar",), Budget("updates", 6.0), training=training)
     comparison = summarise(asked, corpus, make_judge(corpus), [trials[0], lost])
@@ -457,7 +456,7 @@ def test_entropy_within_a_sample_is_that_of_its_counts():
 
 
 def contestant(method, text, folder):
-    corpus = load_choice(DataChoice(str(text), fractions=(0.8, 0.1, 0.1)), None)
+    corpus = DataChoice(str(text), fractions=(0.8, 0.1, 0.1)).load(None)
     backbone, training = Backbone(16, 1, 2), TrainingConfig(length=8, batch_size=4)
     trial = Trial(method, backbone, training, Budget("updates", 12.0))
     return TrialRun(trial, corpus, folder, torch.device("cpu"))

@@ -8,8 +8,9 @@ from tasks.conftest import TEXT, TRAIN
 
 from stochloc.cli import main
 from stochloc.tasks.correct.calibration import FALLBACK_THRESHOLD, correction_defaults
+from stochloc.tasks.data_choice import absolute_data
 from stochloc.tasks.own_text import own_text
-from stochloc.tasks.runs import absolute_data, open_run
+from stochloc.tasks.runs import open_run
 
 OTHER = TEXT.replace("fox", "cat") * 40
 FEW = ("--sequences", 2, "--steps", 2)

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from stochloc.data import draw_windows
 from stochloc.nn import LocalizationModel
-from stochloc.tasks.own_text import load_choice
 from stochloc.tasks.runs import open_run, read_description
 from stochloc.training.exclusive import LOCK
 from stochloc.training.objective import cross_entropy
@@ -58,7 +57,7 @@ def test_the_first_update_of_two_processes_is_the_one_written_out_by_hand(
     assert code == 0, errors
     monkeypatch.setenv("STOCHLOC_CACHE", str(place / "cache"))
     recipe, tokenizer, choice = read_description(run)
-    config, text = recipe.training, load_choice(choice, tokenizer).train
+    config, text = recipe.training, choice.load(tokenizer).train
     torch.manual_seed(config.seed)
     model = LocalizationModel(recipe.model)
     model.set_unigram(torch.from_numpy(np.bincount(text, minlength=tokenizer.vocabulary_size)))

@@ -80,7 +80,7 @@ class Compare:
         from stochloc.nn import Backbone
         from stochloc.tasks.compare.compare import Contest, compare, parse_methods
         from stochloc.tasks.compare.trial import Budget, Scoring
-        from stochloc.tasks.runs import DataChoice
+        from stochloc.tasks.data_choice import DataChoice
         from stochloc.training.recipes import TrainingConfig
 
         contest = Contest(

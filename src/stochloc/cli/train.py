@@ -92,8 +92,9 @@ class Train:
     def run(self) -> None:
         """Train, or print what would be trained."""
         from stochloc.tasks import train
+        from stochloc.tasks.data_choice import DataChoice
         from stochloc.tasks.hardware import Hardware
-        from stochloc.tasks.runs import DataChoice, note_on_weights
+        from stochloc.tasks.runs import note_on_weights
         from stochloc.training.checkpoint import Progress
 
         changes = {
@@ -118,7 +119,7 @@ class Train:
             choice = DataChoice(self.data, self.valid, self.test, shares)
             preset = "tiny" if self.preset is None else self.preset
             if self.dry_run:
-                corpus = train.load_choice(choice, self.tokenizer, self.slots)
+                corpus = choice.load(self.tokenizer, self.slots)
                 size = corpus.tokenizer.vocabulary_size
                 print_json(train.resolve_recipe(preset, size, changes).to_dict())
                 return

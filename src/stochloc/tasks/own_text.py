@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stochloc.data import Corpus, SlottedTokenizer, Tokenizer, load_corpus
+from stochloc.data import Corpus, Tokenizer, load_corpus
 from stochloc.data.texts import (
     STANDARD_INPUT,
     TextSource,
@@ -19,47 +19,12 @@ from stochloc.data.texts import (
     file_source,
     is_read_once,
 )
-from stochloc.tasks.runs import DataChoice, Run, is_same_text, read_origin
-
-Named = Mapping[str, str | TextSource]
+from stochloc.tasks.data_choice import DataChoice, Named, is_same_text, opened
+from stochloc.tasks.runs import Run, read_origin
 
 
 class OtherTextError(ValueError):
     """Where a run's text was sought lies another one."""
-
-
-def load_choice(
-    choice: DataChoice, tokenizer: Tokenizer | str | None, slots: bool = False
-) -> Corpus:
-    """Return the corpus that a data choice describes.
-
-    Args:
-        choice: Which text, and how it is split.
-        tokenizer: How it becomes tokens; None for the corpus's default.
-        slots: Whether that tokenizer's texts are to be laid out in slots.
-
-    Returns:
-        The corpus.
-
-    Raises:
-        ValueError: A file is missing, empty or not readable as text.
-    """
-    texts = opened(choice.named())
-    corpus = _load(choice, texts, tokenizer)
-    return _load(choice, texts, SlottedTokenizer(corpus.tokenizer)) if slots else corpus
-
-
-def opened(named: Mapping[str, str]) -> dict[str, str | TextSource]:
-    """Return texts that can be read as often as needed, whatever a user gave.
-
-    Args:
-        named: `data`, `valid` or `test` and what a user gave for it: a file, a pipe, `-`, the name
-            of a corpus.
-
-    Returns:
-        The same, with what can be read only once already read.
-    """
-    return {name: file_source(text) if is_read_once(text) else text for name, text in named.items()}
 
 
 def own_text(run: Run, data: str | None = None) -> Corpus:
@@ -182,7 +147,7 @@ def _tries(
         try:
             kept = {name: text for name, text in place.named().items() if name not in named}
             _refuse_what_is_gone(kept)
-            corpus = _load(place, {**kept, **named}, tokenizer)
+            corpus = place.load_from({**kept, **named}, tokenizer)
         except UnreadableTextError as error:
             yield None, str(error).split(";")[0].rstrip("."), False
         except ValueError:
@@ -202,10 +167,3 @@ def _refuse_what_is_gone(kept: Mapping[str, str]) -> None:
         if is_read_once(text):
             name = "standard input" if text == STANDARD_INPUT else text
             raise UnreadableTextError(f"it came from {name}, which is gone")
-
-
-def _load(choice: DataChoice, texts: Named, tokenizer: Tokenizer | str | None) -> Corpus:
-    return load_corpus(
-        texts["data"], tokenizer,
-        valid=texts.get("valid"), test=texts.get("test"), fractions=choice.fractions,
-    )  # fmt: skip

@@ -11,12 +11,12 @@ from stochloc.core import Ancestral, Masked
 from stochloc.data import Corpus, NgramModel, held_out_windows
 from stochloc.tasks.correct.correct import correct
 from stochloc.tasks.correct.decoding import FullWalk
+from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.generate import generate
 from stochloc.tasks.hardware import Hardware
 from stochloc.tasks.infill.fill import Infilling, infill
-from stochloc.tasks.own_text import load_choice
-from stochloc.tasks.runs import DataChoice, Run, open_run
+from stochloc.tasks.runs import Run, open_run
 from stochloc.tasks.train import resume_run, start_run
 from stochloc.tasks.walks import Walk, WalkSettings
 
@@ -53,7 +53,7 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     else:
         start_run(folder, choice, None, "tiny", changes, Hardware(accelerator="cpu"))
     run = open_run(folder)
-    corpus = load_choice(choice, run.tokenizer)
+    corpus = choice.load(run.tokenizer)
     say(f"\nHeld-out bits per character of {corpus.source}, lower is better:\n")
     bounds = [_bound(run, corpus, path, seed, say) for path in PATHS]
     baselines = [_baseline(run, corpus, order, say) for order in (1, 3)]

@@ -1,7 +1,6 @@
 """A run's folder: what training leaves behind and every other task opens."""
 
 import json
-import os
 import shlex
 import textwrap
 from collections.abc import Iterator
@@ -15,13 +14,10 @@ from safetensors import SafetensorError, safe_open
 
 from stochloc.core import Denoiser, Padded
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
-from stochloc.data.corpora import is_corpus_name
-from stochloc.data.labels import parse_classes
-from stochloc.data.texts import STANDARD_INPUT
 from stochloc.names import CheckpointName
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.nn.declared import check_types
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
+from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.hardware import Hardware, hardware_from_dict
 from stochloc.tasks.hub import find_run
 from stochloc.training.checkpoint import FILE_NAME, Progress, replacing
@@ -32,35 +28,6 @@ MODEL = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 # An alphabet of all characters there are takes less.
 MOST_JSON_BYTES = 16_000_000
-
-
-@dataclass(frozen=True)
-class DataChoice:
-    """Which text a run was trained on, and how it was split.
-
-    Attributes:
-        data: A file or the name of a corpus.
-        valid: A validation file of its own, or None.
-        test: A test file of its own, or None.
-        fractions: Shares of train, valid and test, where they are cut from `data`.
-    """
-
-    data: str
-    valid: str | None = None
-    test: str | None = None
-    fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
-
-    def __post_init__(self) -> None:
-        check_types(self)
-
-    def named(self) -> dict[str, str]:
-        """Return the texts that were named, by `data`, `valid` and `test`."""
-        texts = {"data": self.data, "valid": self.valid, "test": self.test}
-        return {name: text for name, text in texts.items() if text is not None}
-
-    def absolute(self) -> "DataChoice":
-        """Return the same choice with absolute paths; names of corpora and `-` stay."""
-        return replace(self, **{name: absolute_data(text) for name, text in self.named().items()})
 
 
 @dataclass(frozen=True)
@@ -311,42 +278,6 @@ def note_on_weights(progress: Progress, checkpoint: CheckpointName) -> str | Non
         f"({best.valid_bits_per_token:.3f} bits per token); --checkpoint last takes those of step "
         f"{progress.step}."
     )
-
-
-def is_same_text(data: str, own: str) -> bool:
-    """Return whether two data choices mean the same file or corpus.
-
-    Args:
-        data: A file or the name of a corpus.
-        own: Another.
-
-    Returns:
-        Whether they are equal as names or as files.
-    """
-    if data == own:
-        return True
-    return Path(data).is_file() and Path(own).is_file() and Path(data).samefile(own)
-
-
-def absolute_data(data: str) -> str:
-    """Return what a user gave as data with absolute paths in it.
-
-    Args:
-        data: A file, `NAME=FILE,NAME=FILE`, `-` or the name of a corpus.
-
-    Returns:
-        The same from any working directory. A path that the form of labelled texts cannot hold,
-        one with a comma in it, stays as it is.
-    """
-    if data == STANDARD_INPUT or (is_corpus_name(data) and not Path(data).is_file()):
-        return data
-    classes = {} if Path(data).exists() else parse_classes(data)
-    if not classes:
-        return os.path.abspath(data)
-    paths = {name: os.path.abspath(file) for name, file in classes.items()}
-    if any("," in path for path in paths.values()):
-        return data
-    return ",".join(f"{name}={path}" for name, path in paths.items())
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from stochloc.data.labels import first_label
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.counting import what_is_counted
+from stochloc.tasks.data_choice import DataChoice, opened
 from stochloc.tasks.generate import sample_line
 from stochloc.tasks.hardware import Hardware, resumed_hardware
-from stochloc.tasks.own_text import OtherTextError, find_text, load_choice, opened
+from stochloc.tasks.own_text import OtherTextError, find_text
 from stochloc.tasks.runs import (
     RECIPE,
     TOKENIZER,
-    DataChoice,
     amend_description,
     read_description,
     read_hardware,
@@ -81,7 +81,7 @@ def start_run(
     _check_free(folder)
     if hardware.devices > 1 and any(map(is_read_once, choice.named().values())):
         raise ValueError("Several processes cannot read one pipe; save the text in a file.")
-    corpus = load_choice(choice, tokenizer, slots)
+    corpus = choice.load(tokenizer, slots)
     recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()

@@ -27,8 +27,9 @@ from stochloc.tasks.compare.judge import Judge
 from stochloc.tasks.compare.table import Comparison, Result, make_row
 from stochloc.tasks.compare.trial import RESULT, Budget, Scoring, Trial, read_result, run_trial
 from stochloc.tasks.counting import characters_in
-from stochloc.tasks.own_text import in_files, load_choice
-from stochloc.tasks.runs import RECIPE, DataChoice
+from stochloc.tasks.data_choice import DataChoice
+from stochloc.tasks.own_text import in_files
+from stochloc.tasks.runs import RECIPE
 from stochloc.tasks.train import check_windows
 from stochloc.terminal import tell
 from stochloc.training.checkpoint import replacing
@@ -197,7 +198,7 @@ def _compare(
     source: Path | None,
 ) -> Comparison:
     """Compare on texts that every process can read."""
-    corpus = load_choice(choice, contest.tokenizer)
+    corpus = choice.load(contest.tokenizer)
     if corpus.tokenizer.labels:
         raise ValueError("Methods are compared on a text without classes; name one file as --data.")
     if contest.choice.test is None and contest.choice.fractions[2] == 0:
@@ -504,7 +505,7 @@ def _run_in_processes(
 def _run(
     trial: Trial, choice: DataChoice, tokenizer: str | None, folder: Path, device: str
 ) -> Result:
-    corpus = load_choice(choice, tokenizer)
+    corpus = choice.load(tokenizer)
     check_same_text(corpus, folder.parent.parent)
     return run_trial(trial, corpus, make_judge(corpus), folder, torch.device(device), tell)
 

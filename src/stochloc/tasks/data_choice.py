@@ -1,0 +1,128 @@
+"""What a user says of the text to train on: which files, and how they are split."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stochloc.data import Corpus, SlottedTokenizer, Tokenizer, load_corpus
+from stochloc.data.corpora import is_corpus_name
+from stochloc.data.labels import parse_classes
+from stochloc.data.texts import STANDARD_INPUT, TextSource, file_source, is_read_once
+from stochloc.nn.declared import check_types
+
+Named = Mapping[str, str | TextSource]
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which text a run was trained on, and how it was split.
+
+    Attributes:
+        data: A file or the name of a corpus.
+        valid: A validation file of its own, or None.
+        test: A test file of its own, or None.
+        fractions: Shares of train, valid and test, where they are cut from `data`.
+    """
+
+    data: str
+    valid: str | None = None
+    test: str | None = None
+    fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+    def named(self) -> dict[str, str]:
+        """Return the texts that were named, by `data`, `valid` and `test`."""
+        texts = {"data": self.data, "valid": self.valid, "test": self.test}
+        return {name: text for name, text in texts.items() if text is not None}
+
+    def absolute(self) -> "DataChoice":
+        """Return the same choice with absolute paths; names of corpora and `-` stay."""
+        return replace(self, **{name: absolute_data(text) for name, text in self.named().items()})
+
+    def load(self, tokenizer: Tokenizer | str | None, slots: bool = False) -> Corpus:
+        """Return the corpus.
+
+        Args:
+            tokenizer: How it becomes tokens; None for the corpus's default.
+            slots: Whether that tokenizer's texts are to be laid out in slots.
+
+        Returns:
+            The corpus.
+
+        Raises:
+            ValueError: A file is missing, empty or not readable as text.
+        """
+        texts = opened(self.named())
+        corpus = self.load_from(texts, tokenizer)
+        return self.load_from(texts, SlottedTokenizer(corpus.tokenizer)) if slots else corpus
+
+    def load_from(self, texts: Named, tokenizer: Tokenizer | str | None) -> Corpus:
+        """Return the corpus made of given texts, split as this choice says.
+
+        Args:
+            texts: What stands for `data`, and for `valid` and `test` if they are texts of their
+                own.
+            tokenizer: How they become tokens; None for the corpus's default.
+
+        Returns:
+            The corpus.
+
+        Raises:
+            ValueError: A text is missing, empty or not readable.
+        """
+        return load_corpus(
+            texts["data"], tokenizer,
+            valid=texts.get("valid"), test=texts.get("test"), fractions=self.fractions,
+        )  # fmt: skip
+
+
+def opened(named: Mapping[str, str]) -> dict[str, str | TextSource]:
+    """Return texts that can be read as often as needed, whatever a user gave.
+
+    Args:
+        named: `data`, `valid` or `test` and what a user gave for it: a file, a pipe, `-`, the name
+            of a corpus.
+
+    Returns:
+        The same, with what can be read only once already read.
+    """
+    return {name: file_source(text) if is_read_once(text) else text for name, text in named.items()}
+
+
+def is_same_text(data: str, own: str) -> bool:
+    """Return whether two data choices mean the same file or corpus.
+
+    Args:
+        data: A file or the name of a corpus.
+        own: Another.
+
+    Returns:
+        Whether they are equal as names or as files.
+    """
+    if data == own:
+        return True
+    return Path(data).is_file() and Path(own).is_file() and Path(data).samefile(own)
+
+
+def absolute_data(data: str) -> str:
+    """Return what a user gave as data with absolute paths in it.
+
+    Args:
+        data: A file, `NAME=FILE,NAME=FILE`, `-` or the name of a corpus.
+
+    Returns:
+        The same from any working directory. A path that the form of labelled texts cannot hold,
+        one with a comma in it, stays as it is.
+    """
+    if data == STANDARD_INPUT or (is_corpus_name(data) and not Path(data).is_file()):
+        return data
+    classes = {} if Path(data).exists() else parse_classes(data)
+    if not classes:
+        return os.path.abspath(data)
+    paths = {name: os.path.abspath(file) for name, file in classes.items()}
+    if any("," in path for path in paths.values()):
+        return data
+    return ",".join(f"{name}={path}" for name, path in paths.items())
