@@ -111,7 +111,7 @@ def test_a_setting_and_corrector_rounds_change_the_walk(trained, call_json):
         (("--policy", "path:3"), "does not take the setting '3'"),
         (("--policy", "threshold:much"), "does not take the setting 'much'"),
         (("--policy", "tolerance:7"), "must lie in (0, 1)"),
-        (("--policy", "remdm-cap", "--corrector-rounds", "1"), "cannot be corrected again"),
+        (("--policy", "remdm-cap", "--corrector-rounds", "1"), "use it alone"),
         (("--corrector-rounds", "-1"), "at least one round"),
         (("--path", "tuned"), "stochloc tune"),
         (("--guidance", "2"), "Guidance needs a condition"),
