@@ -42,7 +42,8 @@ def test_the_posterior_is_finite_and_normalised_at_every_snr_and_type(snr, dtype
     tokens = denoiser.sample(50, generator(0))
     gamma = torch.full(tokens.shape, snr, dtype=dtype)
     state = observe(denoiser.codebook, tokens, gamma, generator(1))
-    assert state.z.dtype == dtype
+    # Codes keep float32 where weights are kept in less: bfloat16 leaves the sphere.
+    assert state.z.dtype == torch.promote_types(dtype, torch.float32)
     posterior = denoiser(state)
     tolerance = 8 * float(torch.finfo(dtype).eps)
     assert ((posterior.probs.double().sum(-1) - 1).abs() < tolerance).all()

@@ -163,16 +163,16 @@ def test_the_same_line_has_the_same_price_wherever_it_stands(run, scoring):
 
 
 def test_the_error_of_a_line_is_the_spread_of_its_price_over_seeds(run):
-    """400 seeds know the true spread to 3.5 %, the mean square of their errors to 4.1 %.
+    """200 seeds know the true spread to 5 %, the mean square of their errors to 6 %.
 
-    The ratio of the squares errs by 0.11; 0.6 is 5.5 sigmas, so false alarms are below 1e-6. An
-    error that forgets the number of draws is twice too large and fails.
+    The ratio of the squares errs by 0.16; 0.88 is 5.5 sigmas, so false alarms are below 1e-6. An
+    error that forgets the number of draws is twice too large, its square four times, and fails.
     """
-    scoring = [Scoring(WalkSettings("diffusion", num_steps=2), seed=seed) for seed in range(400)]
+    scoring = [Scoring(WalkSettings("diffusion", num_steps=2), seed=seed) for seed in range(200)]
     lines = [score(run, "jumps", choice).lines[0] for choice in scoring]
     nats = torch.tensor([line.nats for line in lines])
     told = torch.tensor([line.nats_stderr for line in lines]).square().mean()
-    assert float(told / nats.var()) == pytest.approx(1, abs=0.6)
+    assert float(told / nats.var()) == pytest.approx(1, abs=0.88)
 
 
 def test_one_text_is_one_line(run):

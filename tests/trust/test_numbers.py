@@ -55,7 +55,8 @@ def test_a_model_is_finite_and_normalised_and_so_is_its_gradient(size, code_dime
     tokens = torch.randint(size, (2, 3), generator=generator(0))
     levels = torch.full(tokens.shape, snr)
     posterior = model(observe(model.codebook, tokens, levels, generator(1)))
-    assert ((posterior.probs.double().sum(-1) - 1).abs() < 1e-4).all()
+    total = posterior.log_probs_of(0, size).double().exp().sum(-1)
+    assert ((total - 1).abs() < 1e-4).all()
     for values in (posterior.mean, posterior.entropy, posterior.uncertainty):
         assert values.isfinite().all()
     model.token_nats(tokens, levels, generator(1)).sum().backward()
