@@ -412,12 +412,20 @@ def scores_of(seed: int) -> torch.Tensor:
     return scores
 
 
+def evidence_of(posterior: Posterior, seed: int) -> State:
+    """Evidence about 40 × 5 tokens, of which some are known, also where a token is ruled out."""
+    tokens = torch.randint(0, 7, (40, 5), generator=generator(seed))
+    snr = torch.tensor([0.0, 2.0, 30.0, math.inf, math.inf], dtype=torch.float64)
+    return observe(posterior.codebook, tokens, snr.expand(40, 5), generator(seed + 1))
+
+
 KNOWN = torch.where(torch.arange(5) == 1, 6, UNKNOWN).expand(40, 5)
 DERIVED: dict[str, Callable[[Posterior, Posterior], Posterior]] = {
     "as it is": lambda posterior, other: posterior,
     "sharpened": lambda posterior, other: posterior.tempered(0.3),
     "sharpened to the mode": lambda posterior, other: posterior.tempered(1e-320),
     "reweighted": lambda posterior, other: posterior.reweighted(scores_of(3)[20:].repeat(2, 1, 1)),
+    "observed": lambda posterior, other: posterior.observed(evidence_of(posterior, 9)),
     "guided": lambda posterior, other: posterior.guided(other, 1.7),
     "guided at 0": lambda posterior, other: posterior.guided(other, 0.0),
     "cropped and flattened": lambda posterior, other: posterior.cropped(1, 4).tempered(2.0),

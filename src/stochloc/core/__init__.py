@@ -10,6 +10,7 @@ from stochloc.core.denoisers.linearised import Linearised
 from stochloc.core.denoisers.padded import Padded
 from stochloc.core.denoisers.posterior import Denoiser, DensePosterior, Posterior
 from stochloc.core.denoisers.tempered import Tempered
+from stochloc.core.denoisers.two_sided import Between, TwoSided, between, leave_one_out
 from stochloc.core.likelihood import Estimate, bound, line_integral
 from stochloc.core.paths.base import Grid, Path, Point, Then
 from stochloc.core.paths.custom import Custom
@@ -54,6 +55,7 @@ __all__ = [
     "Ancestral",
     "AtRandom",
     "Autoregressive",
+    "Between",
     "Block",
     "BlockedPosterior",
     "Capped",
@@ -116,12 +118,15 @@ __all__ = [
     "Together",
     "Tolerance",
     "Transition",
+    "TwoSided",
     "Unconditional",
     "Uniform",
     "advance",
     "among",
+    "between",
     "bound",
     "finish",
+    "leave_one_out",
     "line_integral",
     "localize",
     "measure_step_costs",

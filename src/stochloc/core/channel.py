@@ -76,6 +76,21 @@ class State:
             snr=torch.where(where, torch.inf, self.snr),
         )
 
+    def forget(self, where: Bool[Tensor, "batch length"]) -> "State":
+        """Return the state that knows nothing, `z = 0` at `γ = 0`, at the places `where`.
+
+        Args:
+            where: The places whose evidence is removed.
+
+        Returns:
+            A new state; the other places are as they were.
+        """
+        return State(
+            z=torch.where(where[..., None], 0.0, self.z),
+            known=torch.where(where, UNKNOWN, self.known),
+            snr=torch.where(where, 0.0, self.snr),
+        )
+
 
 def start(
     codebook: Codebook,

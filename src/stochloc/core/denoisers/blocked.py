@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Posterior, guide, relative_to
 from stochloc.core.numerics import draw_categorical_in_blocks
@@ -203,6 +204,23 @@ class BlockedPosterior:
                 self.log_probs_of(start, stop) + log_weights[..., start:stop]
             ),
         )
+
+    def observed(self, state: State) -> "BlockedPosterior":
+        """Return the posterior proportional to `Q(x_i) exp(z_i·x_i)`, certain of known tokens.
+
+        Args:
+            state: The evidence of each token by itself, of which `Q` knows nothing yet.
+
+        Returns:
+            The posterior; exact where `Q` is (paper A.1).
+        """
+
+        def scores(start: int, stop: int) -> Float[Tensor, "batch length block"]:
+            evidence = self.codebook.evidence_for(state.z, start, stop)
+            return self.log_probs_of(start, stop) + evidence
+
+        seen = BlockedPosterior.from_scores(scores, state.known, self.codebook, self.block_size)
+        return replace(seen, calls=self.calls)
 
     def guided(self, unconditional: Posterior, strength: float) -> "BlockedPosterior":
         """Return the posterior proportional to `Q_u(v|z) (Q(v|z)/Q_u(v|z))^strength`.

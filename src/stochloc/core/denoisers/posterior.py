@@ -95,6 +95,10 @@ class Posterior(Protocol):
         """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`."""
         ...
 
+    def observed(self, state: State) -> "Posterior":
+        """Return the posterior after a state's evidence, `∝ Q(x_i) exp(z_i·x_i)`."""
+        ...
+
     def guided(self, unconditional: "Posterior", strength: float) -> "Posterior":
         """Return the posterior `∝ Q_u (Q/Q_u)^strength` (`core.denoisers.guidance`)."""
         ...
@@ -259,6 +263,19 @@ class DensePosterior:
             The posterior given evidence about each token by itself.
         """
         return replace(self, log_probs=(self.log_probs + log_weights).log_softmax(-1))
+
+    def observed(self, state: State) -> "DensePosterior":
+        """Return the posterior proportional to `Q(x_i) exp(z_i·x_i)`, certain of known tokens.
+
+        Args:
+            state: The evidence of each token by itself, of which `Q` knows nothing yet.
+
+        Returns:
+            The posterior; exact where `Q` is (paper A.1).
+        """
+        scores = self.log_probs + self.codebook.evidence(state.z)
+        seen = DensePosterior.from_logits(scores, state.known, self.codebook)
+        return replace(seen, calls=self.calls)
 
     def guided(self, unconditional: Posterior, strength: float) -> "DensePosterior":
         """Return the posterior proportional to `Q_u(v|z) (Q(v|z)/Q_u(v|z))^strength`.
