@@ -168,7 +168,7 @@ def measure(options: Options) -> None:
     costs = measure_step_costs(
         run.model, tuning, Ancestral(), known, torch.tensor(SNR_LEVELS).double(), generator
     ).refined(PATH_SHARES)
-    own = judge.verdict(windows)
+    own = judge.score(windows)
     print(f"Judge: {ORDER}-gram counted on the held-out text; it gives its own text "
           f"{show(own.judged)} bits, whose entropy within windows is "
           f"{show(own.entropy)}.\n")  # fmt: skip
@@ -192,8 +192,8 @@ def measure(options: Options) -> None:
                     walk.denoiser, state, walk.policy, walk.transition, walk.num_steps, generator
                 )
                 row["seconds"] = time.process_time() - begun_s
-                verdict = judge.verdict(drawn.tokens)
-                judged, entropy = verdict.judged, verdict.entropy
+                score = judge.score(drawn.tokens)
+                judged, entropy = score.judged, score.entropy
                 row |= {"judge": judged.mean, "judge_stderr": judged.stderr}
                 row |= {"entropy": entropy.mean, "entropy_stderr": entropy.stderr}
                 plain_s = row["seconds"] if math.isnan(plain_s) else plain_s

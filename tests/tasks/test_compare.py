@@ -184,7 +184,7 @@ def test_trials_of_a_file_do_not_replace_those_that_are_there(compared, tmp_path
     (lambda folder: (folder / "trials.jsonl").write_bytes(b"\xff"), "Line 1 of .* is damaged"),
     (lambda folder: (folder / "trials.jsonl").unlink(), "trials.jsonl"),
     (lambda folder: (folder / "text.json").write_text("{"), "text.json is damaged"),
-    (lambda folder: (folder / "text.json").write_text("{}"), "about another text"),
+    (lambda folder: (folder / "text.json").write_text("{}"), "run on another text"),
 ])  # fmt: skip
 def test_trials_that_cannot_be_taken_are_refused(compared, text, refuse, tmp_path, damage, reason):
     source = shutil.copytree(compared, tmp_path / "source")
@@ -326,7 +326,7 @@ def test_the_text_itself_is_judged_by_text_it_is_not_part_of(compared, text):
     corpus = DataChoice(str(text), fractions=(0.8, 0.1, 0.1)).load(None)
     windows = held_out_windows(corpus.valid, 8, 6)
     own = json.loads((compared / "comparison.json").read_text())["text"]
-    assert own["judged"][0] == pytest.approx(make_judge(corpus).verdict(windows).judged.mean)
+    assert own["judged"][0] == pytest.approx(make_judge(corpus).score(windows).judged.mean)
 
 
 def test_bits_over_training_are_of_characters_whatever_the_tokens(tmp_path):
@@ -361,7 +361,7 @@ def test_a_seed_that_diverged_is_named_and_left_out_of_the_average(compared, tex
     comparison = summarise(asked, corpus, make_judge(corpus), [trials[0], lost])
     assert comparison.rows[0].bits == trials[0]["bits_per_character"]
     assert comparison.diverged == ["ar, seed 1"]
-    assert "ar, seed 1: diverged" in comparison.table()
+    assert "ar, seed 1: training diverged" in comparison.table()
     assert comparison.to_dict()["diverged"] == ["ar, seed 1"]
 
 

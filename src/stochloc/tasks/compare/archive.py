@@ -1,7 +1,7 @@
-"""The finished trials of a comparison as one file, `trials.jsonl`: a line of JSON for each.
+"""The archive of a comparison: `trials.jsonl`, one line of JSON for each finished trial.
 
-A comparison writes the file beside its table, and another one may begin from it: its trials then
-count as finished. So figures can be published with what they were computed from.
+A comparison writes the file beside its table, so results can be published with the data they were
+computed from. Another comparison can start from it, and then treats these trials as finished.
 """
 
 import json
@@ -17,14 +17,14 @@ TEXT = "text.json"
 
 
 def write_trials(folder: Path) -> None:
-    """Write the finished trials of a comparison as one file, sorted by their names.
+    """Write the finished trials of a comparison to one file, sorted by name.
 
     Args:
         folder: The comparison's folder, with a folder for each trial in `trials`.
 
     Raises:
         ValueError: A result is damaged.
-        OSError: The disk is full; an earlier file is intact.
+        OSError: The disk is full; an existing archive is left intact.
     """
     paths = sorted((folder / "trials").glob(f"*/{RESULT}"))
     lines = [to_json(read_result(path)) + "\n" for path in paths]
@@ -33,13 +33,13 @@ def write_trials(folder: Path) -> None:
 
 
 def read_trials(path: Path) -> list[Result]:
-    """Return the finished trials of a file.
+    """Return the finished trials in an archive.
 
     Args:
         path: A `trials.jsonl`, or the folder that holds one.
 
     Returns:
-        Their results.
+        The results.
 
     Raises:
         ValueError: A line is damaged.
@@ -51,21 +51,21 @@ def read_trials(path: Path) -> list[Result]:
 
 
 def take_trials(source: Path, folder: Path) -> None:
-    """Put the finished trials of a file into a comparison's folder; those it has stay.
+    """Copy the finished trials of an archive into a comparison's folder, overwriting none.
 
     Args:
-        source: A `trials.jsonl`, or the folder that holds one. If the note of its text is beside
-            it, the text must be the same.
-        folder: The comparison's folder, which has the note of its own text.
+        source: A `trials.jsonl`, or the folder that holds one. If the fingerprint of its text is
+            stored beside it, the text must be the same.
+        folder: The comparison's folder, which holds the fingerprint of its own text.
 
     Raises:
-        ValueError: A line is damaged, or the trials are about another text.
+        ValueError: A line is damaged, or the trials were run on another text.
         OSError: There is no such file, or the disk is full.
     """
     results = read_trials(source)
     note = (source if source.is_dir() else source.parent) / TEXT
     if note.exists() and _parsed(note) != _parsed(folder / TEXT):
-        raise ValueError(f"The trials of {source} are about another text.")
+        raise ValueError(f"The trials of {source} were run on another text.")
     for result in results:
         place = folder / "trials" / result_name(result)
         if not (place / RESULT).exists():

@@ -445,7 +445,7 @@ def summarise(
     # The judge has read the test part: its own text is judged by another.
     windows = held_out_windows(corpus.valid, contest.training.length, contest.scoring.windows)
     return Comparison(
-        judge.verdict(windows),
+        judge.score(windows),
         windows.numel() / int(characters_in(corpus.tokenizer, windows).sum()),
         contest.settings(),
         sorted(rows, key=lambda row: row.bits),

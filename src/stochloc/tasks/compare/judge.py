@@ -1,8 +1,8 @@
-"""An n-gram judge of samples, and the samples' own entropy.
+"""Sample quality: cross-entropy under an n-gram model, and the entropy of the samples themselves.
 
-The judge counts n-grams of held-out text. Its bits per token say how much samples look like text,
-and can be fooled by repeating what is common; so the entropy of the tokens within each sample
-stands beside it, to be held against that of real text.
+The n-gram model, the judge, is fitted to held-out text. Its bits per token measure how much samples
+resemble text, but a sample that repeats common n-grams scores well too. The entropy of the tokens
+within each sample is therefore reported beside it, for comparison with that of real text.
 """
 
 import math
@@ -21,11 +21,11 @@ ORDER = 4
 
 @dataclass(frozen=True)
 class JudgeScore:
-    """What the judge says of some sequences.
+    """The judge's score of some sequences.
 
     Attributes:
-        judged: Bits per token under the n-gram model.
-        entropy: Bits per token of the tokens within a sequence, on average over the sequences.
+        judged: Cross-entropy under the n-gram model, bits per token.
+        entropy: Entropy of the tokens within a sequence, bits per token, averaged over sequences.
     """
 
     judged: BitsPerToken
@@ -37,17 +37,17 @@ class Judge:
     """An n-gram model of held-out text.
 
     Attributes:
-        model: The counts.
+        model: The n-gram model.
     """
 
     model: NgramModel
 
     @classmethod
     def of(cls, held_out: Integer[np.ndarray, " tokens"], vocabulary_size: int) -> "Judge":
-        """Return the judge that has read a text.
+        """Return a judge fitted to a text.
 
         Args:
-            held_out: Text on which no model was trained.
+            held_out: Text that no compared model was trained on.
             vocabulary_size: Number of tokens.
 
         Returns:
@@ -55,14 +55,14 @@ class Judge:
         """
         return cls(NgramModel.fit(held_out, ORDER, vocabulary_size))
 
-    def verdict(self, sequences: Int[Tensor, "batch length"]) -> JudgeScore:
-        """Judge sequences.
+    def score(self, sequences: Int[Tensor, "batch length"]) -> JudgeScore:
+        """Return the cross-entropy and the entropy of sequences.
 
         Args:
-            sequences: Samples, or windows of a text in its order; at least two.
+            sequences: Samples, or windows of a text in the order of the text; at least two.
 
         Returns:
-            Both figures with standard errors over blocks of neighbouring sequences.
+            Both with standard errors over blocks of neighbouring sequences.
         """
         judged = self.model.bits_per_token(sequences.cpu().numpy())
         entropies = entropy_bits(sequences, self.model.vocabulary_size)
@@ -73,7 +73,7 @@ class Judge:
 def entropy_bits(
     tokens: Int[Tensor, "batch length"], vocabulary_size: int
 ) -> Float[Tensor, " batch"]:
-    """Return the entropy of the tokens of each sequence, without regard to their order.
+    """Return the entropy of the token frequencies within each sequence.
 
     Args:
         tokens: The sequences.

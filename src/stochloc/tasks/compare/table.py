@@ -1,4 +1,4 @@
-"""The results of a comparison: a line for each method, as Markdown, CSV and JSON."""
+"""The results of a comparison, one row per method, as Markdown, CSV and JSON."""
 
 import csv
 import math
@@ -16,30 +16,31 @@ Result = dict[str, Any]
 
 
 LEGEND = """
-≤: an upper bound. ±: a standard error over blocks of windows of text; beside the number of seeds,
-over seeds. update, of ar's: processor time of an update over the autoregressive model's. calls:
-network calls for a batch of samples at the most steps. judge: bits per token of samples under an
-n-gram model of test text; entropy: of the tokens within a sample, both of the first seed."""
+≤: an upper bound. ±: one standard error over blocks of text windows; in the column of seeds, over
+seeds. update / ar: processor time of an update relative to the autoregressive model. calls: network
+calls for a batch of samples at the largest number of steps. judge: cross-entropy of samples under
+an n-gram model of the test text, in bits per token; entropy: of the tokens within a sample, in bits
+per token; both for the first seed."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a method's figures over its seeds.
+    """A row of the table: a method's results over its seeds.
 
     Attributes:
-        method: Its name.
-        learning_rate: The rate that was chosen.
-        bits: Bits per character of the test text, on average over the seeds.
-        stderr: Standard error over blocks of windows of text, on average over the seeds.
+        method: Name of the method.
+        learning_rate: The chosen learning rate.
+        bits: Bits per character of the test text, averaged over seeds.
+        stderr: Standard error over blocks of text windows, averaged over seeds.
         seed_stderr: Standard error over the seeds; NaN for one seed.
         seeds: Number of seeds.
-        is_exact: Whether the figure is the likelihood itself.
-        parameters: Learned values.
-        updates: Updates, on average.
-        seconds: Seconds of training, on average.
-        relative_cost: Processor time of an update over the yardstick's; NaN without it.
-        samples: Figures of samples at each number of steps, of the first seed.
-        curve: Validation bounds during training, of the first seed.
+        is_exact: Whether `bits` is the exact likelihood rather than a bound.
+        parameters: Number of learned parameters.
+        updates: Training updates, averaged over seeds.
+        seconds: Training time, averaged over seeds.
+        relative_cost: Processor time of an update relative to the reference method; NaN without it.
+        samples: Sample quality at each number of steps, for the first seed.
+        curve: Validation bounds during training, for the first seed.
     """
 
     method: str
@@ -57,15 +58,15 @@ class Row:
     curve: list[dict[str, Any]]
 
 
-def make_row(results: Sequence[Result], yardstick_s: float) -> Row:
-    """Return the line of one method.
+def make_row(results: Sequence[Result], reference_s: float) -> Row:
+    """Return the row of one method.
 
     Args:
         results: Its full trials, the first seed first; none diverged.
-        yardstick_s: Processor time of an update of the yardstick, in seconds.
+        reference_s: Processor time of an update of the reference method, in seconds.
 
     Returns:
-        The line.
+        The row.
     """
     bits = [result["bits_per_character"] for result in results]
     first, training = results[0], results[0]["trial"]["training"]
@@ -80,7 +81,7 @@ def make_row(results: Sequence[Result], yardstick_s: float) -> Row:
         first["parameters"],
         float(mean(result["updates"] for result in results)),
         mean(result["seconds"] for result in results),
-        mean(result["cpu_seconds_per_update"] for result in results) / yardstick_s,
+        mean(result["cpu_seconds_per_update"] for result in results) / reference_s,
         first["samples"],
         first["curve"],
     )
@@ -88,15 +89,15 @@ def make_row(results: Sequence[Result], yardstick_s: float) -> Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The results of a contest.
+    """The results of a comparison.
 
     Attributes:
-        text: What the judge, who counted the test part, says of the validation part.
-        tokens_per_character: Of validation text.
-        settings: What all trials shared.
-        rows: A line for each method, the lowest figure first.
+        text: Score of the validation text under the judge, which is fitted to the test text.
+        tokens_per_character: Tokens per character of validation text.
+        settings: Settings shared by all trials.
+        rows: One row per method, lowest bits per character first.
         missing: Methods whose training diverged or is not finished.
-        diverged: Trials with the chosen learning rate that diverged; averages leave them out.
+        diverged: Diverged trials at the chosen learning rate; averages exclude them.
     """
 
     text: JudgeScore
@@ -124,7 +125,7 @@ class Comparison:
         """Return the table as Markdown."""
         lines = [
             "| method | bits per character | seeds | learning rate | parameters | updates "
-            "| training s | update, of ar's | calls | s per sample | judge | entropy |",
+            "| training s | update / ar | calls | s per sample | judge | entropy |",
             "|" + "---|" * 12,
         ]
         for row in self.rows:
@@ -141,20 +142,20 @@ class Comparison:
             lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
         judged, entropy = self.text.judged, self.text.entropy
         lines.append(
-            f"\nThe text itself (its validation part): judge {judged.mean:.2f} ± "
+            f"\nThe validation text itself: judge {judged.mean:.2f} ± "
             f"{judged.stderr:.2f}, entropy {entropy.mean:.2f} ± {entropy.stderr:.2f} bits per "
             "token."
         )
         lines.append(LEGEND)
-        lines += [f"{name}: not finished, or diverged." for name in self.missing]
-        lines += [f"{trial}: diverged; the average leaves it out." for trial in self.diverged]
+        lines += [f"{name}: not finished, or training diverged." for name in self.missing]
+        lines += [f"{trial}: training diverged; averages exclude it." for trial in self.diverged]
         return "\n".join(lines)
 
     def write(self, folder: Path) -> None:
         """Write `table.md`, `table.csv` and `comparison.json`.
 
         Args:
-            folder: Where to.
+            folder: Where to write them.
         """
         with replacing(folder / "table.md") as path:
             path.write_text(self.table() + "\n", encoding="utf-8")

@@ -336,16 +336,16 @@ class TrialRun:
             begun_s = time.monotonic()
             with self.average.in_place():
                 sample = self.method.sample(scoring.texts, training.length, num_steps, generator)
-            took_s, verdict = time.monotonic() - begun_s, judge.verdict(sample.tokens)
+            took_s, score = time.monotonic() - begun_s, judge.score(sample.tokens)
             drawn.append(
                 {
                     "steps": num_steps,
                     "denoiser_calls": sample.denoiser_calls,
                     "seconds_per_sample": took_s / scoring.texts,
-                    "judged": verdict.judged.mean,
-                    "judged_stderr": verdict.judged.stderr,
-                    "entropy": verdict.entropy.mean,
-                    "entropy_stderr": verdict.entropy.stderr,
+                    "judged": score.judged.mean,
+                    "judged_stderr": score.judged.stderr,
+                    "entropy": score.entropy.mean,
+                    "entropy_stderr": score.entropy.stderr,
                     "texts": [tokenizer.decode(row) for row in sample.tokens[:SHOWN_TEXTS]],
                 }
             )
