@@ -8,11 +8,17 @@ from core.worlds import WORLDS, generator
 
 from stochloc.core import (
     BlockedPosterior,
+    Constrained,
     ExactDenoiser,
+    Guided,
+    Linearised,
+    Padded,
     Posterior,
     SimplexCodebook,
     State,
+    Tempered,
     TwoSided,
+    Unconditional,
     between,
     leave_one_out,
     observe,
@@ -56,25 +62,105 @@ def joined(left: State, right: State, place: int) -> State:
     return both.forget((torch.arange(len(is_before)) == place).expand(left.known.shape))
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_between_is_the_posterior_of_each_place_blanked_with_its_two_sides_joined(world):
-    # Sides of different sequences: on the cyclic data they fit no sequence together.
-    denoiser = WORLDS[world].denoiser
-    left, right = mixed_state(denoiser, 40, 0), mixed_state(denoiser, 40, 10)
-    both = denoiser.between(left, right)
-    assert both.calls == 1
-    for place in range(WORLDS[world].length):
-        blanked = denoiser(joined(left, right, place)).probs[:, place]
-        torch.testing.assert_close(both.probs[:, place], blanked, atol=1e-10, rtol=0)
+EXACT = WORLDS["markov chain"].denoiser
+ALL_OF_SIX = torch.cartesian_prod(*[torch.arange(3)] * 6)
+HIDDEN = torch.tensor([False, False, True, False])
+# The first token is 1, and the third is not 2.
+ALLOWED = torch.ones(4, 3, dtype=torch.bool)
+ALLOWED[0, [0, 2]] = ALLOWED[2, 2] = False
+TWO_SIDED: dict[str, TwoSided] = {
+    **{name: world.denoiser for name, world in WORLDS.items()},
+    "tempered": Tempered(EXACT, 0.6),
+    "constrained": Constrained(EXACT, ALLOWED),
+    "tempered, constrained": Tempered(Constrained(EXACT, ALLOWED), 1.4),
+    "constrained, tempered": Constrained(Tempered(EXACT, 1.4), ALLOWED),
+    "surrounded": Padded(
+        ExactDenoiser(EXACT.codebook, ALL_OF_SIX, torch.linspace(0, 5, len(ALL_OF_SIX))), 1, 1
+    ),
+    "without a token": Unconditional(EXACT, HIDDEN.expand(40, 4)),
+    "guided": Guided(Tempered(EXACT, 0.8), EXACT.given(EXACT.sequences[:, 3], 1), 1.7),
+    "linearised": Linearised(EXACT),
+}
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_the_evidence_of_each_token_completes_its_leave_one_out_posterior(world):
-    denoiser = WORLDS[world].denoiser
-    state = mixed_state(denoiser, 60, 0)
-    whole = leave_one_out(denoiser, state).observed(state)
-    torch.testing.assert_close(whole.mean, denoiser(state).mean, atol=1e-10, rtol=0)
-    assert (whole.log_prob(state.known.clamp(min=0))[state.is_known] == 0).all()
+def sides_for(name: str) -> tuple[State, State]:
+    """A left and a right state of different sequences, which constraints allow."""
+    source = TWO_SIDED[name] if name in WORLDS else EXACT
+    assert isinstance(source, ExactDenoiser)
+    if "constrained" in name:
+        keep = ALLOWED[torch.arange(4), source.sequences].all(-1)
+        source = ExactDenoiser(source.codebook, source.sequences[keep], source.log_prior[keep])
+    return mixed_state(source, 40, 0), mixed_state(source, 40, 10)
+
+
+@pytest.mark.parametrize("name", TWO_SIDED)
+def test_between_is_the_posterior_of_each_place_blanked_with_its_two_sides_joined(name):
+    # The sides are those of different sequences: of the cyclic data they fit no sequence together.
+    denoiser, (left, right) = TWO_SIDED[name], sides_for(name)
+    sides = between(denoiser)
+    assert sides is not None
+    both, size = sides(left, right), denoiser.codebook.vocabulary_size
+    for place in range(left.known.shape[1]):
+        blanked = denoiser(joined(left, right, place))
+        assert both.calls == blanked.calls
+        probs, expected = (
+            answer.log_probs_of(0, size)[:, place].exp() for answer in (both, blanked)
+        )
+        torch.testing.assert_close(probs, expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", TWO_SIDED)
+def test_the_evidence_of_each_token_completes_its_leave_one_out_posterior(name):
+    denoiser, (state, _) = TWO_SIDED[name], sides_for(name)
+    whole, expected = leave_one_out(denoiser, state).observed(state), denoiser(state)
+    # What a denoiser is kept from seeing it leaves out of its answer too.
+    seen = ~HIDDEN if name == "without a token" else torch.ones_like(state.is_known[0])
+    torch.testing.assert_close(whole.mean[:, seen], expected.mean[:, seen], atol=1e-10, rtol=0)
+    known = state.is_known & seen
+    assert (whole.log_prob(state.known.clamp(min=0))[known] == 0).all()
+
+
+def test_a_wrapper_of_a_denoiser_with_one_side_has_one_side():
+    plain = OneSided(EXACT)
+    for wrapper in (
+        Tempered(plain, 0.6),
+        Constrained(plain, ALLOWED),
+        Padded(plain, 1, 1),
+        Unconditional(plain, HIDDEN.expand(40, 4)),
+        Guided(EXACT, plain, 1.7),
+        Guided(plain, EXACT, 1.7),
+        Linearised(plain),
+    ):
+        assert between(wrapper) is None
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.7, 3.0])
+def test_a_temperature_leaves_the_evidence_of_a_two_sided_denoiser_exact(temperature):
+    state = mixed_state(EXACT, 60, 0)
+    sharp = Tempered(EXACT, temperature)(state).log_probs_of(0, 3)
+    others = EXACT.between(state, state).log_probs / temperature
+    whole = (others + EXACT.codebook.evidence(state.z)).log_softmax(-1)
+    free = ~state.is_known
+    torch.testing.assert_close(sharp[free], whole[free], atol=1e-10, rtol=0)
+
+
+def test_at_strong_evidence_a_tempered_two_sided_denoiser_gives_the_posterior_of_the_evidence():
+    # Against all that the other tokens say, which at this temperature is up to 20 nats and more.
+    tokens = torch.randint(0, 3, (60, 4), generator=generator(0))
+    snr = torch.full(tokens.shape, 400.0, dtype=torch.float64)
+    state = observe(EXACT.codebook, tokens, snr, generator(1))
+    evidence = EXACT.codebook.evidence(state.z).softmax(-1)
+    tempered = Tempered(EXACT, 0.2)(state)
+    torch.testing.assert_close(tempered.mean, EXACT.codebook.mean(evidence), atol=1e-9, rtol=0)
+    assert torch.equal(tempered.mode, tokens)
+
+
+def test_a_temperature_bends_the_evidence_of_a_denoiser_with_one_side():
+    state = observe(EXACT.codebook, EXACT.sequences, torch.full((81, 4), 2.0), generator(0))
+    bent = Tempered(OneSided(EXACT), 0.5)(state).log_probs_of(0, 3)
+    expected = (2 * EXACT(state).log_probs).log_softmax(-1)
+    torch.testing.assert_close(bent, expected, atol=1e-10, rtol=0)
+    assert float((bent - Tempered(EXACT, 0.5)(state).log_probs_of(0, 3)).abs().max()) > 1
 
 
 @pytest.mark.parametrize("kind", [OneSided, OneSidedInBlocks])

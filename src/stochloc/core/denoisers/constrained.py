@@ -20,6 +20,7 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.two_sided import Between, between
 
 RULED_OUT_NATS = 30.0
 UNEVEN_NATS = 1.0
@@ -63,6 +64,24 @@ class Constrained:
         lowest = heard.masked_fill(~self.allowed, torch.inf).amin(-1, keepdim=True)
         return nearest * (UNEVEN_NATS / (highest - lowest)).clamp(max=RULED_OUT_NATS)
 
+    @property
+    def between(self) -> Between | None:
+        """The answers from two sides given the constraint; one call of the wrapped denoiser.
+
+        What is said of a token holds the constraints of all, its own included.
+        """
+        sides = between(self.denoiser)
+        if sides is None:
+            return None
+
+        def answer(left: State, right: State) -> Posterior:
+            told = [replace(side, z=side.z + self._evidence_at(side)) for side in (left, right)]
+            outside = ~self.allowed.expand(*left.known.shape, -1)
+            weights = torch.zeros_like(outside, dtype=left.z.dtype)
+            return sides(*told).reweighted(weights.masked_fill(outside, -torch.inf))
+
+        return answer
+
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the constraint; one call of the wrapped denoiser.
 
@@ -75,6 +94,15 @@ class Constrained:
         Raises:
             ValueError: A known token is not allowed.
         """
+        evidence = self._evidence_at(state)
+        posterior = self.denoiser(replace(state, z=state.z + evidence))
+        # Each position takes its own evidence back and obeys the constraint itself.
+        outside = ~self.allowed.expand(*state.known.shape, -1)
+        log_weights = -self.codebook.evidence(evidence).masked_fill(outside, torch.inf)
+        return posterior.reweighted(log_weights)
+
+    def _evidence_at(self, state: State) -> Float[Tensor, "batch length dim"]:
+        """Return the constraint as evidence, 0 where the token is known, which must be allowed."""
         allowed = self.allowed.expand(*state.known.shape, -1)
         is_allowed = allowed.gather(-1, state.known.clamp(min=0)[..., None]).squeeze(-1)
         wrong = (state.is_known & ~is_allowed).nonzero()
@@ -82,8 +110,4 @@ class Constrained:
             raise ValueError(
                 f"The token known at position {int(wrong[0, -1])} is not among those allowed there."
             )
-        evidence = self.evidence.to(state.z) * ~state.is_known[..., None]
-        posterior = self.denoiser(replace(state, z=state.z + evidence))
-        # Each position takes its own evidence back and obeys the constraint itself.
-        log_weights = -self.codebook.evidence(evidence).masked_fill(~allowed, torch.inf)
-        return posterior.reweighted(log_weights)
+        return self.evidence.to(state.z) * ~state.is_known[..., None]

@@ -14,15 +14,15 @@ which every model can be made to forget.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from stochloc.core.channel import UNKNOWN, State
+from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.two_sided import Between, between
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,18 @@ class Guided:
         """The codes, which both denoisers share."""
         return self.conditional.codebook
 
+    @property
+    def between(self) -> Between | None:
+        """The guided answers from two sides, if both denoisers have them; one call of each.
+
+        Both posteriors hold the same evidence of a token that neither is kept from seeing, and its
+        weight is `(1 - w) + w = 1`: guidance of what is said without it comes to the same.
+        """
+        towards, away = between(self.conditional), between(self.unconditional)
+        if towards is None or away is None:
+            return None
+        return lambda left, right: towards(left, right).guided(away(left, right), self.strength)
+
     def __call__(self, state: State) -> Posterior:
         """Return the guided posterior; one call of each denoiser."""
         return self.conditional(state).guided(self.unconditional(state), self.strength)
@@ -72,12 +84,18 @@ class Unconditional:
         """The codes of the wrapped denoiser."""
         return self.denoiser.codebook
 
+    @property
+    def between(self) -> Between | None:
+        """The answers from two sides without the hidden tokens; one call of the wrapped denoiser.
+
+        They are evidence that the denoiser itself leaves out at the hidden places, where its answer
+        is not completed by `observed`.
+        """
+        sides = between(self.denoiser)
+        if sides is None:
+            return None
+        return lambda left, right: sides(left.forget(self.hidden), right.forget(self.hidden))
+
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the other tokens alone; one call."""
-        return self.denoiser(
-            replace(
-                state,
-                z=torch.where(self.hidden[..., None], 0.0, state.z),
-                known=state.known.masked_fill(self.hidden, UNKNOWN),
-            )
-        )
+        return self.denoiser(state.forget(self.hidden))

@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.two_sided import Between, between
 
 
 class Linearised:
@@ -49,6 +50,20 @@ class Linearised:
     def codebook(self) -> Codebook:
         """The codes of the wrapped denoiser."""
         return self.denoiser.codebook
+
+    @property
+    def between(self) -> Between | None:
+        """The wrapped denoiser's answers from two sides, which are not remembered; one call."""
+        sides = between(self.denoiser)
+        if sides is None:
+            return None
+
+        def answer(left: State, right: State) -> Posterior:
+            posterior = sides(left, right)
+            self.calls += posterior.calls
+            return posterior
+
+        return answer
 
     def __call__(self, state: State) -> Posterior:
         """Return the wrapped denoiser's posterior; one call of it."""

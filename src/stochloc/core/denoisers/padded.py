@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from stochloc.core.channel import UNKNOWN, State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.two_sided import Between, between
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,25 @@ class Padded:
         """The codes of the wrapped denoiser."""
         return self.denoiser.codebook
 
+    @property
+    def between(self) -> Between | None:
+        """The wrapped denoiser's answers from two sides of the short text; one call of it."""
+        sides = between(self.denoiser)
+        if sides is None:
+            return None
+        return lambda left, right: self._short(sides(self._wide(left), self._wide(right)), left)
+
     def __call__(self, state: State) -> Posterior:
         """Return the posterior of the short text; one call of the wrapped denoiser."""
+        return self._short(self.denoiser(self._wide(state)), state)
+
+    def _wide(self, state: State) -> State:
         sides = (self.before, self.after)
-        wide = State(
+        return State(
             z=F.pad(state.z, (0, 0, *sides)),
             known=F.pad(state.known, sides, value=UNKNOWN),
             snr=F.pad(state.snr, sides),
         )
-        length = state.known.shape[-1]
-        return self.denoiser(wide).cropped(self.before, self.before + length)
+
+    def _short(self, posterior: Posterior, state: State) -> Posterior:
+        return posterior.cropped(self.before, self.before + state.known.shape[-1])

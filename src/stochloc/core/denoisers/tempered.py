@@ -1,4 +1,16 @@
-"""A denoiser made sharper or flatter."""
+"""A denoiser made sharper or flatter.
+
+A temperature is an opinion about the model, not about the evidence: what a noisy code says of its
+own token, `exp(z_i·x_i)`, is exact and stays as it is. So of the two factors of the posterior
+(`core.denoisers.two_sided`) only the second is tempered:
+
+    Q_T(x_i|z) ∝ exp(z_i·x_i) Q(x_i|z_-i)^(1/T).
+
+As the evidence of a token grows the temperature loses its say, and a walk ends with the tokens that
+its own noisy codes name. A denoiser that is not two-sided has no second factor to give, so its
+posterior is tempered as a whole, evidence included: `exp(z_i·x_i/T) Q(x_i|z_-i)^(1/T)`. Where no
+token has evidence of its own yet, as along masked and autoregressive paths, both are the same.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,13 +18,15 @@ from dataclasses import dataclass
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.two_sided import Between, between
 
 
 @dataclass(frozen=True)
 class Tempered:
-    """A denoiser whose posteriors are raised to the power `1/temperature`.
+    """A denoiser whose leave-one-out posteriors are raised to the power `1/temperature`.
 
-    Its walk no longer samples the model's distribution: `temperature = 1` alone is exact.
+    Of a denoiser that is not two-sided the whole posterior is, its evidence included. Its walk no
+    longer samples the model's distribution: `temperature = 1` alone is exact.
 
     Attributes:
         denoiser: The denoiser to sharpen or flatten.
@@ -31,6 +45,17 @@ class Tempered:
         """The codes of the wrapped denoiser."""
         return self.denoiser.codebook
 
+    @property
+    def between(self) -> Between | None:
+        """The wrapped denoiser's answers from two sides, tempered; one call of it."""
+        sides = between(self.denoiser)
+        if sides is None:
+            return None
+        return lambda left, right: sides(left, right).tempered(self.temperature)
+
     def __call__(self, state: State) -> Posterior:
         """Return the tempered posterior; one call of the wrapped denoiser."""
-        return self.denoiser(state).tempered(self.temperature)
+        sides = self.between
+        if sides is None:
+            return self.denoiser(state).tempered(self.temperature)
+        return sides(state, state).observed(state)
