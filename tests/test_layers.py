@@ -34,8 +34,6 @@ PLANNED = {"app", "importers"}
 MOST_LINES, MOST_BODY_LINES, MOST_PARAMETERS = 350, 60, 10
 LONG_FILES = {
     "tasks/score.py": "scoring and its three accounts: table, text and JSON",
-    "tasks/compare/compare.py": "the plan of a comparison beside the processes that work it off",
-    "tasks/compare/trial.py": "training, scoring and sampling of a trial share its checkpoint",
     "training/loop.py": "the loop, its state and its checkpoints, which must agree to the bit",
 }
 CORE_PACKAGES = {"torch", "jaxtyping", "stochloc"}

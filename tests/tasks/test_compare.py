@@ -16,26 +16,17 @@ from stochloc.cli import main
 from stochloc.data import held_out_windows
 from stochloc.methods import TABLE_1
 from stochloc.nn import Backbone
+from stochloc.tasks.compare.agenda import Agenda, choose_rate
 from stochloc.tasks.compare.archive import read_trials, take_trials
-from stochloc.tasks.compare.compare import (
-    Agenda,
-    Contest,
-    choose_rate,
-    make_judge,
-    parse_methods,
-    summarise,
-)
-from stochloc.tasks.compare.judge import entropy_bits
+from stochloc.tasks.compare.budget import Budget
+from stochloc.tasks.compare.contest import Contest, parse_methods
+from stochloc.tasks.compare.judge import entropy_bits, make_judge
+from stochloc.tasks.compare.result import result_name
+from stochloc.tasks.compare.run_trial import default_type, run_trial
+from stochloc.tasks.compare.summary import summarise
 from stochloc.tasks.compare.table import make_row
-from stochloc.tasks.compare.trial import (
-    Budget,
-    Scoring,
-    Trial,
-    TrialRun,
-    default_type,
-    result_name,
-    run_trial,
-)
+from stochloc.tasks.compare.trial import Scoring, Trial
+from stochloc.tasks.compare.trial_run import TrialRun
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture
@@ -213,13 +204,11 @@ def test_the_published_trials_are_those_of_the_published_table(path):
 def test_a_comparison_cut_off_within_a_trial_goes_on_to_the_same_figures(
     compared, text, call, tmp_path, jobs, monkeypatch
 ):
-    from stochloc.tasks.compare import trial as module
-
     cut, folder = tmp_path / "cut", tmp_path / "whole"
     arguments = ("compare", "--data", text, "--methods", "multinomial", "--budget", "updates=250",
                  *SMALL, "--grid", "1e-2")  # fmt: skip
     call(*arguments, "--out", folder)
-    update = module.TrialRun.update
+    update = TrialRun.update
     with monkeypatch.context() as patch:
 
         def stopping(self):
@@ -227,7 +216,7 @@ def test_a_comparison_cut_off_within_a_trial_goes_on_to_the_same_figures(
                 raise KeyboardInterrupt
             return update(self)
 
-        patch.setattr(module.TrialRun, "update", stopping)
+        patch.setattr(TrialRun, "update", stopping)
         with pytest.raises(SystemExit) as stopped:
             main([str(argument) for argument in (*arguments, "--out", cut)])
         assert stopped.value.code == 130

@@ -78,8 +78,10 @@ class Compare:
     def run(self) -> None:
         """Run what is missing, print the table, draw the figures."""
         from stochloc.nn import Backbone
-        from stochloc.tasks.compare.compare import Contest, compare, parse_methods
-        from stochloc.tasks.compare.trial import Budget, Scoring
+        from stochloc.tasks.compare.budget import Budget
+        from stochloc.tasks.compare.compare import compare
+        from stochloc.tasks.compare.contest import Contest, parse_methods
+        from stochloc.tasks.compare.trial import Scoring
         from stochloc.tasks.data_choice import DataChoice
         from stochloc.training.recipes import TrainingConfig
 

@@ -7,8 +7,14 @@ computed from. Another comparison can start from it, and then treats these trial
 import json
 from pathlib import Path
 
-from stochloc.tasks.compare.table import Result
-from stochloc.tasks.compare.trial import RESULT, parse_result, read_result, result_name
+from stochloc.data import Corpus
+from stochloc.tasks.compare.result import (
+    RESULT,
+    Result,
+    parse_result,
+    read_result,
+    result_name,
+)
 from stochloc.training.checkpoint import replacing
 from stochloc.training.records import to_json
 
@@ -72,6 +78,29 @@ def take_trials(source: Path, folder: Path) -> None:
             place.mkdir(parents=True, exist_ok=True)
             with replacing(place / RESULT) as path:
                 path.write_text(to_json(result, indent=2), encoding="utf-8")
+
+
+def check_same_text(corpus: Corpus, folder: Path) -> None:
+    """Note which tokens a folder's trials are about, and refuse it for others.
+
+    Args:
+        corpus: The tokens.
+        folder: The comparison's folder, which exists.
+
+    Raises:
+        ValueError: The folder's trials are about other tokens, or its note is damaged.
+    """
+    path, note = folder / TEXT, corpus.fingerprint()
+    if not path.exists():
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(note, indent=2), encoding="utf-8")
+        return
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); choose another --out.") from error
+    if kept != note:
+        raise ValueError(f"{folder} holds a comparison on another text: choose another --out.")
 
 
 def _parsed(path: Path) -> object:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from stochloc.core.standard_errors import ratio_stderr
-from stochloc.data import BitsPerToken, NgramModel
+from stochloc.data import BitsPerToken, Corpus, NgramModel
 
 ORDER = 4
 
@@ -68,6 +68,11 @@ class Judge:
         entropies = entropy_bits(sequences, self.model.vocabulary_size)
         spread = float(ratio_stderr(entropies, torch.ones_like(entropies)))
         return JudgeScore(judged, BitsPerToken(float(entropies.mean()), spread))
+
+
+def make_judge(corpus: Corpus) -> Judge:
+    """Return the judge that has read a corpus's test text."""
+    return Judge.of(corpus.test, corpus.tokenizer.vocabulary_size)
 
 
 def entropy_bits(

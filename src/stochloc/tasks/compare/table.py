@@ -9,11 +9,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from stochloc.tasks.compare.judge import JudgeScore
+from stochloc.tasks.compare.result import Result
 from stochloc.training.checkpoint import replacing
 from stochloc.training.records import to_json
-
-Result = dict[str, Any]
-
 
 LEGEND = """
 ≤: an upper bound. ±: one standard error over blocks of text windows; in the column of seeds, over
