@@ -27,8 +27,8 @@ from torch import Tensor
 from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
 from stochloc.data import held_out_windows
 from stochloc.tasks.correct.calibration import Defaults, correction_defaults
-from stochloc.tasks.correct.correct import Repair, correct
-from stochloc.tasks.correct.decoding import FullWalk, OnePass
+from stochloc.tasks.correct.correct import correct
+from stochloc.tasks.correct.decoding import Decoder, FullWalk, OnePass
 from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import Run, open_run
@@ -234,12 +234,12 @@ def ratio(parts: list[int] | np.ndarray, wholes: list[int] | np.ndarray) -> str:
 
 
 def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
-    """Return every way of repair by name."""
+    """Return every method of correction by name."""
     snr, threshold = defaults.snr, defaults.threshold
     diffusion = FullWalk(threshold, Walk(Diffusion(), Ancestral(), 32))
 
-    def soft(repair: Repair) -> Fix:
-        return lambda text: correct(run, text, repair, snr).text
+    def soft(decoder: Decoder) -> Fix:
+        return lambda text: correct(run, text, decoder, snr).text
 
     return {
         "nothing": lambda text: text,

@@ -68,7 +68,7 @@ def test_a_run_holds_its_model_tokenizer_recipe_and_metrics(place):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("mode", [("--transition", "euler"), ("--transition", "ancestral"),
                                   ("--continuous",)])  # fmt: skip
-def test_eval_prices_every_path_with_both_transitions_and_continuously(place, capsys, path, mode):
+def test_eval_bounds_every_path_with_both_transitions_and_continuously(place, capsys, path, mode):
     result = run_json(
         capsys, "eval", place / "run", "--data", place / "text.txt", "--path", path, "--steps", 8,
         "--sequences", 4, *mode, "--json",

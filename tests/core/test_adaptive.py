@@ -1,4 +1,4 @@
-"""Policies that look at the posterior: their formulas, their laws, and the bound that prices them.
+"""Policies that look at the posterior: their formulas, their distributions and their bounds.
 
 Statistical checks allow 4.5 standard errors (7e-6 two-sided for one number) and are seeded; each
 states what it could not miss.
@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from core.worlds import ADAPTIVE, CLIMBING, PRICED, TRANSITIONS, WORLDS, full_support, generator
+from core.worlds import ADAPTIVE, BOUNDED, CLIMBING, TRANSITIONS, WORLDS, full_support, generator
 
 from stochloc.core import (
     Ancestral,
@@ -90,14 +90,14 @@ def test_a_seed_fixes_the_walk_and_empty_batches_pass(name):
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
-@pytest.mark.parametrize("name", PRICED)
-def test_the_bound_holds_for_the_law_of_the_walk(name, transition):
-    """40,000 samples know log q(x) to 0.005-0.02; remasking prices each way up, so is looser.
+@pytest.mark.parametrize("name", BOUNDED)
+def test_the_bound_holds_for_the_distribution_of_the_walk(name, transition):
+    """40,000 samples know log q(x) to 0.005-0.02; remasking, which counts every rise, is looser.
 
-    Pricing the steps of another walk, or not pricing what was taken back, would fall short: the
-    gap of the ancestral cost is at most 0.6 nats for policies that only climb.
+    Costs of the steps of another walk, or without those that were taken back, would fall short:
+    the gap of the ancestral cost is at most 0.6 nats for policies that only climb.
     """
-    num, copies, policy, step = 40_000, 4000, PRICED[name], TRANSITIONS[transition]
+    num, copies, policy, step = 40_000, 4000, BOUNDED[name], TRANSITIONS[transition]
     denoiser, steps = SMALL.denoiser, 3
     drawn = sample(denoiser, start(SMALL.codebook, num, 2), policy, step, steps, generator(1))
     share = (drawn.tokens[:, None] == denoiser.sequences).all(-1).double().mean(0)
@@ -385,7 +385,8 @@ def test_the_schedules_of_remasking_are_those_published():
 
 
 def test_remasking_by_confidence_shares_out_one_tokens_worth_by_how_little_it_was_believed():
-    # Over 20,000 rows the masked frequencies follow exp(-belief); 5.5 errors of at most 0.0035.
+    # Over 20,000 rows the masked frequencies follow exp(-confidence), within 5.5 errors of at most
+    # 0.0035.
     num = 20_000
     state = start(EXACT.codebook, num, 4)
     policy = Remasking(Rescaled(1.0), by_confidence=True)
@@ -394,17 +395,19 @@ def test_remasking_by_confidence_shares_out_one_tokens_worth_by_how_little_it_wa
     assert int(first.state.is_known.sum()) > 0
     third = next(walk)
     # What was known before the second step may be masked after it, with σ_max = 1 in all.
-    belief = first.posterior.log_prob(first.state.known.clamp(min=0)).exp()
-    weights = torch.exp(-belief).masked_fill(~first.state.is_known, 0.0)
+    confidence = first.posterior.log_prob(first.state.known.clamp(min=0)).exp()
+    weights = torch.exp(-confidence).masked_fill(~first.state.is_known, 0.0)
     chance = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
     asked_unknown = third.posterior.entropy > 0
     masked = first.state.is_known & second.state.is_known & asked_unknown
     expected, seen = float(chance.sum()) / num, float(masked.sum()) / num
     assert abs(expected - seen) < 5.5 * 0.0035
     assert expected > 0.5
-    # The less a token was believed, beside the others of its row, the sooner it goes.
+    # The less confident the model was of a token than of others in its row, the sooner it goes.
     num_known = first.state.is_known.sum(-1)
-    beside = belief - ((first.state.is_known * belief).sum(-1) / num_known.clamp(min=1))[:, None]
+    beside = (
+        confidence - ((first.state.is_known * confidence).sum(-1) / num_known.clamp(min=1))[:, None]
+    )
     expected, seen = (chance * beside).sum(-1), (masked * beside).sum(-1)
     stderr = float(seen.std()) / math.sqrt(num)
     assert float(expected.mean()) < -6 * stderr
@@ -474,7 +477,7 @@ def test_a_path_costs_what_its_tokens_pay_to_be_decided_and_what_the_others_pay_
     assert costs.cost(path) == pytest.approx(0.25 * 3.0 + 0.75 * 0.4 + 0.75 * 0.9)
 
 
-def test_the_measured_price_of_rising_over_several_levels_is_that_of_one_step():
+def test_the_measured_cost_of_rising_over_several_levels_is_that_of_one_step():
     # 20,000 sequences on both sides; 5.5 errors.
     snr = torch.tensor([0.0, 0.7, 1.5, 4.0], dtype=torch.float64)
     known = torch.zeros(1, dtype=torch.float64)
@@ -492,7 +495,7 @@ def test_the_measured_price_of_rising_over_several_levels_is_that_of_one_step():
             assert abs(float(cost.mean() - rise[a, b])) < 5.5 * error
 
 
-def test_the_price_of_a_path_is_its_finite_step_bound_and_beats_diffusion_and_masking():
+def test_the_cost_of_a_path_is_its_finite_step_bound_and_beats_diffusion_and_masking():
     # 8,000 sequences of measurement and of bounding: errors of 0.01 nats per token in each.
     known, snr = torch.tensor([0.0, 0.25, 0.5, 0.75]), torch.tensor([0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
     measured = EXACT.sample(8000, generator(1))

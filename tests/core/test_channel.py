@@ -1,4 +1,4 @@
-"""The channel: its law, its increments, and the way back.
+"""The channel: its distribution, its increments, and the way back.
 
 Moments of n samples are known to σ/√n; the checks allow 5.5 standard errors (false-alarm rate 4e-8
 per number). Power: with 200,000 samples a wrong √ or a lost factor ½ is hundreds of errors away.

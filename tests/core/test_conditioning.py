@@ -1,4 +1,4 @@
-"""Constrained and surrounded denoisers beside the exact law of what they claim to describe."""
+"""Constrained and padded denoisers beside the exact distributions they claim to describe."""
 
 import math
 
@@ -79,19 +79,19 @@ def test_a_constraint_alone_among_free_positions_is_exact_there_in_any_dimension
     assert error < error_untold
 
 
-def test_in_few_dimensions_the_evidence_is_the_nearest_in_least_squares_to_the_wish():
+def test_in_few_dimensions_the_evidence_is_the_nearest_in_least_squares_to_the_target():
     codebook = LearnedCodebook(6, 3, generator(3)).double()
     with torch.no_grad():
         codebook.directions += 1.0  # the mean of the codes is far from 0
     allowed = torch.tensor([True, False, False, True, False, True])
     free = full_support(6, 1, codebook).denoiser
     heard = codebook.evidence(Constrained(free, allowed[None]).evidence[0]).detach()
-    # Best up to a factor and a constant, which change no law: as far as codes can tell a token.
+    # Best up to a factor and a constant: as far as codes can tell the tokens apart.
     design = torch.cat([codebook.vectors, torch.ones(6, 1)], 1).detach()
-    wish = allowed.double()
-    nearest = design @ torch.linalg.lstsq(design, wish[:, None]).solution[:, 0]
+    target = allowed.double()
+    nearest = design @ torch.linalg.lstsq(design, target[:, None]).solution[:, 0]
     told, best = (x - x.mean() for x in (heard, nearest))
-    assert (best - wish + wish.mean()).abs().max() > 0.1
+    assert (best - target + target.mean()).abs().max() > 0.1
     torch.testing.assert_close(told / told.norm(), best / best.norm(), atol=1e-9, rtol=0)
 
 
@@ -143,7 +143,7 @@ def test_a_known_token_that_is_not_allowed_is_refused():
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 0), (0, 3), (0, 0)])
-def test_a_surrounded_text_has_the_marginal_law_of_a_stretch_of_the_longer_one(before, after):
+def test_a_padded_text_has_the_marginal_distribution_of_a_stretch_of_the_longer_one(before, after):
     wide = markov().denoiser
     stop = 4 - after
     short, place = wide.sequences[:, before:stop].unique(dim=0, return_inverse=True)
@@ -156,6 +156,6 @@ def test_a_surrounded_text_has_the_marginal_law_of_a_stretch_of_the_longer_one(b
     torch.testing.assert_close(costs.values, -exact.log_prob(short), atol=1e-10, rtol=0)
 
 
-def test_a_text_is_not_surrounded_by_less_than_nothing():
+def test_padding_is_not_negative():
     with pytest.raises(ValueError, match="at least 0"):
         Padded(markov().denoiser, -1, 2)

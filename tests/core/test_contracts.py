@@ -88,7 +88,7 @@ DENOISERS: dict[str, Denoiser] = {
     "exact, given a label": EXACT.given(LABELS, 1),
     "tempered": Tempered(EXACT, 0.7),
     "constrained": Constrained(EXACT, FIRST_IS_ONE),
-    "surrounded": Padded(ExactDenoiser(EXACT.codebook, ALL_OF_SIX), 2, 0),
+    "padded": Padded(ExactDenoiser(EXACT.codebook, ALL_OF_SIX), 2, 0),
     "blocked": Blocked(EXACT),
     "blocked, tempered": Tempered(Blocked(EXACT), 0.7),
     "blocked, constrained": Constrained(Blocked(EXACT), FIRST_IS_ONE),
@@ -180,17 +180,17 @@ def test_with_streams_of_their_own_sequences_walk_as_if_alone(policy, transition
         state = start(EXACT.codebook, *tokens.shape, known=known)
         return sample(EXACT, state, rule, step, 6, streams).tokens
 
-    def price(tokens: torch.Tensor, known: torch.Tensor, streams: Streams) -> torch.Tensor:
+    def cost(tokens: torch.Tensor, known: torch.Tensor, streams: Streams) -> torch.Tensor:
         return bound(EXACT, tokens, rule, step, 6, streams, known).token_nats
 
     assert torch.equal(*alone_and_together(walk))
     if policy in CORRECTED:
         return
-    torch.testing.assert_close(*alone_and_together(price), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(*alone_and_together(cost), rtol=1e-9, atol=1e-9)
 
 
 class Counting:
-    """A denoiser that counts how often it is asked."""
+    """A denoiser that counts its calls."""
 
     def __init__(self) -> None:
         self.codebook, self.calls = EXACT.codebook, 0
@@ -234,8 +234,8 @@ def test_the_denoiser_calls_reported_are_those_made(policy, transition, wrap):
     if policy in CORRECTED or "corrected" in policy:
         return
     before = counting.calls
-    priced = bound(denoiser, tokens, rule, step, 6, generator(2), known)
-    assert priced.denoiser_calls == counting.calls - before > 0
+    estimate = bound(denoiser, tokens, rule, step, 6, generator(2), known)
+    assert estimate.denoiser_calls == counting.calls - before > 0
 
 
 @pytest.mark.parametrize("wrap", WRAPPED)
@@ -266,10 +266,10 @@ def test_streams_draw_the_noise_of_the_smallest_step_too():
 
 @pytest.mark.parametrize("name", PATHS)
 def test_with_streams_of_their_own_sequences_are_integrated_as_if_alone(name):
-    def price(tokens: torch.Tensor, known: torch.Tensor, streams: Streams) -> torch.Tensor:
+    def cost(tokens: torch.Tensor, known: torch.Tensor, streams: Streams) -> torch.Tensor:
         return line_integral(EXACT, tokens, PATHS[name], 4, streams, known).token_nats
 
-    torch.testing.assert_close(*alone_and_together(price), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(*alone_and_together(cost), rtol=1e-9, atol=1e-9)
 
 
 def test_the_channel_and_the_draws_use_their_generator_alone():
@@ -469,16 +469,16 @@ def test_posteriors_of_the_same_scores_agree_in_every_answer(name, others, codes
     assert torch.equal(drawn.get_state(), expected.get_state())
 
 
-def test_evidence_nearest_to_a_wish_is_the_wish_up_to_a_constant_where_codes_allow_it():
-    wish = torch.rand(3, 7, generator=generator(0), dtype=torch.float64)
-    centred = wish - wish.mean(-1, keepdim=True)
+def test_evidence_nearest_to_a_target_is_the_target_up_to_a_constant_where_codes_allow_it():
+    target = torch.rand(3, 7, generator=generator(0), dtype=torch.float64)
+    centred = target - target.mean(-1, keepdim=True)
     simplex, circle = CODEBOOKS["simplex"], CODEBOOKS["circle"]
-    torch.testing.assert_close(simplex.evidence(simplex.nearest_evidence(wish)), centred)
+    torch.testing.assert_close(simplex.evidence(simplex.nearest_evidence(target)), centred)
     # The pseudo-inverse of all codebooks is the closed form on the simplex.
-    general = Codebook.nearest_evidence(simplex, wish)
-    torch.testing.assert_close(simplex.nearest_evidence(wish), general, atol=1e-12, rtol=0)
+    general = Codebook.nearest_evidence(simplex, target)
+    torch.testing.assert_close(simplex.nearest_evidence(target), general, atol=1e-12, rtol=0)
     # Elsewhere what is missed is orthogonal to all that the codes can say.
-    missed = circle.evidence(circle.nearest_evidence(wish)) - centred
+    missed = circle.evidence(circle.nearest_evidence(target)) - centred
     torch.testing.assert_close(missed @ circle.vectors, torch.zeros(3, 2).double())
 
 
@@ -540,7 +540,7 @@ def test_a_vocabulary_of_one_token_costs_nothing(name, estimator):
 
 
 @pytest.mark.parametrize("name", [name for name in PATHS if name not in COARSE_PATHS])
-def test_a_sequence_of_one_token_is_priced_exactly_along_every_path(name):
+def test_a_sequence_of_one_token_has_its_exact_cost_along_every_path(name):
     # Only the noise of the walk is left of the ancestral cost, and it telescopes to -log P.
     denoiser = ExactDenoiser(CircleCodebook(4), torch.arange(4)[:, None], torch.arange(4.0))
     costs = bound(denoiser, denoiser.sequences, Follow(PATHS[name]), Ancestral(), 7, generator(0))

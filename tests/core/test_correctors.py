@@ -1,4 +1,4 @@
-"""Corrector rounds: which of them keep the exact law, by their kernels and by their walks.
+"""Corrector rounds: which keep the exact distribution, shown by their kernels and by walks.
 
 A round over known tokens is a Markov kernel on sequences. Its set and order of tokens come from the
 library's own plan with given keys, its probabilities from the library's own rises; the averages
@@ -57,8 +57,8 @@ class Fixed:
 
     keys: tuple[int, ...]
 
-    def order(self, belief: Tensor, generator: torch.Generator | Streams) -> Tensor:
-        return torch.tensor(self.keys).expand(belief.shape).to(belief)
+    def order(self, confidence: Tensor, generator: torch.Generator | Streams) -> Tensor:
+        return torch.tensor(self.keys).expand(confidence.shape).to(confidence)
 
 
 def kernel(keys: tuple[int, ...], share: float, redraw: Redraw) -> Tensor:
@@ -78,13 +78,13 @@ def kernel(keys: tuple[int, ...], share: float, redraw: Redraw) -> Tensor:
     return log_prob.exp().masked_fill((state.known != after).any(-1), 0.0).view(num, num)
 
 
-def total_variation(law: Tensor) -> float:
-    return 0.5 * float((law - PRIOR).abs().sum())
+def total_variation(probs: Tensor) -> float:
+    return 0.5 * float((probs - PRIOR).abs().sum())
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_the_law_is_kept_by_every_set_one_by_one_and_by_sets_of_one_together(share):
-    """Exactly: without any sampling. Two drawn together move the law by 0.1 at once."""
+    """Exactly: without any sampling. Two drawn together move the distribution by 0.1 at once."""
     num_taken = math.ceil(3 * share)
     for keys in permutations(range(3)):
         exact = kernel(keys, share, OneByOne())
@@ -101,10 +101,10 @@ def test_rounds_bring_any_law_nearer_and_one_that_takes_all_gives_the_prior_at_o
     round_of_one = torch.stack(
         [kernel(keys, 0.1, OneByOne()) for keys in permutations(range(3))]
     ).mean(0)
-    distances, law = [total_variation(uniform)], uniform
+    distances, probs = [total_variation(uniform)], uniform
     for _ in range(20):
-        law = law @ round_of_one
-        distances.append(total_variation(law))
+        probs = probs @ round_of_one
+        distances.append(total_variation(probs))
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 0.05 < 0.3 < distances[0]
     assert total_variation(uniform @ kernel((0, 1, 2), 1.0, OneByOne())) < 1e-12
@@ -114,8 +114,8 @@ def counts(tokens: Tensor) -> Tensor:
     return (tokens[:, None] == ALL).all(-1).sum(0).double()
 
 
-def chi_square(tokens: Tensor, law: Tensor = PRIOR) -> float:
-    expected = law * len(tokens)
+def chi_square(tokens: Tensor, probs: Tensor = PRIOR) -> float:
+    expected = probs * len(tokens)
     return float(((counts(tokens) - expected).square() / expected).sum())
 
 
@@ -170,7 +170,7 @@ def test_random_corrections_bring_a_coarse_walk_within_reach_of_the_exact_law():
 
 
 def softly_masked(num: int, levels: tuple[float, ...]) -> tuple[State, Tensor]:
-    """Return text read with doubt, and the exact law given what was read."""
+    """Return text read with doubt, and its exact distribution given what was read."""
     read = ALL[int(PRIOR.argmax())].expand(num, 3)
     snr = torch.tensor(levels).double().expand(num, 3)
     z = snr.masked_fill(snr.isinf(), 0.0)[..., None] * EXACT.codebook.encode(read)
@@ -190,23 +190,23 @@ def softly_masked(num: int, levels: tuple[float, ...]) -> tuple[State, Tensor]:
     ],
 )
 def test_evidence_given_at_the_start_is_not_forgotten_by_rounds(policy):
-    """χ² as above, of the law given what was read; without it what was read is far less likely."""
-    state, law = softly_masked(8000, (2.0, 1.0, 3.0))
+    """χ² as above, given what was read; without it what was read is far less likely."""
+    state, probs = softly_masked(8000, (2.0, 1.0, 3.0))
     tokens, read = walk(policy, 8000, state=state), int(PRIOR.argmax())
-    possible = law * 8000 > 2
-    expected = torch.cat([law[possible], law[~possible].sum()[None]]) * 8000
+    possible = probs * 8000 > 2
+    expected = torch.cat([probs[possible], probs[~possible].sum()[None]]) * 8000
     seen = counts(tokens)
     seen = torch.cat([seen[possible], seen[~possible].sum()[None]])
     assert float(((seen - expected).square() / expected.clamp(min=1)).sum()) < 90
-    assert float(law[read]) > 0.6 > 0.3 > float(PRIOR[read])
+    assert float(probs[read]) > 0.6 > 0.3 > float(PRIOR[read])
 
 
 def test_evidence_given_at_the_start_is_not_forgotten_by_remasking():
     # Rarely more than one token is decided in one of 60 steps: P(read | read) within 0.03.
-    state, law = softly_masked(8000, (2.0, 1.0, 3.0))
+    state, probs = softly_masked(8000, (2.0, 1.0, 3.0))
     tokens, read = walk(Remasking(Capped(0.3)), 8000, state=state, steps=60), int(PRIOR.argmax())
     kept = float((tokens == ALL[read]).all(-1).double().mean())
-    assert kept == pytest.approx(float(law[read]), abs=0.03)
+    assert kept == pytest.approx(float(probs[read]), abs=0.03)
 
 
 def test_a_token_never_goes_below_the_snr_it_had_at_the_start():
@@ -252,12 +252,12 @@ def test_a_bridge_pinned_at_the_start_has_the_law_of_the_channel_that_began_ther
 
 
 @pytest.mark.parametrize("choice", [AtRandom(), LeastConfident()])
-def test_a_choice_keeps_to_its_generator_and_only_chance_ignores_belief(choice):
+def test_a_choice_keeps_to_its_generator_and_only_chance_ignores_confidence(choice):
     assert isinstance(choice, Choice)
-    belief = torch.rand(5, 4, generator=generator(0), dtype=torch.float64)
-    keys = choice.order(belief, generator(1))
-    assert torch.equal(keys, choice.order(belief, generator(1)))
-    assert torch.equal(keys, belief) == isinstance(choice, LeastConfident)
+    confidence = torch.rand(5, 4, generator=generator(0), dtype=torch.float64)
+    keys = choice.order(confidence, generator(1))
+    assert torch.equal(keys, choice.order(confidence, generator(1)))
+    assert torch.equal(keys, confidence) == isinstance(choice, LeastConfident)
 
 
 @pytest.mark.parametrize("redraw", [OneByOne(), Together()])

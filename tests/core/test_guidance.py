@@ -1,4 +1,4 @@
-"""Guidance against exact conditional laws."""
+"""Guidance against exact conditional distributions."""
 
 from dataclasses import replace
 
@@ -54,13 +54,13 @@ def test_guidance_is_the_power_of_the_quotient_token_by_token(strength):
 
 
 def test_what_either_law_rules_out_stays_ruled_out_and_the_condition_wins_where_nothing_is_left():
-    def law(*probs):
+    def posterior_of(*probs):
         return DensePosterior(torch.tensor([[probs]], dtype=torch.float64).log(), WORLD.codebook)
 
-    guided = law(0.5, 0.5, 0.0).guided(law(0.0, 0.5, 0.5), 2.0)
+    guided = posterior_of(0.5, 0.5, 0.0).guided(posterior_of(0.0, 0.5, 0.5), 2.0)
     assert guided.probs.tolist() == [[[0.0, 1.0, 0.0]]]
-    apart = law(0.25, 0.75, 0.0).guided(law(0.0, 0.0, 1.0), 2.0)
-    torch.testing.assert_close(apart.probs, law(0.25, 0.75, 0.0).probs)
+    apart = posterior_of(0.25, 0.75, 0.0).guided(posterior_of(0.0, 0.0, 1.0), 2.0)
+    torch.testing.assert_close(apart.probs, posterior_of(0.25, 0.75, 0.0).probs)
 
 
 def test_a_guided_walk_of_strength_1_draws_from_the_conditional_law_and_stronger_ones_lean_on():
@@ -82,7 +82,7 @@ def test_a_guided_walk_of_strength_1_draws_from_the_conditional_law_and_stronger
     assert leaning[0] < leaning[1] - 0.02 < leaning[2]
 
 
-def test_a_forgetful_denoiser_hears_nothing_of_hidden_tokens():
+def test_an_unconditional_denoiser_ignores_hidden_tokens():
     state = states()
     hidden = torch.zeros_like(state.is_known)
     hidden[:, 0] = True
@@ -95,7 +95,7 @@ def test_a_forgetful_denoiser_hears_nothing_of_hidden_tokens():
     assert not torch.allclose(blind.mean, WORLD(state).mean)
 
 
-def test_what_a_forgetful_denoiser_does_not_see_is_as_at_the_start_of_a_walk():
+def test_what_is_hidden_from_an_unconditional_denoiser_is_as_at_the_start_of_a_walk():
     # On the circle any other z than 0 speaks for some tokens.
     circle = full_support(3, 2, CircleCodebook(3)).denoiser
     tokens, hidden = circle.sample(5, generator(0)), torch.tensor([[True, False]]).expand(5, -1)
@@ -105,8 +105,8 @@ def test_what_a_forgetful_denoiser_does_not_see_is_as_at_the_start_of_a_walk():
     torch.testing.assert_close(blind.mean, circle(unseen).mean, atol=1e-12, rtol=0)
 
 
-def test_the_bound_prices_the_guided_walk():
-    # At strength 1 it is the exact conditional price, -log P(x|y), one token at a time.
+def test_the_bound_is_that_of_the_guided_walk():
+    # At strength 1 it is the exact conditional cost, -log P(x|y), one token at a time.
     tokens = WORLD.sequences[LABELS == 1]
     walk = bound(Guided(GIVEN, WORLD, 1.0), tokens, Follow(Masked()), Ancestral(), 3, generator(0))
     torch.testing.assert_close(walk.values, -GIVEN.log_prob(tokens), atol=1e-9, rtol=0)

@@ -115,7 +115,7 @@ def test_the_line_integral_in_float32_is_minus_log_p():
 
 
 def test_a_categorical_draw_is_the_inverse_of_the_cumulative_sum_to_the_last_bit(monkeypatch):
-    """The uniforms are chosen by hand: draws are deterministic and land where the law says."""
+    """The uniforms are chosen by hand: draws are deterministic, and each is known."""
     rare = 2.0**-30
     weights = torch.tensor([0.0, 1 - 2 * rare, rare, 0.0, rare, 0.0], dtype=torch.float64)
     chosen = {

@@ -1,6 +1,6 @@
-"""The bound of remasking samplers, checked against their exact laws on a prior of two bits.
+"""The bound of remasking samplers against their exact distributions on a prior of two bits.
 
-Walks over masked and known tokens are finite Markov chains, so the law of the sampler and the
+Walks over masked and known tokens are finite Markov chains, so the sampler's distribution and the
 expected cost of the guided walk are sums over their states.
 """
 
@@ -37,7 +37,7 @@ def log_q(tokens: Tokens) -> list[list[float]]:
 
 
 def chain(rate: RemaskingRate, guide: Tokens | None) -> tuple[dict[Tokens, float], float]:
-    """Return the law of the tokens at the end and the mean cost; a guide fixes what is drawn."""
+    """Return the probabilities of the final tokens and the mean cost; a guide fixes all draws."""
     plan, states, cost = rate.plan(STEPS), {((UNKNOWN, UNKNOWN), (False, False)): 1.0}, 0.0
     for n in range(STEPS):
         kept, after = plan.known[n] * (1 - plan.remask[n]), defaultdict(float)
@@ -52,9 +52,9 @@ def chain(rate: RemaskingRate, guide: Tokens | None) -> tuple[dict[Tokens, float
                 left = tuple(UNKNOWN if m else t for m, t in zip(masked, tokens, strict=True))
                 if chance == 0:
                     continue
-                beliefs, is_known = log_q(left), tuple(t != UNKNOWN for t in left)
+                log_probs, is_known = log_q(left), tuple(t != UNKNOWN for t in left)
                 for values in product((UNKNOWN, 0, 1), repeat=2):
-                    move, price = 1.0, 0.0
+                    move, cost_of_move = 1.0, 0.0
                     for i, value in enumerate(values):
                         if is_known[i]:
                             move *= float(value == left[i])
@@ -62,40 +62,40 @@ def chain(rate: RemaskingRate, guide: Tokens | None) -> tuple[dict[Tokens, float
                             move *= 1 - decide
                         elif guide is not None:
                             move *= decide * float(value == guide[i])
-                            price -= beliefs[i][value]
+                            cost_of_move -= log_probs[i][value]
                         else:
-                            move *= decide * math.exp(beliefs[i][value])
+                            move *= decide * math.exp(log_probs[i][value])
                     if move > 0:
                         after[values, is_known] += prob * chance * move
-                        cost += prob * chance * move * price
+                        cost += prob * chance * move * cost_of_move
         states = after
-    law: dict[Tokens, float] = defaultdict(float)
+    probs: dict[Tokens, float] = defaultdict(float)
     for (tokens, _), prob in states.items():
-        law[tokens] += prob
-    return law, cost
+        probs[tokens] += prob
+    return probs, cost
 
 
 RATES = {"none": Rescaled(0.0), "some": Rescaled(0.3), "all": Rescaled(1.0), "loop": Looped(0.1)}
 
 
 @pytest.mark.parametrize("name", RATES)
-def test_the_bound_is_above_minus_log_of_the_exact_law_and_pays_for_every_way_up(name):
+def test_the_bound_is_above_minus_log_of_the_exact_probability_and_counts_every_rise(name):
     """8,000 walks of each sequence: 5 standard errors, of 0.01 to 0.03 nats."""
-    law, _ = chain(RATES[name], None)
-    assert sum(law.values()) == pytest.approx(1)
+    probs, _ = chain(RATES[name], None)
+    assert sum(probs.values()) == pytest.approx(1)
     costs = [chain(RATES[name], tuple(x))[1] for x in EXACT.sequences.tolist()]
     for x, cost in zip(EXACT.sequences.tolist(), costs, strict=True):
-        assert cost >= -math.log(law[tuple(x)]) - 1e-12
+        assert cost >= -math.log(probs[tuple(x)]) - 1e-12
     copies = WORLD.every_sequence(8000)
     walks = bound(EXACT, copies, Remasking(RATES[name]), Ancestral(), STEPS, generator(1)).values
     walks = walks.view(4, -1)
     error = 5 * walks.std(-1) / math.sqrt(8000) + 1e-9
     assert ((walks.mean(-1) - torch.tensor(costs)).abs() < error).all()
-    # The sampler has that law: χ² of 4 sequences, 3 degrees of freedom, above 40 in 1e-8.
+    # The sampler has that distribution: χ² of 4 sequences, 3 degrees of freedom, above 40 in 1e-8.
     state = start(EXACT.codebook, 20_000, 2)
     drawn = sample(EXACT, state, Remasking(RATES[name]), Ancestral(), STEPS, generator(2)).tokens
     seen = (drawn[:, None] == EXACT.sequences).all(-1).sum(0).double()
-    expected = 20_000 * torch.tensor([law[tuple(x)] for x in EXACT.sequences.tolist()])
+    expected = 20_000 * torch.tensor([probs[tuple(x)] for x in EXACT.sequences.tolist()])
     assert float(((seen - expected).square() / expected).sum()) < 40
 
 
@@ -103,10 +103,10 @@ def test_how_loose_the_bound_of_remasking_is():
     prior = EXACT.log_prior.exp().tolist()
     bounds, divergences = [], []
     for eta in (0.0, 0.1, 0.3, 1.0):
-        law, _ = chain(Rescaled(eta), None)
+        probs, _ = chain(Rescaled(eta), None)
         pairs = list(zip(prior, (tuple(x) for x in EXACT.sequences.tolist()), strict=True))
         bounds.append(sum(p * chain(Rescaled(eta), x)[1] for p, x in pairs))
-        divergences.append(sum(p * math.log(p / law[x]) for p, x in pairs))
+        divergences.append(sum(p * math.log(p / probs[x]) for p, x in pairs))
     # The figures of the module's text.
     assert bounds == pytest.approx([1.194, 1.313, 1.552, 2.388], abs=1e-3)
     assert divergences == pytest.approx([0.0033, 0.0034, 0.0042, 0.0091], abs=1e-4)

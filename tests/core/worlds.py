@@ -93,8 +93,8 @@ REMASKING: dict[str, Policy] = {
     "remasking, by confidence": Remasking(Rescaled(1.0), by_confidence=True),
     "remasking, looped": Remasking(Looped(0.1)),
 }
-PRICED = {**CLIMBING, **REMASKING}
-ADAPTIVE = {**PRICED, **CORRECTED}
+BOUNDED = {**CLIMBING, **REMASKING}
+ADAPTIVE = {**BOUNDED, **CORRECTED}
 TRANSITIONS: dict[str, Transition] = {"euler": Euler(), "ancestral": Ancestral()}
 
 

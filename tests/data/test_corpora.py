@@ -165,7 +165,7 @@ def test_without_a_home_the_cache_is_where_xdg_says_or_this_users_own_temporary_
         encode_file(text_file, ByteTokenizer())
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "facts lost", "facts garbled"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "facts lost", "facts corrupted"])
 def test_a_damaged_cache_entry_is_made_anew(text_file, damage):
     found = encode_file(text_file, ByteTokenizer())
     facts = found.path.with_suffix(".json")
@@ -173,7 +173,7 @@ def test_a_damaged_cache_entry_is_made_anew(text_file, damage):
         "truncated": lambda: found.path.write_bytes(found.path.read_bytes()[:-1]),
         "emptied": lambda: found.path.write_bytes(b""),
         "facts lost": facts.unlink,
-        "facts garbled": lambda: facts.write_text('{"dtype": "uint'),
+        "facts corrupted": lambda: facts.write_text('{"dtype": "uint'),
     }[damage]()
     again = encode_file(text_file, ByteTokenizer())
     assert ByteTokenizer().decode(again.tokens) == TEXT

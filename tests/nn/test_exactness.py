@@ -56,7 +56,7 @@ def noisy(model, snr=2.0):
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda name: name.replace(" ", "_"))
-def test_untrained_the_ancestral_walk_prices_independent_tokens_exactly_on_every_path(path):
+def test_untrained_the_ancestral_walk_gives_independent_tokens_their_exact_cost_on_every_path(path):
     """For independent tokens the costs of the steps telescope to -log p, whatever the noise."""
     model = LocalizationModel(SIMPLEX)
     model.set_unigram(COUNTS)

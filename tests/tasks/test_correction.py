@@ -1,4 +1,4 @@
-"""Correction: soft masks are Bayes' rule for channels that garble, caution keeps what was right."""
+"""Correction: soft masks are Bayes' rule for corrupting channels; thresholds keep correct text."""
 
 import gzip
 import itertools
@@ -111,10 +111,10 @@ def test_without_evidence_a_soft_mask_leaves_the_prior_and_certain_tokens_are_kn
 
 
 @pytest.mark.parametrize(("rate", "lost", "added"), [(0.1, 0.3, 0.5), (0.3, 1.0, 0.2)])
-def test_garbled_text_shows_the_errors_of_the_channel_at_its_rates(rate, lost, added):
+def test_corrupted_text_shows_the_errors_of_the_channel_at_its_rates(rate, lost, added):
     text = torch.from_numpy(SLOTS.encode("abc" * 300)).expand(60, -1)
     channel = Edits(SLOTS.slots, lost, added)
-    meant, read = channel.garble(text, rate, torch.Generator().manual_seed(0))
+    meant, read = channel.corrupt(text, rate, torch.Generator().manual_seed(0))
     # Beyond its middle a text may run out of characters.
     meant, read = meant[:, :901], read[:, :901]
     is_gap = torch.arange(901) % 2 == 0
@@ -131,62 +131,62 @@ def test_garbled_text_shows_the_errors_of_the_channel_at_its_rates(rate, lost, a
 
 
 NATS = {"abcab": 0.0, "ccbaa": 0.0, "bbbcc": 0.0}
-REPAIRS = [OnePass(0.5), FullWalk(0.5), FullWalk(0.5, Walk(Diffusion(), Ancestral(), 40))]
+DECODERS = [OnePass(0.5), FullWalk(0.5), FullWalk(0.5, Walk(Diffusion(), Ancestral(), 40))]
 
 
-@pytest.mark.parametrize("repair", REPAIRS)
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(
     ("read", "meant"), [("abab", "abcab"), ("ccba", "ccbaa"), ("bbcc", "bbbcc")]
 )
-def test_a_lost_character_is_put_back_and_one_of_two_equal_ones_by_a_walk(repair, read, meant):
+def test_a_lost_character_is_put_back_and_one_of_two_equal_ones_by_a_walk(decoder, read, meant):
     denoiser = layouts(4, NATS)
     tokens = torch.from_numpy(SLOTS.encode(read))[None]
-    decision = repair.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
+    decision = decoder.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
     # The second a of `aa` may have been lost on either side of the first: one pass, which decides
     # gap by gap, holds neither for probable enough.
-    is_told = read == "abab" or not isinstance(repair, OnePass)
+    is_told = read == "abab" or not isinstance(decoder, OnePass)
     assert SLOTS.decode(decision.tokens[0]) == (meant if is_told else read)
 
 
-@pytest.mark.parametrize("repair", REPAIRS)
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("read", "meant"), [("abcc", "abc"), ("cbac", "cba"), ("aabc", "abc")])
 def test_an_added_character_is_taken_out_though_one_of_two_equal_ones_cannot_be_told(
-    repair, read, meant
+    decoder, read, meant
 ):
     denoiser = layouts(4, {"abc": 0.0, "cba": 0.0, "bbbb": 0.0})
     tokens = torch.from_numpy(SLOTS.encode(read))[None]
-    decision = repair.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
+    decision = decoder.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
     doubled = read in ("abcc", "aabc")
-    if doubled and isinstance(repair, OnePass):
+    if doubled and isinstance(decoder, OnePass):
         # Each is added with probability ½: one pass, token by token, leaves both.
         assert SLOTS.decode(decision.tokens[0]) == read
     else:
         assert SLOTS.decode(decision.tokens[0]) == meant
 
 
-@pytest.mark.parametrize("repair", REPAIRS)
-def test_no_change_is_made_at_a_threshold_of_one_and_none_is_less_probable_than_any(repair):
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_no_change_is_made_at_a_threshold_of_one_and_none_is_less_probable_than_any(decoder):
     denoiser = letters()
     read = torch.randint(SIZE, (64, LENGTH), generator=torch.Generator().manual_seed(3))
     state = mask(denoiser, Substitutions(SIZE), read, 0.4)
     for threshold in (0.6, 0.9, 1.0):
-        cautious = type(repair)(**{**repair.__dict__, "threshold": threshold})
-        decision = cautious.decide(denoiser, state, read)
+        stricter = type(decoder)(**{**decoder.__dict__, "threshold": threshold})
+        decision = stricter.decide(denoiser, state, read)
         changed = decision.tokens != read
         assert bool(changed.any()) or threshold > 0.6
         assert (decision.probs[changed] > threshold).all()
         assert not (threshold == 1.0 and changed.any())
 
 
-def test_the_full_walk_leaves_no_more_errors_than_nothing_on_texts_garbled_at_the_rate():
+def test_the_full_walk_leaves_no_more_errors_than_nothing_on_texts_corrupted_at_the_rate():
     denoiser = letters()
     generator = torch.Generator().manual_seed(5)
     clean = denoiser.sample(4000, generator)
-    meant, read = Substitutions(SIZE).garble(clean, 0.2, generator)
+    meant, read = Substitutions(SIZE).corrupt(clean, 0.2, generator)
     state = mask(denoiser, Substitutions(SIZE), read, 0.2)
     errors = {
-        repair: float((repair.decide(denoiser, state, read).tokens != meant).double().mean())
-        for repair in (OnePass(0.5), FullWalk(0.5))
+        decoder: float((decoder.decide(denoiser, state, read).tokens != meant).double().mean())
+        for decoder in (OnePass(0.5), FullWalk(0.5))
     }
     before = float((read != meant).double().mean())
     # The posterior mode is the best there is for each character: 16,000 of them, 6 deviations.
@@ -215,20 +215,20 @@ TEXT = "the quick brown fox jumps over the lazy dog and runs"
 
 def test_infinite_signal_changes_nothing_and_none_forgets_the_text(run, slotted):
     for model in (run, open_run(slotted)):
-        for repair in (OnePass(0.0), FullWalk(0.0)):
-            same = correct(model, TEXT, repair, math.inf)
+        for decoder in (OnePass(0.0), FullWalk(0.0)):
+            same = correct(model, TEXT, decoder, math.inf)
             assert (same.text, same.changes, same.error_rate) == (TEXT, (), 0)
     one, other = (correct(run, text, OnePass(0.0), 0.0).text for text in (TEXT, TEXT[::-1]))
     assert one == other != TEXT
 
 
-@pytest.mark.parametrize("repair", [OnePass(0.0), FullWalk(0.0)])
-def test_characters_of_confidence_one_never_change(run, slotted, repair):
+@pytest.mark.parametrize("decoder", [OnePass(0.0), FullWalk(0.0)])
+def test_characters_of_confidence_one_never_change(run, slotted, decoder):
     confidences = [1.0 if i % 3 else 0.0 for i in range(len(TEXT))]
-    plain = correct(run, TEXT, repair, 3.0, confidences)
+    plain = correct(run, TEXT, decoder, 3.0, confidences)
     assert plain.changes
     assert all(change.position % 3 == 0 for change in plain.changes)
-    with_gaps = correct(open_run(slotted), TEXT, repair, 3.0, confidences).changes
+    with_gaps = correct(open_run(slotted), TEXT, decoder, 3.0, confidences).changes
     assert with_gaps
     for change in with_gaps:
         # A gap beside a certain character may be filled, if its other side is doubtful.

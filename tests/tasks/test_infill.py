@@ -1,4 +1,4 @@
-"""Filling blanks: templates, constraints, prices, ranking, and what is refused."""
+"""Filling blanks: templates, constraints, costs, ranking, and what is refused."""
 
 import math
 
@@ -68,13 +68,13 @@ def test_answers_keep_the_given_text_fill_the_blanks_and_differ(run):
     for answer in result.answers:
         assert len(answer.blanks) == 5
         assert answer.text == "the {}{}{}{}k bro{} fox".format(*answer.blanks)
-        priced = sum(map(len, answer.blanks))
-        assert answer.bits_per_character == pytest.approx(answer.nats / math.log(2) / priced)
+        scored = sum(map(len, answer.blanks))
+        assert answer.bits_per_character == pytest.approx(answer.nats / math.log(2) / scored)
     nats = [answer.nats for answer in result.answers]
     assert nats == sorted(nats)
 
 
-def test_the_price_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_orders(run):
+def test_the_cost_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_orders(run):
     # Two blanks and two orders, to the right and to the left: worked out with the chain rule.
     answer = infill(run, "th_ q_ick", Infilling(1, 4, num_orders=2)).answers[0]
     tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
@@ -95,7 +95,7 @@ def test_the_price_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_order
 
 
 def test_all_fillings_of_a_blank_together_have_probability_one(run):
-    # The price is of a sampler, so its probabilities sum to 1; enough draws find every letter.
+    # The cost is that of a sampler, so its probabilities sum to 1; enough draws find every letter.
     flat = Walk(Masked(), Ancestral(), 4, temperature=50.0)
     result = infill(run, "the _uick", Infilling(100, 2000, flat))
     assert len(result.answers) == run.tokenizer.vocabulary_size
@@ -112,7 +112,7 @@ def test_no_policy_touches_the_given_text(run, policy):
         assert answer.text == "the {}{}{}{}k brown".format(*answer.blanks)
 
 
-def test_texts_with_blanks_of_unknown_length_are_priced_as_a_whole(run):
+def test_texts_with_blanks_of_unknown_length_are_scored_as_a_whole(run):
     told = []
     result = infill(run, "the {1-2}ck", QUICK, say=told.append)
     assert told == [
@@ -121,7 +121,7 @@ def test_texts_with_blanks_of_unknown_length_are_priced_as_a_whole(run):
     ]
     assert result.scored == "text"
     assert {len(answer.text) for answer in result.answers} == {7, 8}
-    # With one order the whole text's price is the chain rule: given tokens, then blanks.
+    # With one order the whole text's cost is the chain rule: given tokens, then blanks.
     answer = infill(run, "the {1-2}ck", Infilling(1, 8, num_orders=1)).answers[0]
     tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
     length = len(answer.text)

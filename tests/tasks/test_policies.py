@@ -51,8 +51,8 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_js
     result = call_json("eval", trained / "run", "--data", trained / "text.txt", "--split", "all",
                        "--policy", name, "--steps", 5, "--sequences", 4)  # fmt: skip
     windows = held_out_windows(run.tokenizer.encode(TEXT * 40), 16, 4)
-    priced = bound(denoiser, windows, policy, Ancestral(), 5, streams(0, 4))
-    assert result["nats_per_sequence"] == pytest.approx(priced.mean, rel=1e-6)
+    estimate = bound(denoiser, windows, policy, Ancestral(), 5, streams(0, 4))
+    assert result["nats_per_sequence"] == pytest.approx(estimate.mean, rel=1e-6)
     assert result["policy"] == name
     assert result["path"] == ("masked" if name == "path" else None)
 
@@ -132,8 +132,8 @@ def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
     shutil.copytree(trained / "run", folder)
     result = call_json("tune", folder, "--sequences", 4)
     assert [path["steps"] for path in result["paths"]] == [4, 8, 16, 32, 64]
-    prices = [path["bits_per_token"] for path in result["paths"]]
-    assert prices == sorted(prices, reverse=True)
+    bits = [path["bits_per_token"] for path in result["paths"]]
+    assert bits == sorted(bits, reverse=True)
     run = open_run(folder)
     path = tuned_path(run, "ancestral", 4)
     assert isinstance(path, Interleaved)

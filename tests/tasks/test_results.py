@@ -212,7 +212,7 @@ def test_a_text_is_the_same_however_many_are_drawn_beside_it(trained, call_json)
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-def test_windows_are_priced_alike_in_batches_of_any_size(opened, trained, monkeypatch, continuous):
+def test_windows_cost_the_same_in_batches_of_any_size(opened, trained, monkeypatch, continuous):
     tokens, _ = tokens_to_evaluate(opened, None, "all")
     evaluation = Evaluation(WalkSettings(num_steps=4), num_sequences=7, continuous=continuous)
     together = evaluate(opened, tokens, evaluation).estimate
@@ -356,9 +356,9 @@ def test_a_default_type_of_float64_changes_neither_a_run_nor_what_it_says(traine
         ).to_dict()
         drawn = generate(run, 2, 16, Walk(named_path("hybrid"), Euler(), 6), "the ", 1)
         filled = infill(run, "the _ick br_wn", Infilling(num_draws=3), ("a-z",)).answers
-        repaired = correct(run, "the quick", OnePass(0.5), 5.0).text
+        corrected = correct(run, "the quick", OnePass(0.5), 5.0).text
         types = {tensor.dtype for tensor in run.model.state_dict().values()}
-        return types, bounded, drawn.samples, filled, repaired
+        return types, bounded, drawn.samples, filled, corrected
 
     expected = figures()
     torch.set_default_dtype(torch.float64)

@@ -1,4 +1,4 @@
-"""Pricing lines: sums, windows, the command and what it refuses."""
+"""Scoring lines: sums, windows, the command and what it refuses."""
 
 import math
 
@@ -51,10 +51,10 @@ def test_left_to_right_a_token_costs_what_the_chain_rule_says(run):
     assert result.lines[0].token_nats == pytest.approx(exact.token_nats[0].tolist(), abs=1e-6)
 
 
-def test_lines_are_priced_alone_whatever_stands_beside_them(run):
+def test_a_line_costs_the_same_alone_and_beside_others(run):
     together = score(run, LINES, CHAIN_RULE).lines
-    for line, price in zip(LINES, together, strict=True):
-        assert score(run, [line], CHAIN_RULE).nats == pytest.approx(price.nats, abs=1e-4)
+    for line, scored in zip(LINES, together, strict=True):
+        assert score(run, [line], CHAIN_RULE).nats == pytest.approx(scored.nats, abs=1e-4)
     assert together[2].nats == pytest.approx(together[4].nats, abs=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_a_line_longer_than_the_window_costs_the_sum_of_its_windows(run):
     assert score(run, [line], CHAIN_RULE).nats == pytest.approx(apart.nats, abs=1e-4)
 
 
-def test_the_same_seed_gives_the_same_prices_and_another_seed_others(run):
+def test_the_same_seed_gives_the_same_costs_and_another_seed_others(run):
     def nats(seed):
         return score(run, LINES, Scoring(WalkSettings("diffusion", num_steps=4), seed=seed)).nats
 
@@ -93,7 +93,7 @@ def test_the_error_of_a_ratio_vanishes_when_every_character_costs_the_same():
     assert scored.stderr == pytest.approx(math.sqrt(3 * 196 / 3))
 
 
-def test_a_line_with_an_unknown_character_is_named_and_the_others_priced(
+def test_a_line_with_an_unknown_character_is_named_and_the_others_scored(
     trained, tmp_path, call, call_json, refuse
 ):
     (tmp_path / "text").write_text("the fox\nthe 5 dogs\nthe dog\n\n\n")
@@ -146,7 +146,7 @@ def test_a_single_line_has_no_standard_error_over_the_text(trained, tmp_path, ca
 
 
 @pytest.mark.parametrize("scoring", [Scoring(), Scoring(WalkSettings("diffusion", num_steps=3))])
-def test_the_same_line_has_the_same_price_wherever_it_stands(run, scoring):
+def test_the_same_line_has_the_same_cost_wherever_it_stands(run, scoring):
     lines = ["jumps over", "the fox", "", "jumps over", "jumps over"]
     result = score(run, lines, scoring)
     alone = score(run, "jumps over", scoring)
@@ -162,7 +162,7 @@ def test_the_same_line_has_the_same_price_wherever_it_stands(run, scoring):
     assert result.stderr == pytest.approx(without.stderr, rel=1e-3)
 
 
-def test_the_error_of_a_line_is_the_spread_of_its_price_over_seeds(run):
+def test_the_error_of_a_line_is_the_spread_of_its_cost_over_seeds(run):
     """200 seeds know the true spread to 5 %, the mean square of their errors to 6 %.
 
     The ratio of the squares errs by 0.16; 0.88 is 5.5 sigmas, so false alarms are below 1e-6. An
@@ -184,7 +184,7 @@ def test_one_text_is_one_line(run):
     ("#\n#\n", (), "Line 1"), ("", (), "empty"), ("a", ("--steps", "0"), "step"),
     ("a", ("--seed", "-1"), "seed"), ("a", ("--steps", "0", "--continuous"), "step"),
 ])  # fmt: skip
-def test_a_text_that_cannot_be_priced_is_refused(
+def test_a_text_that_cannot_be_scored_is_refused(
     trained, tmp_path, refuse, text, arguments, reason
 ):
     (tmp_path / "text").write_text(text, encoding="utf-8")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from core.worlds import CORRECTED, PATHS, PRICED, TRANSITIONS, WORLDS, generator
+from core.worlds import BOUNDED, CORRECTED, PATHS, TRANSITIONS, WORLDS, generator
 
 from stochloc.core import (
     Custom,
@@ -33,7 +33,7 @@ EXTREME_PATHS: dict[str, Path] = {
     "lomax to 1e6": Diffusion(Lomax(snr_max=1e6)),
 }
 POLICIES: dict[str, Policy] = {
-    **{name: Follow(path) for name, path in {**PATHS, **EXTREME_PATHS}.items()}, **PRICED,
+    **{name: Follow(path) for name, path in {**PATHS, **EXTREME_PATHS}.items()}, **BOUNDED,
 }  # fmt: skip
 SIZES = [1, 2, 50_000]
 
@@ -65,7 +65,7 @@ def test_a_model_is_finite_and_normalised_and_so_is_its_gradient(size, code_dime
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_model_of_any_vocabulary_draws_prices_and_integrates(size):
+def test_a_model_of_any_vocabulary_samples_bounds_and_integrates(size):
     model = model_of(size)
     tokens = torch.randint(size, (2, 3), generator=generator(0))
     for path in (PATHS["masked"], PATHS["diffusion, lomax"], EXTREME_PATHS["geometric to 1e6"]):
@@ -138,10 +138,10 @@ def test_the_bound_in_float32_is_that_in_float64_on_every_walk(policy, transitio
 def test_rare_tokens_come_as_often_as_they_should_in_ten_million_draws():
     # Poisson or normal tails below 1e-7 each.
     rare = torch.tensor([1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3], dtype=torch.float64)
-    law = torch.cat([rare, (1 - rare.sum())[None]])
+    probs = torch.cat([rare, (1 - rare.sum())[None]])
     counts, source = torch.zeros(8), generator(0)
     for _ in range(20):
-        counts += draw_categorical(law.expand(500_000, -1), source).bincount(minlength=8)
+        counts += draw_categorical(probs.expand(500_000, -1), source).bincount(minlength=8)
     assert counts.sum() == 10_000_000
     for count, expected in zip(counts[:7].tolist(), (rare * 1e7).tolist(), strict=True):
         slack = 5.5 * math.sqrt(expected) + 4

@@ -58,7 +58,7 @@ class Sample:
 
     def run(self) -> None:
         """Walk and print."""
-        from stochloc.data.legible import legible
+        from stochloc.data.normalisation import normalise
         from stochloc.tasks.generate import Generation, generate_batches
         from stochloc.tasks.walks import WalkSettings
 
@@ -69,7 +69,7 @@ class Sample:
             self.guidance,
         ).resolve(run)  # fmt: skip
         prompt = typed(self.prompt)
-        for note in legible(prompt, run.tokenizer).notes:
+        for note in normalise(prompt, run.tokenizer).notes:
             tell(f"stochloc: {note}.")
         length = run.length if self.length is None else self.length
         if length > run.length:

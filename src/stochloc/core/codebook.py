@@ -79,21 +79,21 @@ class Codebook(nn.Module, ABC):
         return z @ self.vectors[start:stop].T
 
     def nearest_evidence(
-        self, wish: Float[Tensor, "*batch vocabulary"]
+        self, target: Float[Tensor, "*batch vocabulary"]
     ) -> Float[Tensor, "*batch dim"]:
-        """Return the `z` whose evidence is nearest to a wish, in least squares over the tokens.
+        """Return the `z` whose evidence is nearest to a target, in least squares over the tokens.
 
-        A number added to the evidence for all tokens changes no posterior, so the wish is taken up
-        to such a number: codes are centred before they are inverted.
+        A constant added to the evidence of all tokens changes no posterior, so the target is
+        matched up to a constant: codes are centred before they are inverted.
 
         Args:
-            wish: Nats wanted for and against each token.
+            target: Nats wanted for and against each token.
 
         Returns:
             Vectors of evidence; exact for affinely independent codes. Costs `V d²` operations.
         """
         vectors = self.vectors
-        return wish @ torch.linalg.pinv(vectors - vectors.mean(0)).T
+        return target @ torch.linalg.pinv(vectors - vectors.mean(0)).T
 
     def mean(self, probs: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch dim"]:
         """Return the mean code under token probabilities, `x̂ = probs E`.
@@ -202,17 +202,17 @@ class SimplexCodebook(Codebook):
         return z[..., start:stop]
 
     def nearest_evidence(
-        self, wish: Float[Tensor, "*batch vocabulary"]
+        self, target: Float[Tensor, "*batch vocabulary"]
     ) -> Float[Tensor, "*batch dim"]:
-        """Return the wish without its mean: centred, the identity is its own pseudo-inverse.
+        """Return the target without its mean: centred, the identity is its own pseudo-inverse.
 
         Args:
-            wish: Nats wanted for and against each token.
+            target: Nats wanted for and against each token.
 
         Returns:
             Vectors of evidence; exact, and no `V × V` matrix is inverted.
         """
-        return wish - wish.mean(-1, keepdim=True)
+        return target - target.mean(-1, keepdim=True)
 
     def mean(self, probs: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch dim"]:
         """Return `probs` itself, since `E` is the identity.

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from stochloc.data.codepoints import decode_utf8
-from stochloc.data.legible import MARK
+from stochloc.data.normalisation import MARK
 from stochloc.data.texts import file_source, naming
 from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.protocol import Tokenizer

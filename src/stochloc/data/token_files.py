@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt
 
 from stochloc.data.codepoints import decode_utf8
-from stochloc.data.legible import FORM_NOTE, MARK, PlainBytes, knowing
+from stochloc.data.normalisation import FORM_NOTE, MARK, PlainBytes, knowing
 from stochloc.data.texts import TextSource, UnknownCharactersError, file_source, naming
 from stochloc.data.token_cache import cache_folder, prune, sweep, unusable, write_atomically
 from stochloc.data.tokenizers.protocol import Tokenizer, token_dtype
@@ -38,7 +38,7 @@ class TokenFile:
         path: the file of raw ids.
         dtype: the type of an id: "uint8", "uint16" or "uint32".
         num_tokens: the number of ids in the file.
-        notes: changes made to the text so that it could be encoded (`data.legible`).
+        notes: changes made to the text so that it could be encoded (`data.normalisation`).
     """
 
     path: Path

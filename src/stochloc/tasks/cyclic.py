@@ -163,11 +163,11 @@ class CyclicExperiment:
             )
             for label, transition in TRANSITIONS.items()
         }
-        masked, garbled = self._damaged_counts()
+        masked, corrupted = self._damaged_counts()
         return {
             "masked": masked,
-            "garbled": garbled,
-            "correct": self.size - masked - garbled,
+            "garbled": corrupted,
+            "correct": self.size - masked - corrupted,
             "snr": self.recovery_snr,
             "exact_probability_of_original": float(exact),
             "walks": walks,
@@ -208,18 +208,18 @@ class CyclicExperiment:
         Returns:
             The start of the recovery: `z = γ₀ e_s` of what is read, 0 where it is masked.
         """
-        masked, garbled = self._damaged_counts()
+        masked, corrupted = self._damaged_counts()
         rank = draw_uniform(tuple(original.shape), generator).argsort(-1).argsort(-1)
         shift = torch.randint(1, self.size, original.shape, generator=generator)
-        is_garbled = (rank >= masked) & (rank < masked + garbled)
-        seen = torch.where(is_garbled, (original + shift) % self.size, original)
+        is_corrupted = (rank >= masked) & (rank < masked + corrupted)
+        seen = torch.where(is_corrupted, (original + shift) % self.size, original)
         snr = torch.full(original.shape, self.recovery_snr, dtype=torch.float64)
         snr = snr.masked_fill(rank < masked, 0.0)
         z = snr[..., None] * denoiser.codebook.encode(seen)
         return State(z, torch.full_like(original, UNKNOWN), snr)
 
     def _damaged_counts(self) -> tuple[int, int]:
-        """Two of seven tokens masked and two garbled, and as many in proportion at other sizes."""
+        """Return how many tokens are masked and corrupted: two of seven each, in proportion."""
         count = max(1, round(2 * self.size / 7))
         return (count, count) if 2 * count < self.size else (0, 1)
 
@@ -265,7 +265,7 @@ def describe(results: dict[str, Any]) -> str:
         lines.append(f"{steps:>6s}" + "".join(f"{share:>18s}" for share in shares))
     lines += [
         "",
-        f"Recovery: {recovery['masked']} masked, {recovery['garbled']} garbled, "
+        f"Recovery: {recovery['masked']} masked, {recovery['garbled']} corrupted, "
         f"{recovery['correct']} correct, soft mask at γ = {recovery['snr']}",
         "exact probability of the original given the damaged text: "
         f"{recovery['exact_probability_of_original']:.3f}",

@@ -26,7 +26,7 @@ from stochloc.core import (
 )
 from stochloc.data import Tokenizer
 from stochloc.data.labels import PERIOD, label_token
-from stochloc.data.legible import legible
+from stochloc.data.normalisation import normalise
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import Walk
@@ -90,7 +90,7 @@ def prompt_tokens(
     Raises:
         ValueError: The prompt has characters the model has never seen, or is too long.
     """
-    text = legible(prompt, tokenizer).known_only()
+    text = normalise(prompt, tokenizer).known_only()
     ids = torch.from_numpy(np.asarray(tokenizer.encode(text), dtype=np.int64))
     if len(ids) > length:
         raise ValueError(f"The prompt has {len(ids)} tokens, more than the length {length}.")

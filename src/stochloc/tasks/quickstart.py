@@ -26,9 +26,9 @@ INTEGRAL_SAMPLES = 16
 SEQUENCES = 64
 NUM_SAMPLES = 4
 TEMPLATE = "and god said let there be _____ and there was"
-GARBLED = "and the lord spzke unto moses and tje children of israel"
+CORRUPTED = "and the lord spzke unto moses and tje children of israel"
 # As for a twentieth of the characters wrong; the best settings would take seconds to measure.
-GARBLED_SNR, CAUTION = 6.2, 0.5
+CORRUPTED_SNR, THRESHOLD = 6.2, 0.5
 
 
 def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -66,8 +66,8 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     say(f"{TEMPLATE}, filled in, with nats:\n")
     for answer in infilled.answers:
         say(f"  {answer.nats:6.2f}  {answer.text}")
-    corrected = correct(run, GARBLED, FullWalk(CAUTION), GARBLED_SNR)
-    say(f"\n{GARBLED}, corrected:\n\n  {corrected.text}")
+    corrected = correct(run, CORRUPTED, FullWalk(THRESHOLD), CORRUPTED_SNR)
+    say(f"\n{CORRUPTED}, corrected:\n\n  {corrected.text}")
     say(f"\nEverything is in {folder}. Go on with:")
     say("  " + shlex.join(("stochloc", "sample", str(folder), "--prompt", "and he said")))
     return {

@@ -25,7 +25,7 @@ from torch import Tensor
 from stochloc.core import Autoregressive, Estimate, Streams, bound, line_integral
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import Tokenizer
-from stochloc.data.legible import Legible, legible
+from stochloc.data.normalisation import NormalisedText, normalise
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.policies import FOLLOW_THE_PATH
@@ -229,7 +229,7 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     started_s = time.monotonic()
     lines = (lines,) if isinstance(lines, str) else lines
     walk = scoring.walk.resolve(run, scoring.continuous)
-    seen = [legible(line, run.tokenizer) for line in lines]
+    seen = [normalise(line, run.tokenizer) for line in lines]
     refused = [_refusal(text, number) for number, text in enumerate(seen, start=1)]
     if refused and all(refused):
         raise ValueError(refused[0])
@@ -300,7 +300,7 @@ def remarks(scored: Scored) -> list[str]:
     return [f"{note}." for note in notes] + shown
 
 
-def _refusal(seen: Legible, number: int) -> str | None:
+def _refusal(seen: NormalisedText, number: int) -> str | None:
     try:
         seen.known_only()
     except ValueError as error:
@@ -350,7 +350,7 @@ def _scored_line(
     ids: Tokens,
     prices: dict[Window, Float[Tensor, "draws length"]],
     is_exact: bool,
-    seen: Legible,
+    seen: NormalisedText,
     refused: str | None,
 ) -> ScoredLine:
     decode = run.tokenizer.decode

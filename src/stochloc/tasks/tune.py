@@ -51,20 +51,20 @@ def tune(
     Raises:
         ValueError: The text the run was trained on cannot be had, or has changed.
     """
-    priced = named_transition(transition)
+    step = named_transition(transition)
     corpus = own_text(run, data)
     windows = held_out_windows(corpus.train, run.length, num_sequences).to(run.device)
     known = torch.arange(KNOWN_SHARES, dtype=torch.float64) / KNOWN_SHARES
     snr = torch.tensor(SNR_LEVELS, dtype=torch.float64)
     batches = windows.split(rows_at_once(run.length, run.tokenizer.vocabulary_size))
-    watched = _Watched(run.model, len(known) * len(snr) * len(batches), say)
+    model = _Reporting(run.model, len(known) * len(snr) * len(batches), say)
     parts: list[StepCosts] = []
     for rows in batches:
         first = sum(map(len, batches[: len(parts)]))
         names = ((first + row,) for row in range(len(rows)))
         streams = seeded_streams(run.device, seed, names)
         given = labels_in(run.tokenizer, rows)
-        parts.append(measure_step_costs(watched, rows, priced, known, snr, streams, given))
+        parts.append(measure_step_costs(model, rows, step, known, snr, streams, given))
     costs = StepCosts.average(parts, [len(rows) for rows in batches])
     keep_costs(costs, run, transition)
     costs = costs.refined(PATH_SHARES)
@@ -84,7 +84,7 @@ def tune(
     }
 
 
-class _Watched:
+class _Reporting:
     """A denoiser that says now and then how many of its calls are done."""
 
     def __init__(self, denoiser: Denoiser, num_calls: int, say: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stochloc.data.codepoints import discover_alphabet
-from stochloc.data.legible import PlainBytes
+from stochloc.data.normalisation import PlainBytes
 from stochloc.data.texts import read_chunks
 from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.characters import CharacterTokenizer

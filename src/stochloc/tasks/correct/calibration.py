@@ -105,7 +105,7 @@ def _kept(run: Run, text: str | None) -> Defaults | None:
 def _measure(run: Run, channel: Channel, clean: Int[Tensor, "windows length"]) -> Defaults:
     generator = torch.Generator().manual_seed(0)
     texts = {
-        rate: [part[:, : run.length] for part in channel.garble(clean, rate, generator)]
+        rate: [part[:, : run.length] for part in channel.corrupt(clean, rate, generator)]
         for rate in (0.0, *NOISE_RATES)
     }
     errors = {

@@ -43,7 +43,7 @@ class Channel(Protocol):
         """Return nats for every token of the text that was meant, up to a constant per position."""
         ...
 
-    def garble(
+    def corrupt(
         self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
     ) -> tuple[Int[Tensor, "num length"], Int[Tensor, "num length"]]:
         """Return what was meant and what is read, position by position."""
@@ -102,7 +102,7 @@ class Substitutions:
         """
         return F.one_hot(read, self.num_symbols) * snr[..., None]
 
-    def garble(
+    def corrupt(
         self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
     ) -> tuple[Int[Tensor, "num length"], Int[Tensor, "num length"]]:
         """Replace symbols at random.
@@ -163,7 +163,7 @@ class Edits:
         nats[..., empty] = torch.where(is_gap, in_gap, in_place)
         return nats
 
-    def garble(
+    def corrupt(
         self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
     ) -> tuple[Int[Tensor, "num length"], Int[Tensor, "num length"]]:
         """Replace, lose and add symbols at random.

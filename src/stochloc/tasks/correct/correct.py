@@ -22,15 +22,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.data import Tokenizer
-from stochloc.data.legible import Legible, legible
+from stochloc.data.normalisation import NormalisedText, normalise
 from stochloc.data.reading import as_bytes
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Channel, channel_of, rate_at, snr_at, soft_mask
-from stochloc.tasks.correct.decoding import Decision, FullWalk, OnePass
+from stochloc.tasks.correct.decoding import Decision, Decoder, OnePass
 from stochloc.tasks.runs import Run
-
-Repair = OnePass | FullWalk
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Correction:
 def correct(
     run: Run,
     text: str,
-    repair: Repair | None = None,
+    decoder: Decoder | None = None,
     snr: float | None = None,
     confidences: str | Sequence[float] | None = None,
 ) -> Correction:
@@ -105,7 +103,7 @@ def correct(
         run: The model and its tokenizer.
         text: The text as read. Characters that the model does not know say nothing: they are blanks
             (SNR 0), filled first with what is most probable in one call, for any threshold.
-        repair: How to decide; in one pass with the model's own threshold when absent.
+        decoder: How to decide; in one pass with the model's own threshold when absent.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
             symbol; ∞ changes nothing, 0 ignores the text. The model's own when absent.
         confidences: How probable it is that each character was read rightly, in `[0, 1]`, one for
@@ -123,15 +121,15 @@ def correct(
     started_s = time.monotonic()
     channel = channel_of(run.tokenizer)
     confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
-    if repair is None:
-        repair = OnePass(correction_defaults(run).threshold)
+    if decoder is None:
+        decoder = OnePass(correction_defaults(run).threshold)
     if snr is None:
         snr = correction_defaults(run).snr
     if not snr >= 0:
         raise ValueError(f"The SNR of a soft mask must be at least 0, not {snr}.")
-    if not 0 <= repair.threshold <= 1:
-        raise ValueError(f"The threshold is a probability from 0 to 1, not {repair.threshold}.")
-    seen = legible(text, run.tokenizer)
+    if not 0 <= decoder.threshold <= 1:
+        raise ValueError(f"The threshold is a probability from 0 to 1, not {decoder.threshold}.")
+    seen = normalise(text, run.tokenizer)
     read, is_unknown = _encode(run, seen)
     if not len(read):
         raise ValueError("There is no text to correct.")
@@ -143,7 +141,7 @@ def correct(
     if is_unknown.any():
         guess = _in_windows(run, channel, given, levels, OnePass(0.0))
         given, calls = torch.where(is_unknown.to(run.device), guess.tokens, given), guess.calls
-    decided = _in_windows(run, channel, given, levels, repair)
+    decided = _in_windows(run, channel, given, levels, decoder)
     tokens = decided.tokens.cpu()
     return Correction(
         run.tokenizer.decode(tokens),
@@ -151,7 +149,7 @@ def correct(
         _changes(run, seen, read, decided),
         snr,
         float(rate_at(torch.tensor(snr, dtype=torch.float64), channel.num_symbols)),
-        repair.threshold,
+        decoder.threshold,
         calls + decided.calls,
         time.monotonic() - started_s,
         as_bytes(tokens.numpy(), run.tokenizer),
@@ -204,7 +202,7 @@ def _in_windows(
     channel: Channel,
     read: Int[Tensor, " length"],
     levels: Float[Tensor, " length"],
-    repair: Repair,
+    decoder: Decoder,
 ) -> Decision:
     """Decide every position in the window in whose middle it is."""
     width = min(run.length, len(read))
@@ -214,7 +212,7 @@ def _in_windows(
     denoiser = run.denoiser_for(width)
     with torch.no_grad():
         parts = [
-            repair.decide(
+            decoder.decide(
                 denoiser, soft_mask(run.model.codebook, channel, read[p], levels[p]), read[p]
             )
             for p in places.split(rows_at_once(width, run.tokenizer.vocabulary_size))
@@ -226,7 +224,9 @@ def _in_windows(
     return Decision(tokens, probs, sum(part.calls for part in parts))
 
 
-def _encode(run: Run, seen: Legible) -> tuple[Int[Tensor, " length"], Bool[Tensor, " length"]]:
+def _encode(
+    run: Run, seen: NormalisedText
+) -> tuple[Int[Tensor, " length"], Bool[Tensor, " length"]]:
     """Return the tokens of a text, some known one where a character is unknown, and where."""
     characters = list(seen.text)
     if seen.unknown:
@@ -248,7 +248,7 @@ def _text_positions(tokenizer: Tokenizer, length: int) -> Int[Tensor, " tokens"]
 
 
 def _changes(
-    run: Run, seen: Legible, read: Int[Tensor, " length"], decided: Decision
+    run: Run, seen: NormalisedText, read: Int[Tensor, " length"], decided: Decision
 ) -> tuple[Change, ...]:
     decode = run.tokenizer.decode
     # A character added behind the last one stands at the end of what was typed.

@@ -86,7 +86,7 @@ class FullWalk:
 
     Attributes:
         threshold: A change is made if its probability exceeds this, in `[0, 1]`.
-        walk: How to walk; the steps themselves are `Cautious`. By default it decides all tokens
+        walk: How to walk; the steps themselves are `Thresholded`. By default it decides all tokens
             that are at least 90 % sure, and at least one, then asks again.
         seed: Seed of the finite steps' noise.
     """
@@ -114,7 +114,7 @@ class FullWalk:
         # All sequences have equal random streams: a correction does not depend on its batch.
         streams = seeded_streams(state.z.device, self.seed, [()] * len(read))
         policy, walker = self.walk.apply(Tempered(denoiser, self.walk.temperature))
-        transition, end, calls = Cautious(read, self.threshold), state, 0
+        transition, end, calls = Thresholded(read, self.threshold), state, 0
         for step in localize(walker, state, policy, transition, self.walk.num_steps, streams):
             end, calls = step.state, calls + step.denoiser_calls
         kept = end.known == read
@@ -124,8 +124,11 @@ class FullWalk:
         return Decision(torch.where(kept, read, tokens), probs, calls + posterior.calls)
 
 
+Decoder = OnePass | FullWalk
+
+
 @dataclass(frozen=True)
-class Cautious:
+class Thresholded:
     """Ancestral steps, but decisions for what was read unless something else is probable enough.
 
     Attributes:

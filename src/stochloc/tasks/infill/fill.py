@@ -180,7 +180,7 @@ class _Filler:
             Answers with their costs.
         """
         fillings = self._draw(allowed).unique(dim=0)
-        nats = self._price(fillings)
+        nats = self._nats(fillings)
         return [self._answer(*pair) for pair in zip(fillings.cpu(), nats.tolist(), strict=True)]
 
     def _draw(self, allowed: Tensor | None) -> Int[Tensor, "draws length"]:
@@ -201,7 +201,7 @@ class _Filler:
             fillings.append(drawn.tokens)
         return torch.cat(fillings)
 
-    def _price(self, fillings: Int[Tensor, "draws length"]) -> Float[Tensor, " draws"]:
+    def _nats(self, fillings: Int[Tensor, "draws length"]) -> Float[Tensor, " draws"]:
         """Return `-log` of the mean over orders of what an order makes of each filling."""
         orders = self._orders()
         log_probs = torch.stack([self._log_prob(fillings, order) for order in orders])

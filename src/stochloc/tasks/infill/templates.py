@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN
 from stochloc.data import Tokenizer
-from stochloc.data.legible import legible
+from stochloc.data.normalisation import normalise
 
 MAX_LAYOUTS = 64
 
@@ -62,7 +62,7 @@ class Template:
 
     Attributes:
         pieces: Token ids of given text, or a blank.
-        notes: What was changed before the text was read (`data.legible`).
+        notes: What was changed before the text was read (`data.normalisation`).
     """
 
     pieces: tuple[tuple[int, ...] | Blank, ...]
@@ -90,7 +90,7 @@ class Template:
         given, places, end = "", list[int](), 0
 
         def take() -> tuple[int, ...]:
-            seen = legible(given, tokenizer)
+            seen = normalise(given, tokenizer)
             notes.update(dict.fromkeys(seen.notes))
             # Positions in messages are those in the template, with its blanks and braces.
             placed = replace(seen, places=tuple(places[place] for place in seen.places))

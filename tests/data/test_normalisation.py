@@ -1,4 +1,4 @@
-"""What a tokenizer does not know is written as it knows it, and nothing is changed in silence."""
+"""Text is rewritten in the form that a tokenizer knows, and every change is reported."""
 
 import gzip
 import io
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, load_corpus
-from stochloc.data.legible import BREAKS_NOTE, MARK_NOTE, PlainBytes, legible
+from stochloc.data.normalisation import BREAKS_NOTE, MARK_NOTE, PlainBytes, normalise
 from stochloc.data.reading import as_bytes, read_lines, read_text
 from stochloc.data.token_files import encode_file
 from stochloc.data.tokenizers.slotted import SlottedTokenizer
@@ -36,8 +36,8 @@ def test_breaks_and_marks_are_the_same_however_the_bytes_are_cut(pieces):
 
 
 @given(st.text(st.sampled_from("ab\n\r\u00e9e\u0301\ufeff#"), max_size=12))
-def test_places_and_unknown_characters_are_those_of_what_was_typed(typed):
-    seen = legible(typed, LATIN)
+def test_places_and_unknown_characters_are_those_of_the_input(typed):
+    seen = normalise(typed, LATIN)
     assert len(seen.places) == len(seen.text)
     assert list(seen.places) == sorted(seen.places)
     for n, (character, place) in enumerate(zip(seen.text, seen.places, strict=True)):
@@ -48,19 +48,19 @@ def test_places_and_unknown_characters_are_those_of_what_was_typed(typed):
     assert bool(seen.notes) == (seen.text != typed)
 
 
-def test_each_form_is_read_as_the_one_that_is_known():
+def test_each_unicode_form_is_read_as_the_one_that_the_tokenizer_knows():
     decomposed = CharacterTokenizer("abe\u0301")
-    assert legible("ae\u0301b", LATIN).text == "a\u00e9b"
-    assert legible("ae\u0301b", LATIN).places == (0, 1, 3)
-    assert legible("a\u00e9b", decomposed).text == "ae\u0301b"
-    assert legible("a\u00e9b", decomposed).places == (0, 1, 1, 2)
-    assert "NFD" in legible("a\u00e9b", decomposed).notes[0]
+    assert normalise("ae\u0301b", LATIN).text == "a\u00e9b"
+    assert normalise("ae\u0301b", LATIN).places == (0, 1, 3)
+    assert normalise("a\u00e9b", decomposed).text == "ae\u0301b"
+    assert normalise("a\u00e9b", decomposed).places == (0, 1, 1, 2)
+    assert "NFD" in normalise("a\u00e9b", decomposed).notes[0]
     korean = unicodedata.normalize("NFD", "\ud55c")
-    assert legible(korean, CharacterTokenizer("\ud55c")).text == "\ud55c"
+    assert normalise(korean, CharacterTokenizer("\ud55c")).text == "\ud55c"
 
 
-def test_what_stays_unknown_is_named_by_its_place_in_what_was_typed():
-    seen = legible("\ufeffe\u0301 #x#", LATIN)
+def test_unknown_characters_are_reported_with_their_position_in_the_input():
+    seen = normalise("\ufeffe\u0301 #x#", LATIN)
     with pytest.raises(ValueError, match=r"'#' at position 4, counted from 0, .* nor are 'x'"):
         seen.known_only()
 

@@ -29,7 +29,7 @@ class _Encodes(Protocol):
 
 
 @dataclass(frozen=True)
-class Legible:
+class NormalisedText:
     """An input text, normalised for a tokenizer.
 
     Attributes:
@@ -85,7 +85,7 @@ def knowing(tokenizer: _Encodes) -> Callable[[str], bool]:
     return knows
 
 
-def legible(typed: str, tokenizer: _Encodes) -> Legible:
+def normalise(typed: str, tokenizer: _Encodes) -> NormalisedText:
     """Return a text normalised for a tokenizer.
 
     Args:
@@ -97,7 +97,7 @@ def legible(typed: str, tokenizer: _Encodes) -> Legible:
     """
     knows = knowing(tokenizer)
     if knows(typed):
-        return Legible(typed, tuple(range(len(typed))), (), ())
+        return NormalisedText(typed, tuple(range(len(typed))), (), ())
     text, places, notes = "", list[int](), dict[str, None]()
     for start, cluster in _clusters(typed):
         form, note = _best(cluster, start == 0, knows)
@@ -105,7 +105,7 @@ def legible(typed: str, tokenizer: _Encodes) -> Legible:
         places += [start + min(n, len(cluster) - 1) for n in range(len(form))]
         notes |= dict.fromkeys([note] if note else [])
     unknown = tuple(n for n, character in enumerate(text) if not knows(character))
-    return Legible(text, tuple(places), unknown, tuple(notes))
+    return NormalisedText(text, tuple(places), unknown, tuple(notes))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Laws proven sequence by sequence, token by token, or without any sampling error.
+"""Identities proven sequence by sequence, token by token, or without any sampling error.
 
 Statistical checks allow 4.5 standard errors (7e-6 two-sided for one number; all seeds are fixed)
 unless they say otherwise, and state what they could not miss.
@@ -230,7 +230,7 @@ def test_the_bound_given_a_label_is_minus_log_p_of_x_given_y():
     fine = bound(conditional, copies, Follow(Diffusion()), Ancestral(), 64, generator(1))
     gap = fine.values - exact.repeat_interleave(60)
     assert -4.5 * fine.stderr < float(gap.mean()) < 4.5 * fine.stderr + 0.1
-    # The wrong law would be seen: the unconditional one is log 2 or so away.
+    # The wrong distribution would be noticed: the unconditional one is log 2 or so away.
     unconditional = bound(world, tokens, Follow(Autoregressive()), Euler(), 4, generator(0))
     assert float((unconditional.values - exact).min()) > 0.2
 
