@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from core.worlds import WORLDS, generator
+from core.worlds import WORLDS, Incoherent, OneSided, every_text, generator
 
 from stochloc.core import (
     BlockedPosterior,
@@ -24,16 +24,6 @@ from stochloc.core import (
     observe,
     start,
 )
-
-
-class OneSided:
-    """A denoiser that hides whether it could tell its sides apart."""
-
-    def __init__(self, denoiser: ExactDenoiser) -> None:
-        self.denoiser, self.codebook = denoiser, denoiser.codebook
-
-    def __call__(self, state: State) -> Posterior:
-        return self.denoiser(state)
 
 
 class OneSidedInBlocks(OneSided):
@@ -63,13 +53,14 @@ def joined(left: State, right: State, place: int) -> State:
 
 
 EXACT = WORLDS["markov chain"].denoiser
-ALL_OF_SIX = torch.cartesian_prod(*[torch.arange(3)] * 6)
+ALL_OF_SIX = every_text(3, 6)
 HIDDEN = torch.tensor([False, False, True, False])
 # The first token is 1, and the third is not 2.
 ALLOWED = torch.ones(4, 3, dtype=torch.bool)
 ALLOWED[0, [0, 2]] = ALLOWED[2, 2] = False
 TWO_SIDED: dict[str, TwoSided] = {
     **{name: world.denoiser for name, world in WORLDS.items()},
+    "incoherent": Incoherent(SimplexCodebook(3), 4, 2.0),
     "tempered": Tempered(EXACT, 0.6),
     "constrained": Constrained(EXACT, ALLOWED),
     "tempered, constrained": Tempered(Constrained(EXACT, ALLOWED), 1.4),

@@ -16,6 +16,8 @@ from stochloc.core import (
     Curvature,
     Custom,
     Decode,
+    Denoiser,
+    DensePosterior,
     Diffusion,
     Euler,
     ExactDenoiser,
@@ -29,6 +31,7 @@ from stochloc.core import (
     Masked,
     Path,
     Policy,
+    Posterior,
     Remasking,
     Rescaled,
     Reveal,
@@ -36,6 +39,7 @@ from stochloc.core import (
     Rolling,
     Share,
     SimplexCodebook,
+    State,
     Together,
     Tolerance,
     Transition,
@@ -116,12 +120,56 @@ class World:
         return self.denoiser.sequences.repeat_interleave(copies, 0)
 
 
+class Incoherent:
+    """A two-sided denoiser whose conditionals belong to no joint distribution."""
+
+    def __init__(self, codebook: Codebook, length: int, strength: float, seed: int = 0) -> None:
+        self.codebook = codebook.double()
+        shape = (length, length, codebook.dimension, 6)
+        source = generator(seed)
+        weights = torch.randn(shape, generator=source, dtype=torch.float64)
+        places = torch.ones(length, length, dtype=torch.bool)
+        self.from_left = weights * places.tril(-1)[..., None, None]
+        self.from_right = weights * places.triu(1)[..., None, None]
+        size = codebook.vocabulary_size
+        out = torch.randn(length, 6, size, generator=source, dtype=torch.float64)
+        self.out = strength * out
+
+    def between(self, left: State, right: State) -> DensePosterior:
+        hidden = torch.einsum("bjd,ijdh->bih", self._seen(left), self.from_left)
+        hidden = hidden + torch.einsum("bjd,ijdh->bih", self._seen(right), self.from_right)
+        scores = torch.einsum("bih,ihv->biv", hidden.tanh(), self.out)
+        return DensePosterior(scores.log_softmax(-1), self.codebook)
+
+    def __call__(self, state: State) -> Posterior:
+        return self.between(state, state).observed(state)
+
+    def _seen(self, state: State) -> Tensor:
+        codes = self.codebook.encode(state.known.clamp(min=0))
+        return torch.where(state.is_known[..., None], codes, state.z.tanh())
+
+
+class OneSided:
+    """A denoiser that hides whether it could tell its sides apart."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.codebook = denoiser, denoiser.codebook
+
+    def __call__(self, state: State) -> Posterior:
+        return self.denoiser(state)
+
+
+def every_text(size: int, length: int) -> Tensor:
+    """All sequences of tokens."""
+    return torch.cartesian_prod(*[torch.arange(size)] * length).view(-1, length)
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def full_support(vocabulary: int, length: int, codebook: Codebook, seed: int = 5) -> World:
-    sequences = torch.cartesian_prod(*[torch.arange(vocabulary)] * length).view(-1, length)
+    sequences = every_text(vocabulary, length)
     weights = 1.5 * torch.randn(len(sequences), generator=generator(seed), dtype=torch.float64)
     return World(ExactDenoiser(codebook.double(), sequences, weights))
 

@@ -1,5 +1,12 @@
 """The mathematics of discrete stochastic localization: torch only, no files, no printing."""
 
+from stochloc.core.chain_rule import (
+    ChainDeviation,
+    chain_deviation,
+    in_order,
+    left_to_right,
+    right_to_left,
+)
 from stochloc.core.channel import UNKNOWN, State, advance, observe, rewind, start
 from stochloc.core.codebook import CircleCodebook, Codebook, LearnedCodebook, SimplexCodebook
 from stochloc.core.denoisers.blocked import BlockedPosterior
@@ -60,6 +67,7 @@ __all__ = [
     "BlockedPosterior",
     "Capped",
     "Certainty",
+    "ChainDeviation",
     "Choice",
     "CircleCodebook",
     "Codebook",
@@ -125,13 +133,17 @@ __all__ = [
     "among",
     "between",
     "bound",
+    "chain_deviation",
     "finish",
+    "in_order",
     "leave_one_out",
+    "left_to_right",
     "line_integral",
     "localize",
     "measure_step_costs",
     "observe",
     "rewind",
+    "right_to_left",
     "sample",
     "start",
 ]

@@ -51,10 +51,13 @@ class Estimate:
     Attributes:
         token_nats: What each token contributed, `(B, L)`, float64; 0 for tokens given as known.
         denoiser_calls: How often the denoiser was asked about each sequence.
+        is_exact: Whether this is `-log P` itself of every sequence under the sampler it is about,
+            with no randomness in it; otherwise it is an estimate of that or of a bound on it.
     """
 
     token_nats: Float[Tensor, "batch length"]
     denoiser_calls: int
+    is_exact: bool = False
 
     @property
     def values(self) -> Float[Tensor, " batch"]:
@@ -83,7 +86,8 @@ class Estimate:
             Their sequences together; calls are counted per sequence, so they do not add up.
         """
         calls = max(part.denoiser_calls for part in parts)
-        return cls(torch.cat([part.token_nats for part in parts]), calls)
+        is_exact = all(part.is_exact for part in parts)
+        return cls(torch.cat([part.token_nats for part in parts]), calls, is_exact)
 
 
 @torch.no_grad()
@@ -110,13 +114,14 @@ def bound(
     Returns:
         Unbiased estimates of an upper bound for every sequence. Costs as many denoiser calls as
         sampling by the same walk. A policy that takes tokens back (`Remasking`) pays for every
-        time a token is decided, so its bound is valid but loose.
+        time a token is decided, so its bound is valid but loose. One that unmasks by a rule
+        (`Pace.unmasks_by_rule`) has a single walk to each sequence: then this is `-log P_θ(x)`.
 
     Raises:
         ValueError: The policy cannot walk in so few steps or makes corrector rounds, or `known`
             contradicts `tokens`.
     """
-    state = start(denoiser.codebook, *tokens.shape, known=_checked_known(tokens, known))
+    state = start(denoiser.codebook, *tokens.shape, known=checked_known(tokens, known))
     pace = policy.start(state, num_steps, generator)
     if pace.rounds is not None:
         raise ValueError(
@@ -127,7 +132,7 @@ def bound(
     for step in walk(denoiser, state, pace, Towards(tokens, generator), generator):
         nats += in_double(transition.cost(step.before, step.state, step.posterior, tokens))
         calls += step.denoiser_calls
-    return Estimate(nats, calls)
+    return Estimate(nats, calls, pace.unmasks_by_rule)
 
 
 @torch.no_grad()
@@ -163,7 +168,7 @@ def line_integral(
     if num_samples < 1:
         raise ValueError(f"A line integral needs at least one sample, not {num_samples}.")
     codebook = denoiser.codebook
-    given = start(codebook, *tokens.shape, known=_checked_known(tokens, known))
+    given = start(codebook, *tokens.shape, known=checked_known(tokens, known))
     free = ~given.is_known
     if path.rises_to_infinity:
         _warn_of_close_codes(codebook)
@@ -206,9 +211,21 @@ def _observe_free(
     return observe(denoiser.codebook, tokens, snr.masked_fill(given.is_known, torch.inf), generator)
 
 
-def _checked_known(
+def checked_known(
     tokens: Int[Tensor, "batch length"], known: Int[Tensor, "batch length"] | None
 ) -> Int[Tensor, "batch length"] | None:
+    """Return the tokens given in advance, if they are among those to be scored.
+
+    Args:
+        tokens: The sequences to score.
+        known: Tokens given in advance, `-1` elsewhere; None if there are none.
+
+    Returns:
+        `known`.
+
+    Raises:
+        ValueError: It contradicts `tokens`.
+    """
     if known is not None and bool(((known != UNKNOWN) & (known != tokens)).any()):
         raise ValueError("The known tokens contradict the sequences to be scored.")
     return known

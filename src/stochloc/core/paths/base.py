@@ -109,6 +109,11 @@ class Path(ABC):
         """Whether some token goes to ∞ continuously, not by a jump."""
         return False
 
+    @property
+    def unmasks_by_rule(self) -> bool:
+        """Whether its walks take tokens from 0 to ∞ at once, in an order that is not drawn."""
+        return False
+
     def end(self, free: Free) -> Snr:
         """Return the SNR of every token at the end of the path.
 
@@ -190,6 +195,11 @@ class Then(Path):
     def rises_to_infinity(self) -> bool:
         """Whether one of the paths does."""
         return self.first.rises_to_infinity or self.second.rises_to_infinity
+
+    @property
+    def unmasks_by_rule(self) -> bool:
+        """Whether both paths do."""
+        return self.first.unmasks_by_rule and self.second.unmasks_by_rule
 
     def end(self, free: Free) -> Snr:
         """Return the larger of both ends, token by token."""

@@ -32,6 +32,11 @@ class Custom(Path):
         """The smallest SNR at the last knot."""
         return float(self.knots[-1].min())
 
+    @property
+    def unmasks_by_rule(self) -> bool:
+        """Whether the grid knows no SNR but 0 and ∞."""
+        return bool(((self.knots == 0) | self.knots.isinf()).all())
+
     def end(self, free: Free) -> Snr:
         """Return the last knot."""
         return self._rows(free)[-1].expand(free.shape)

@@ -64,6 +64,11 @@ class Decode(Path):
         """All tokens end known."""
         return math.inf
 
+    @property
+    def unmasks_by_rule(self) -> bool:
+        """There is but one step."""
+        return True
+
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the single step from 0 to ∞, however many are offered."""
         steps = torch.ones_like(offered(num_steps, free))

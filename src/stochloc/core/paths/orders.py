@@ -82,6 +82,11 @@ class Autoregressive(Path):
         """All tokens end known."""
         return math.inf
 
+    @property
+    def unmasks_by_rule(self) -> bool:
+        """The order is given."""
+        return True
+
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return a grid that reveals equal runs of the order."""
         return _reveal_in_groups(num_steps, self._ranks(free), free)
@@ -129,6 +134,11 @@ class Block(Path):
     def rises_to_infinity(self) -> bool:
         """Whether the inner path does so."""
         return self.inner.rises_to_infinity
+
+    @property
+    def unmasks_by_rule(self) -> bool:
+        """Whether the inner path does so."""
+        return self.inner.unmasks_by_rule
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return the inner grids one after another, the steps shared equally among the blocks."""

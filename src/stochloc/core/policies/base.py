@@ -91,6 +91,9 @@ class Pace:
         floor: Evidence that is never rewound, the start of the walk; `z = 0` at `γ = 0` if None.
         rounds: Corrector rounds after every step, if any.
         own_calls: Returns the number of denoiser calls that the policy itself has made so far.
+        unmasks_by_rule: Whether every step takes tokens from where they are to ∞ or leaves them
+            there, and which ones follows from the state and the posterior with no draw. The bound
+            of such a walk is exact.
     """
 
     steps: Steps
@@ -99,6 +102,7 @@ class Pace:
     floor: State | None = None
     rounds: Rounds | None = None
     own_calls: Callable[[], int] = lambda: 0
+    unmasks_by_rule: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -193,4 +197,4 @@ class Follow:
             rise = grid.snr(n + 1) - state.snr
             return rise.masked_fill(state.is_known, 0.0).clamp(min=0)
 
-        return Pace(grid.steps, dsnr)
+        return Pace(grid.steps, dsnr, unmasks_by_rule=self.path.unmasks_by_rule)

@@ -177,7 +177,8 @@ class Corrected:
             raise ValueError(
                 "A policy that takes tokens back itself cannot have corrector rounds; use it alone."
             )
-        return replace(inner, floor=state, rounds=_Rounds(self, state))
+        rounds = _Rounds(self, state)
+        return replace(inner, floor=state, rounds=rounds, unmasks_by_rule=False)
 
 
 class _Rounds:

@@ -10,6 +10,10 @@ Using the posterior to choose which token is decided, but not its value, keeps t
 guided walk makes the same choices from the same states. However, an order that prefers confident
 tokens is not a random order, so the sampler's distribution differs from the denoiser's even with
 one token per step; `bound` measures by how much. With the exact denoiser it does not differ.
+
+A rule that draws nothing leaves one way only to a text: what is revealed in a step follows from
+what was revealed before. The sampler's distribution is then the product of the steps' posteriors,
+and `bound` is its exact `-log P`, one number for each text at any number of steps.
 """
 
 from dataclasses import dataclass, field
@@ -90,7 +94,7 @@ class Reveal:
                 state, rank_free(-self.certainty(posterior), ~state.is_known) < num_due
             )
 
-        return Pace(steps, dsnr)
+        return Pace(steps, dsnr, unmasks_by_rule=True)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class RevealAbove:
             chosen = (certainty >= self.threshold) | (rank_free(-certainty, ~state.is_known) < 1)
             return _to_infinity(state, chosen | (n + 1 == num_steps))
 
-        return Pace(steps, dsnr)
+        return Pace(steps, dsnr, unmasks_by_rule=True)
 
 
 @dataclass(frozen=True)
