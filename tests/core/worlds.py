@@ -132,13 +132,14 @@ class Incoherent:
         self.from_left = weights * places.tril(-1)[..., None, None]
         self.from_right = weights * places.triu(1)[..., None, None]
         size = codebook.vocabulary_size
+        self.bias = torch.randn(length, 6, generator=source, dtype=torch.float64)
         out = torch.randn(length, 6, size, generator=source, dtype=torch.float64)
         self.out = strength * out
 
     def between(self, left: State, right: State) -> DensePosterior:
         hidden = torch.einsum("bjd,ijdh->bih", self._seen(left), self.from_left)
         hidden = hidden + torch.einsum("bjd,ijdh->bih", self._seen(right), self.from_right)
-        scores = torch.einsum("bih,ihv->biv", hidden.tanh(), self.out)
+        scores = torch.einsum("bih,ihv->biv", (hidden + self.bias).tanh(), self.out)
         return DensePosterior(scores.log_softmax(-1), self.codebook)
 
     def __call__(self, state: State) -> Posterior:
