@@ -97,8 +97,8 @@ MUTATIONS = {
     "variance of the schedule": ("methods/plaid.py", "gradient * 2 * losses", "gradient * losses"),
     "circular shift": (
         "methods/discrete_flow.py",
-        "(place[:, None] + place)",
-        "(place[:, None] - place)",
+        "torch.fft.rfft(subtrahend).conj()",
+        "torch.fft.rfft(subtrahend)",
     ),
     "slope of a softplus": ("methods/argmax_flow.py", "- F.logsigmoid(u)", "+ F.logsigmoid(u)"),
     "slope of a flow": ("methods/latent_flow.py", "self.b - 2 * self.c", "self.b - 1 * self.c"),

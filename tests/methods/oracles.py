@@ -1,10 +1,10 @@
-"""Networks that know the small world: the exact answer to what each method's network is asked."""
+"""Oracle networks: the exact output of each method's network on the small data set."""
 
 import math
 from collections.abc import Callable
 
 import torch
-from methods.worlds import LENGTH, VOCABULARY, every_sequence, log_law
+from methods.worlds import LENGTH, VOCABULARY, every_sequence, true_log_probs
 from torch import Tensor
 
 from stochloc.methods.kernels import Kernel
@@ -17,13 +17,13 @@ Seen = Callable[[Tensor, Tensor], Tensor]
 def marginals(log_likelihood: Tensor, cavity: bool = False) -> Tensor:
     """`log P(x_i = v | evidence)` from `log p(evidence_j | x_j)`, `(B, L, V)`.
 
-    Without its own evidence where `cavity` is set.
+    With `cavity`, token i's own evidence is left out.
     """
     sequences = every_sequence()
     one_hot = torch.nn.functional.one_hot(sequences, VOCABULARY).double()
     finite = log_likelihood.clamp(min=-1e4)
     each = torch.einsum("blv,mlv->bml", finite, one_hot)
-    joint = log_law() + each.sum(-1)
+    joint = true_log_probs() + each.sum(-1)
     answers = []
     for i in range(LENGTH):
         own = joint - each[..., i] if cavity else joint
@@ -33,13 +33,13 @@ def marginals(log_likelihood: Tensor, cavity: bool = False) -> Tensor:
 
 
 def seen_or_masked(tokens: Tensor) -> Tensor:
-    """The evidence of a token that is shown or masked, whatever it is."""
+    """`log p(evidence | x)` of a token that is either shown or masked."""
     shown = torch.nn.functional.one_hot(tokens, VOCABULARY + 1)[..., :VOCABULARY].double().log()
     return torch.where((tokens == MASK)[..., None], 0.0, shown)
 
 
 class MaskOracle(torch.nn.Module):
-    """The law of masked tokens given the others; scaled to be the absorbing score's output."""
+    """The distribution of masked tokens given the others, times `exp(plus)`."""
 
     def __init__(self, plus: float = 0.0) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class MaskOracle(torch.nn.Module):
 
 
 class Remembering(torch.nn.Module):
-    """A causal network that remembers what it was given, and reads all of it again."""
+    """A causal network whose cache is its whole input, which it reads again at every place."""
 
     def extend(self, inputs: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         past = [*past, inputs]
@@ -58,7 +58,7 @@ class Remembering(torch.nn.Module):
 
 
 class NextTokenOracle(Remembering):
-    """The law of the token after each place, for text that begins with the token V."""
+    """The distribution of the token after each place, for text that starts with the token V."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         answers = []
@@ -70,7 +70,7 @@ class NextTokenOracle(Remembering):
 
 
 class WeightedMaskOracle(torch.nn.Module):
-    """The law of masked tokens when token v is masked with probability `t ** w_v`."""
+    """The distribution of masked tokens when token v is masked with probability `t ** w_v`."""
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class WeightedMaskOracle(torch.nn.Module):
 
 
 class CavityOracle(torch.nn.Module):
-    """The law of each token given the noisy tokens but its own."""
+    """The distribution of each token given all noisy tokens except its own."""
 
     def __init__(self, kernel: Kernel, schedule: Schedule) -> None:
         super().__init__()
@@ -94,22 +94,22 @@ class CavityOracle(torch.nn.Module):
 
 
 class RatioOracle(CavityOracle):
-    """The logarithms of `p_t(x_t with y in place i) / p_t(x_t)`."""
+    """`log p_t(x_t with y at place i) / p_t(x_t)`."""
 
     def forward(self, noisy: Tensor, time: Tensor) -> Tensor:
         alpha = self.schedule.alpha(time.double())[:, None, None]
         cavity = super().forward(noisy, time).exp()
-        law = self.kernel.forward_law(cavity, alpha)
-        return (law / law.gather(-1, noisy[..., None])).log()
+        probs = self.kernel.forward_probs(cavity, alpha)
+        return (probs / probs.gather(-1, noisy[..., None])).log()
 
 
 def evidence(kernel: Kernel, schedule: Schedule, noisy: Tensor, time: Tensor) -> Tensor:
     """`log q(x_t | x_0 = v)`."""
     alpha = schedule.alpha(time.double())[:, None, None]
     vocabulary = torch.eye(kernel.num_states, dtype=torch.float64)[:VOCABULARY]
-    law = alpha[..., None] * vocabulary + (1 - alpha[..., None]) * kernel.stationary
+    probs = alpha[..., None] * vocabulary + (1 - alpha[..., None]) * kernel.stationary
     observed = noisy[:, :, None, None].expand(-1, -1, VOCABULARY, 1)
-    return law.expand(len(noisy), LENGTH, -1, -1).gather(-1, observed)[..., 0].log()
+    return probs.expand(len(noisy), LENGTH, -1, -1).gather(-1, observed)[..., 0].log()
 
 
 LOG_VOCABULARY = math.log(VOCABULARY)

@@ -1,4 +1,4 @@
-"""What the authors' code decides, method by method: schedules, who is told the time, decay."""
+"""Choices that follow the authors' code: schedules, conditioning on the time, weight decay."""
 
 import math
 
@@ -19,20 +19,20 @@ from stochloc.nn import Network
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import TrainingConfig
 
-TOLD = ("md4", "md4-cosine", "genmd4", "d3pm-absorbing", "sedd-absorbing", "d3pm-uniform",
+TIMED = ("md4", "md4-cosine", "genmd4", "d3pm-absorbing", "sedd-absorbing", "d3pm-uniform",
         "multinomial", "sedd-uniform")  # fmt: skip
-NOT_TOLD = ("mdlm", "mdlm-prior", "ardm", "mac", "ar")
+UNTIMED = ("mdlm", "mdlm-prior", "ardm", "mac", "ar")
 
 
-@pytest.mark.parametrize("name", [*TOLD, *NOT_TOLD])
-def test_networks_are_told_the_time_where_the_authors_of_text8_are(name):
+@pytest.mark.parametrize("name", [*TIMED, *UNTIMED])
+def test_networks_are_conditioned_on_the_time_where_the_authors_networks_for_text8_are(name):
     networks = [part for part in METHODS[name](frame()).modules() if isinstance(part, Network)]
-    assert [network.time is not None for network in networks] == [name in TOLD]
+    assert [network.time is not None for network in networks] == [name in TIMED]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["md4", "sedd-absorbing", "d3pm-absorbing"])
-def test_what_a_network_is_told_changes_what_its_method_costs(name):
+def test_the_bound_of_a_time_conditioned_method_depends_on_the_time_embedding(name):
     torch.manual_seed(0)
     method = METHODS[name](frame())
     tokens = every_sequence()
@@ -45,7 +45,7 @@ def test_what_a_network_is_told_changes_what_its_method_costs(name):
     assert bool((with_time != method.bound(tokens, 2, generator(1)).values).any())
 
 
-def test_the_uniform_kernels_keep_a_token_with_the_cosine_itself_not_with_its_square():
+def test_the_alpha_of_the_uniform_kernels_is_the_cosine_and_not_its_square():
     # The product over steps of cos((k+1)/T)/cos(k/T), shifted by s = 0.008.
     steps, kept = 1000, 1.0
     angles = [math.pi / 2 * (k / steps + 0.008) / 1.008 for k in range(steps + 1)]
@@ -74,7 +74,7 @@ def test_multinomial_draws_its_first_step_as_often_as_its_second():
     method.loss(every_sequence()[:1].expand(6000, -1), generator(1))
     counts = (method.times_seen - 11).double()
     chances = torch.tensor([2.0, 2.0, 1.0, 3.0]).double() / 8
-    # Each count within 4.9 deviations; √100 in the first place would draw it 5,000 times.
+    # Each count within 4.9 standard deviations; √100 as first weight would draw it 5,000 times.
     deviation = (6000 * chances * (1 - chances)).sqrt()
     assert bool(((counts - 6000 * chances).abs() < 4.9 * deviation + 10).all()), counts
 
@@ -91,22 +91,22 @@ def test_md4_samples_on_the_cosine_grid_and_its_cosine_schedule_on_the_even_one(
     assert (float(times[0]), float(times[-1])) == (1.0, 0.0)
 
 
-def test_a_network_told_the_time_is_asked_at_every_step():
+def test_a_time_conditioned_network_is_called_at_every_step():
     drawn = METHODS["md4"](frame()).sample(2, LENGTH, 40, generator(1))
     assert drawn.denoiser_calls == 40
     assert METHODS["mdlm"](frame()).sample(2, LENGTH, 40, generator(1)).denoiser_calls < 40
 
 
-def test_a_network_told_the_time_is_told_the_times_of_the_grid():
-    told = []
+def test_a_time_conditioned_network_is_given_the_times_of_the_grid():
+    times = []
 
     def network(tokens, time):
-        told.append(time)
+        times.append(time)
         return torch.zeros(*tokens.shape, VOCABULARY)
 
     Md4(network, VOCABULARY, Linear(), cosine_grid).sample(2, LENGTH, 6, generator(1))
     torch.testing.assert_close(
-        torch.stack(told), cosine_grid(6)[:-1, None].expand(-1, 2).float(), rtol=0, atol=0
+        torch.stack(times), cosine_grid(6)[:-1, None].expand(-1, 2).float(), rtol=0, atol=0
     )
 
 
@@ -120,7 +120,7 @@ def decayed(method: nn.Module, names: dict[str, nn.Parameter]) -> set[str]:
     return {name for name, parameter in names.items() if groups[id(parameter)] > 0}
 
 
-def test_means_scales_centres_and_embeddings_that_are_no_weights_are_not_decayed():
+def test_means_scales_centres_and_embeddings_are_not_decayed():
     flow, plaid = METHODS["argmax-flow"](frame()), METHODS["plaid"](frame())
     assert isinstance(flow, ArgmaxFlow)
     assert isinstance(flow.density, MixtureDensity)

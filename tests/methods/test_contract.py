@@ -1,4 +1,4 @@
-"""What every method of the comparison must keep, with exact networks and with learned ones."""
+"""The contract of every method of the comparison, with exact networks and with learned ones."""
 
 import math
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from methods.worlds import (
     LENGTH,
     TINY,
     VOCABULARY,
+    assert_distribution,
     assert_estimates,
-    assert_law,
     every_sequence,
     frame,
     generator,
-    log_law,
+    true_log_probs,
 )
 
 from stochloc.core import Diffusion, ExactDenoiser, Lomax, Masked, Path, SimplexCodebook
@@ -59,12 +59,12 @@ def score(oracle: torch.nn.Module, **options) -> Sedd:
 
 def localization(path: Path) -> Localization:
     codebook = SimplexCodebook(VOCABULARY).double()
-    return Localization(ExactDenoiser(codebook, every_sequence(), log_law()), Masks(), path)
+    return Localization(ExactDenoiser(codebook, every_sequence(), true_log_probs()), Masks(), path)
 
 
 UNIFORM_SCORE = RatioOracle(uniform(VOCABULARY), Linear(FLOOR))
-UNIFORM_LAW = CavityOracle(uniform(VOCABULARY), ShiftedCosine())
-# A method whose network knows the truth, and the steps its sampler needs to be exact.
+UNIFORM_POSTERIOR = CavityOracle(uniform(VOCABULARY), ShiftedCosine())
+# Methods with exact networks, and the number of steps with which their samplers are exact.
 EXACT: dict[str, tuple[Callable[[], Method], int]] = {
     "ar": (lambda: Autoregressive(NextTokenOracle(), VOCABULARY), 1),
     "ardm": (lambda: AnyOrder(MaskOracle(), VOCABULARY), LENGTH),
@@ -87,10 +87,10 @@ EXACT: dict[str, tuple[Callable[[], Method], int]] = {
         100,
     ),
     "d3pm-uniform": (
-        lambda: D3pm(UNIFORM_LAW, VOCABULARY, uniform(VOCABULARY), ShiftedCosine(), FINE),
+        lambda: D3pm(UNIFORM_POSTERIOR, VOCABULARY, uniform(VOCABULARY), ShiftedCosine(), FINE),
         100,
     ),
-    "multinomial": (lambda: MultinomialDiffusion(UNIFORM_LAW, VOCABULARY, FINE), 100),
+    "multinomial": (lambda: MultinomialDiffusion(UNIFORM_POSTERIOR, VOCABULARY, FINE), 100),
     "sedd-uniform": (lambda: score(UNIFORM_SCORE), 100),
     "sedd-uniform, Euler": (lambda: score(UNIFORM_SCORE, jump=EulerJump()), 100),
     "dsl": (lambda: localization(Masked()), 100),
@@ -102,14 +102,14 @@ EXACT: dict[str, tuple[Callable[[], Method], int]] = {
 def test_with_the_exact_network_the_bound_is_minus_log_p(name):
     method = EXACT[name][0]()
     tokens = every_sequence()[[0, 5, 13, 20, 26]]
-    true = -log_law()[[0, 5, 13, 20, 26]]
+    true = -true_log_probs()[[0, 5, 13, 20, 26]]
     copies = 400
     rows = tokens.repeat_interleave(copies, 0)
     estimate = method.bound(rows, 20, generator(1))
     values = estimate.values.view(len(tokens), copies)
     assert estimate.token_nats.dtype == torch.float64
     for value, exact in zip(values, true, strict=True):
-        # T steps lose at most about 1/T, the start's law less.
+        # T steps lose at most about 1/T, the prior term less.
         stderr = float(value.std() / math.sqrt(copies))
         assert abs(float(value.mean() - exact)) <= 4.9 * stderr + 2e-3, (value.mean(), exact)
     if method.is_exact:
@@ -122,15 +122,15 @@ def test_with_the_exact_network_the_sampler_draws_from_p(name):
     drawn = method().sample(3000, LENGTH, num_steps, generator(2))
     assert drawn.tokens.shape == (3000, LENGTH)
     assert drawn.denoiser_calls <= max(num_steps, LENGTH)
-    assert_law(drawn.tokens, log_law())
+    assert_distribution(drawn.tokens, true_log_probs())
 
 
-# Masks are lost evenly, so an untrained network that says 1/V bounds every token by log V.
+# An untrained network predicts 1/V; where its masks carry no information the bound is log V.
 OWN_START = {"d3pm-uniform", "multinomial", "sedd-uniform", "argmax-flow", "latent-flow"}
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in OWN_START])
-def test_an_untrained_method_bounds_every_token_by_the_uniform_or_unigram_law(name):
+def test_the_bound_of_an_untrained_method_is_log_v_per_token(name):
     torch.manual_seed(0)
     method = METHODS[name](frame())
     rows = every_sequence().repeat(40, 1)
@@ -139,8 +139,8 @@ def test_an_untrained_method_bounds_every_token_by_the_uniform_or_unigram_law(na
 
 
 @pytest.mark.parametrize("name", ["d3pm-uniform", "multinomial"])
-def test_untrained_uniform_noise_costs_what_a_product_of_uniform_laws_costs(name):
-    # p̃ uniform is the truth of independent uniform tokens, so the bound is log V up to O(1/T).
+def test_the_bound_of_untrained_uniform_noise_is_log_v_per_token(name):
+    # A uniform p̃ is exact for independent uniform tokens, so the bound is log V up to O(1/T).
     torch.manual_seed(0)
     method = METHODS[name](frame())
     rows = every_sequence().repeat(60, 1)
@@ -149,8 +149,8 @@ def test_untrained_uniform_noise_costs_what_a_product_of_uniform_laws_costs(name
     assert abs(float(values.mean()) - LENGTH * LOG_VOCABULARY) < 4.9 * stderr + 0.01
 
 
-def test_untrained_ratios_of_one_cost_what_the_stationary_law_costs():
-    # s = 1 everywhere is the truth of independent uniform tokens, whatever the time.
+def test_the_bound_of_untrained_ratios_of_one_is_log_v_per_token():
+    # s = 1 everywhere is exact for independent uniform tokens at every time.
     torch.manual_seed(0)
     values = (
         METHODS["sedd-uniform"](frame())
@@ -164,7 +164,7 @@ OTHER_LOSS = {"mac", "d3pm-absorbing", "latent-flow"}
 
 
 @pytest.mark.parametrize("name", TABLE_1)
-def test_the_loss_is_the_bound_where_theory_says_so_and_moves_every_parameter(name):
+def test_the_loss_is_the_bound_unless_defined_otherwise_and_every_parameter_has_a_gradient(name):
     torch.manual_seed(0)
     method = METHODS[name](frame())
     with torch.no_grad():
@@ -196,14 +196,14 @@ def test_the_same_seed_draws_the_same_sequences(name):
     assert bool(((first >= 0) & (first < VOCABULARY)).all())
 
 
-# What is learned besides a network, embeddings, codes or a schedule, takes longer to find.
+# Embeddings, codes and schedules that are learned beside a network take longer to train.
 TRAINING = {
     "plaid": (3e-3, 5000),
     "dsl-paper": (3e-3, 6000),
     "sedd-uniform": (3e-3, 16_000),
     "latent-flow": (1e-2, 12_000),
 }
-# The latent flow's three networks share the layers: three are left for what comes next.
+# The latent flow divides its layers among three networks; three of them are left for the prior.
 DEPTH = {"latent-flow": 5}
 
 

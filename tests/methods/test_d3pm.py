@@ -1,4 +1,4 @@
-"""D3PM's loss: T divergences of one step, each with its share of the auxiliary loss."""
+"""D3PM's loss: T times the divergence of one step, plus its auxiliary loss."""
 
 import torch
 from methods.oracles import MaskOracle
@@ -19,7 +19,7 @@ def method(auxiliary_weight: float) -> D3pm:
 
 @torch.no_grad()
 def test_without_the_auxiliary_loss_the_loss_is_the_sum_over_steps():
-    # One sequence: strata of time belong to rows.
+    # One sequence in all rows, because the strata of time belong to rows.
     tokens = every_sequence()[5:6].expand(20, -1)
     drawn = torch.stack([method(0.0).loss(tokens, generator(seed)) for seed in range(400)])
     each, copies = method(0.0), tokens.repeat(400, 1)
@@ -31,7 +31,7 @@ def test_without_the_auxiliary_loss_the_loss_is_the_sum_over_steps():
 
 
 @torch.no_grad()
-def test_the_auxiliary_loss_is_weighed_against_one_step_not_against_all():
+def test_the_auxiliary_loss_is_weighted_relative_to_one_step_not_to_all():
     # Of masked tokens alone: carry-over makes the others certain.
     tokens, weight = every_sequence()[5:6].expand(20, -1), 0.3
     drawn = torch.stack([
@@ -42,12 +42,12 @@ def test_the_auxiliary_loss_is_weighed_against_one_step_not_against_all():
     for k in range(1, NUM_STEPS + 1):
         is_masked = torch.rand(400 * len(tokens), LENGTH, generator=generator(k)) < k / NUM_STEPS
         rows = tokens.repeat(400, 1)
-        law = MaskOracle()(rows.masked_fill(is_masked, VOCABULARY)).log_softmax(-1)
-        nats = -law.gather(-1, rows[..., None])[..., 0] * is_masked
+        log_probs = MaskOracle()(rows.masked_fill(is_masked, VOCABULARY)).log_softmax(-1)
+        nats = -log_probs.gather(-1, rows[..., None])[..., 0] * is_masked
         expected += weight * float(nats.mean())
     assert_estimates(drawn.double(), expected)
 
 
-def test_text_with_masks_has_the_auxiliary_loss_and_uniform_noise_has_not():
+def test_d3pm_absorbing_has_the_auxiliary_loss_and_d3pm_uniform_has_not():
     weights = [METHODS[f"d3pm-{kind}"](frame()) for kind in ("absorbing", "uniform")]
     assert [one.auxiliary_weight for one in weights if isinstance(one, D3pm)] == [0.01, 0.0]

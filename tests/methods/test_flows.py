@@ -1,4 +1,4 @@
-"""Flows: bijections that keep probability, and rounding that bounds it."""
+"""Discrete and argmax flows: exact likelihoods, and bounds by rounding."""
 
 import math
 
@@ -9,13 +9,13 @@ from methods.oracles import NextTokenOracle, Remembering
 from methods.worlds import (
     LENGTH,
     VOCABULARY,
+    assert_distribution,
     assert_estimates,
-    assert_law,
     code_of,
     every_sequence,
     frame,
     generator,
-    log_law,
+    true_log_probs,
 )
 from torch.nn import functional as F
 
@@ -38,7 +38,7 @@ def shift_of(tokens):
 
 class FixedShift(Remembering):
     def forward(self, before):
-        # The input at place i is x_{i-1}; zeros at the start count as no token.
+        # The input at place i is x_{i-1}; the zeros at the start are ignored.
         tokens = F.pad(before.argmax(-1)[:, 1:], (0, 1))
         return 5.0 * F.one_hot(shift_of(tokens), VOCABULARY).float()
 
@@ -53,7 +53,7 @@ class ShiftedOracle(Remembering):
         answers = []
         for i in range(before.shape[1]):
             fits = (y[None, :, :i] == given[:, None, 1 : i + 1]).all(-1)
-            joint = log_law().expand_as(fits).masked_fill(~fits, -torch.inf)
+            joint = true_log_probs().expand_as(fits).masked_fill(~fits, -torch.inf)
             one_hot = F.one_hot(y[:, i], VOCABULARY).bool()
             answers.append(torch.where(one_hot, joint[..., None], -torch.inf).logsumexp(1))
         return torch.stack(answers, 1).clamp(min=-1e3)
@@ -62,19 +62,19 @@ class ShiftedOracle(Remembering):
 def test_a_discrete_flow_with_exact_conditionals_has_the_likelihood_of_the_data():
     method = DiscreteFlow(FixedShift(), ShiftedOracle(), VOCABULARY)
     values = method.bound(every_sequence(), 1, generator()).values
-    torch.testing.assert_close(values, -log_law(), atol=1e-5, rtol=1e-5)
-    assert_law(method.sample(3000, LENGTH, 1, generator(1)).tokens, log_law())
+    torch.testing.assert_close(values, -true_log_probs(), atol=1e-5, rtol=1e-5)
+    assert_distribution(method.sample(3000, LENGTH, 1, generator(1)).tokens, true_log_probs())
 
 
-def test_a_discrete_flow_is_a_law_and_its_sampler_draws_from_it():
+def test_a_discrete_flow_is_normalised_and_its_sampler_draws_from_it():
     torch.manual_seed(0)
     method = shaken(DiscreteFlow.from_frame(frame()))
     log_probs = -method.bound(every_sequence(), 1, generator()).values
     assert float(log_probs.exp().sum()) == pytest.approx(1.0, abs=1e-5)
-    assert_law(method.sample(4000, LENGTH, 1, generator(2)).tokens, log_probs)
+    assert_distribution(method.sample(4000, LENGTH, 1, generator(2)).tokens, log_probs)
 
 
-def test_a_shift_of_one_hots_is_subtraction_and_its_gradient_a_convolution():
+def test_the_circular_difference_subtracts_one_hots_and_convolves_distributions():
     a = torch.arange(5).repeat_interleave(5)
     b = torch.arange(5).repeat(5)
     shifted = circular_difference(F.one_hot(a, 5).float(), F.one_hot(b, 5).float())
@@ -138,18 +138,18 @@ def exact_argmax_flow():
 def test_under_the_exact_mixture_the_argmax_bound_is_minus_log_p_at_every_draw():
     flow, rows = exact_argmax_flow(), every_sequence().repeat(5, 1)
     values = flow.bound(rows, 2, generator(1)).values
-    torch.testing.assert_close(values, -log_law().repeat(5), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(values, -true_log_probs().repeat(5), atol=2e-3, rtol=1e-3)
 
 
 @torch.no_grad()
 def test_under_the_exact_mixture_the_argmax_sampler_draws_from_p():
     drawn = exact_argmax_flow().sample(3000, LENGTH, 1, generator(2))
-    assert_law(drawn.tokens, log_law())
+    assert_distribution(drawn.tokens, true_log_probs())
     assert drawn.denoiser_calls == LENGTH
 
 
 @torch.no_grad()
-def test_digits_that_spell_no_token_are_drawn_again_and_the_bound_covers_it():
+def test_digits_that_encode_no_token_are_redrawn_and_the_bound_still_holds():
     torch.manual_seed(0)
     flow = shaken(ArgmaxFlow.from_frame(frame()), size=0.2)
     drawn = flow.sample(4000, LENGTH, 1, generator(3))
@@ -157,12 +157,12 @@ def test_digits_that_spell_no_token_are_drawn_again_and_the_bound_covers_it():
     assert int(drawn.tokens.max()) < VOCABULARY
     counts = torch.bincount(code_of(drawn.tokens), minlength=VOCABULARY**LENGTH)
     values = flow.bound(every_sequence(), 400, generator(4)).values
-    # The bound of each sequence lies above its frequency's -log, but for the error of both.
+    # The bound of each sequence lies above its -log frequency, up to the error of both.
     frequency = counts.double() / 4000
     assert bool((values > -frequency.log() - 4.9 / counts.clamp(min=1).sqrt()).all())
 
 
-def test_an_untrained_argmax_flow_costs_what_quadrature_says():
+def test_the_bound_of_an_untrained_argmax_flow_equals_its_quadrature():
     # Each digit: u ~ N(4, 1), v = softplus(u), against half of N(4, 1) and half of N(-4, 1).
     u = np.linspace(-8, 16, 200_001)
     q = np.exp(-((u - 4) ** 2) / 2) / math.sqrt(2 * math.pi)
@@ -176,7 +176,7 @@ def test_an_untrained_argmax_flow_costs_what_quadrature_says():
     assert 0 < nats - math.log(2) < 5e-3
 
 
-def test_every_token_has_digits_of_its_own():
+def test_the_digits_of_tokens_are_distinct():
     flow = ArgmaxFlow.from_frame(frame(27, 4))
     digits = flow.digits_of(torch.arange(27))
     assert digits.shape == (27, 5)
@@ -184,7 +184,7 @@ def test_every_token_has_digits_of_its_own():
 
 
 @torch.no_grad()
-def test_the_mixture_density_integrates_to_one_whatever_came_before():
+def test_the_mixture_density_given_earlier_vectors_integrates_to_one():
     torch.manual_seed(0)
     density = ArgmaxFlow.from_frame(frame()).density
     assert isinstance(density, MixtureDensity)

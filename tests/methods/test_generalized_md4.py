@@ -1,4 +1,4 @@
-"""The learned schedule: its gradient counts what it changes and which masks it makes likely."""
+"""The learned schedule: the gradient includes that of the distribution of the masks."""
 
 import itertools
 import math
@@ -32,10 +32,10 @@ def exact_loss(model: GeneralizedMd4) -> torch.Tensor:
         is_masked = torch.tensor(masks)
         probability = torch.where(is_masked, hidden, 1 - hidden).prod(-1)
         noisy = TOKENS.masked_fill(is_masked, 3).expand(len(time), -1)
-        law = model.network(noisy, time).double().log_softmax(-1)
+        log_probs = model.network(noisy, time).double().log_softmax(-1)
         own = F.one_hot(TOKENS, 3)
         rates = weights / time[:, None, None]
-        cost = -(own * rates * (law + 1)).sum(-1) + (law.exp() * rates).sum(-1)
+        cost = -(own * rates * (log_probs + 1)).sum(-1) + (log_probs.exp() * rates).sum(-1)
         total = total + (probability * (cost * is_masked).sum(-1)).mean()
     return total / 2
 

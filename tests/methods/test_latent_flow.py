@@ -1,4 +1,4 @@
-"""The latent flow: a density that is one, inverted by its generator, and the bound it gives."""
+"""The latent flow: a normalised density, its inverse, and the bound."""
 
 import math
 
@@ -9,13 +9,13 @@ from methods.worlds import (
     LENGTH,
     TINY,
     VOCABULARY,
+    assert_distribution,
     assert_estimates,
-    assert_law,
     code_of,
     every_sequence,
     frame,
     generator,
-    log_law,
+    true_log_probs,
 )
 from torch import nn
 
@@ -34,7 +34,7 @@ def prior(dimension=2, size=0.3):
     return flow.double()
 
 
-def test_the_squared_flow_rises_and_its_slope_and_inverse_are_its_own():
+def test_the_slope_and_the_inverse_of_the_squared_flow_match_it():
     parameters = 2 * torch.randn(400, 5, generator=generator(1), dtype=torch.float64)
     flow = SquaredFlow(parameters)
     z = 5 * torch.randn(400, 1, generator=generator(2), dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_the_generator_inverts_the_density():
         for coupling in flow._couplings():
             epsilon, _ = coupling.density_step(epsilon, context[:, 0])
         again.append(epsilon)
-    # Rotations are made in float32 and each place inherits the errors of those before.
+    # Rotary embeddings are computed in float32, and errors accumulate over places.
     torch.testing.assert_close(torch.stack(again, 1), noise, atol=1e-3, rtol=1e-3)
     assert float((z - noise).abs().max()) > 0.1
 
@@ -84,7 +84,7 @@ def test_the_density_of_the_next_vector_integrates_to_one():
 
 
 class NarrowInference(nn.Module):
-    """z = ±6 by token, so far apart that z tells the token."""
+    """Means of z so far apart that z determines the token."""
 
     def forward(self, tokens):
         means = SCALE * torch.eye(VOCABULARY)[tokens]
@@ -107,14 +107,14 @@ class MixturePrior:
         for i in range(LENGTH):
             shown = tokens.clone()
             shown[:, i:] = MASK
-            law = marginals(seen_or_masked(shown))[:, i]
-            conditional.append(law.gather(-1, tokens[:, i : i + 1])[:, 0])
+            log_probs = marginals(seen_or_masked(shown))[:, i]
+            conditional.append(log_probs.gather(-1, tokens[:, i : i + 1])[:, 0])
         mean = SCALE * torch.eye(VOCABULARY)[tokens]
         own = torch.distributions.Normal(mean, SPREAD).log_prob(z).sum(-1)
         return (torch.stack(conditional, 1) + own).float()
 
     def draw(self, num_sequences, length, generator):
-        rows = torch.multinomial(log_law().exp(), num_sequences, True, generator=generator)
+        rows = torch.multinomial(true_log_probs().exp(), num_sequences, True, generator=generator)
         mean = SCALE * torch.eye(VOCABULARY)[every_sequence()[rows]]
         return mean + SPREAD * torch.randn(mean.shape, generator=generator)
 
@@ -122,14 +122,14 @@ class MixturePrior:
 def test_with_the_exact_prior_and_emission_the_bound_is_minus_log_p():
     method = LatentFlow(NarrowInference(), MixturePrior(), NearestEmission())
     values = method.bound(every_sequence(), 20, generator(6)).values
-    torch.testing.assert_close(values, -log_law(), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(values, -true_log_probs(), atol=1e-3, rtol=1e-3)
 
 
 def test_with_the_exact_prior_and_emission_the_sampler_draws_from_p():
     method = LatentFlow(NarrowInference(), MixturePrior(), NearestEmission())
     drawn = method.sample(3000, LENGTH, 1, generator(7))
     assert drawn.denoiser_calls == 2
-    assert_law(drawn.tokens, log_law())
+    assert_distribution(drawn.tokens, true_log_probs())
 
 
 @torch.no_grad()
@@ -149,7 +149,7 @@ def test_the_divergence_grows_over_the_first_third_of_the_training(share, weight
 
 
 @torch.no_grad()
-def test_the_bound_of_a_learned_flow_covers_what_it_draws():
+def test_the_bound_of_a_flow_lies_above_minus_log_the_frequency_of_its_samples():
     torch.manual_seed(0)
     method = LatentFlow.from_frame(frame())
     for parameter in method.parameters():
@@ -161,7 +161,7 @@ def test_the_bound_of_a_learned_flow_covers_what_it_draws():
 
 
 @torch.no_grad()
-def test_an_untrained_flow_costs_log_v_and_the_divergence_of_its_posterior():
+def test_the_bound_of_an_untrained_flow_is_log_v_plus_the_divergence_of_its_posterior():
     torch.manual_seed(0)
     method, rows = LatentFlow.from_frame(frame()), every_sequence().repeat(60, 1)
     mean, log_scale = method.inference(rows).chunk(2, -1)
@@ -176,7 +176,7 @@ def test_an_untrained_flow_costs_log_v_and_the_divergence_of_its_posterior():
 def test_the_bound_weighted_by_importance_lies_between_minus_log_p_and_the_average_of_its_draws():
     torch.manual_seed(0)
     method, rows = LatentFlow.from_frame(frame()), every_sequence().repeat(20, 1)
-    # Untrained, the emission says nothing, whatever z: P is uniform, but the posterior is not p(z).
+    # The untrained emission does not depend on z: P is uniform, but q(z|x) is not p(z).
     exact, spread = LENGTH * math.log(VOCABULARY), len(rows) ** 0.5
     means = []
     for num_samples in (1, 10, 100):

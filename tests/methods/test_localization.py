@@ -30,7 +30,7 @@ def test_the_recipes_are_those_of_the_training_presets():
             assert method.law == recipe.training.law
             for setting in settings:
                 assert getattr(method.model.config, setting) == getattr(recipe.model, setting)
-    # As the README and the paper say; the presets might change together with the methods.
+    # Absolute values too, from the README and the paper: presets and methods might change together.
     assert ours.law == Endpoints(TokenLogNormal())
     assert paper.law == SentenceLogNormal()
     assert isinstance(ours.path, Masked)
@@ -42,7 +42,7 @@ def test_the_recipes_are_those_of_the_training_presets():
     assert paper_says == [16, False, False, 0.0, False]
 
 
-def test_every_ablation_takes_one_choice_back():
+def test_every_ablation_changes_one_choice():
     shared = SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma)
     for name, changed in {
         "dsl-learned-codes": "code_dimension", "dsl-no-evidence": "evidence",
@@ -62,12 +62,12 @@ def test_every_ablation_takes_one_choice_back():
     assert of("dsl-no-endpoints").law == TokenLogNormal()
 
 
-def test_an_untrained_model_without_evidence_costs_the_cross_entropy_of_the_prior():
+def test_the_loss_of_an_untrained_model_without_evidence_is_the_cross_entropy_of_the_prior():
     method = of("dsl-no-evidence")
     tokens = every_sequence().repeat(20, 1)
     prior = ((COUNTS + 1) / (COUNTS + 1).sum()).log()
     losses = torch.stack([method.loss(tokens, generator(s)).detach() for s in range(40)])
-    # All tokens are as frequent as any here, known ones are left out.
+    # Tokens are uniformly distributed here; known ones are left out of the loss.
     assert_estimates(losses.double(), float(-prior.double().mean()))
     again = cross_entropy(method.model, tokens, method.law, generator(3))
     torch.testing.assert_close(method.loss(tokens, generator(3)), again)

@@ -1,4 +1,4 @@
-"""MAC learns from what is asked when sets are scored in one order, the authors' of text8."""
+"""MAC trains the conditionals of one order, the authors' order for text8."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -15,34 +15,34 @@ DRAWS = 20_000
 ORDERS = {"natural": [0, 1, 2], "another": [2, 0, 1]}
 
 
-def exact_law(order: list[int]) -> dict[tuple[bool, ...], float]:
-    """The chance of being shown, of every set of tokens, counted over sets and their parts."""
-    law: dict[tuple[bool, ...], float] = defaultdict(float)
+def exact_probs(order: list[int]) -> dict[tuple[bool, ...], float]:
+    """The probability that a set of tokens is the one shown, by enumeration of all sets."""
+    probs: dict[tuple[bool, ...], float] = defaultdict(float)
     for size in range(1, LENGTH + 1):
         sets = list(itertools.combinations(range(LENGTH), size))
         for chosen, num_shown in itertools.product(sets, range(size)):
             shown = sorted(chosen, key=order.index)[:num_shown]
             place = tuple(i in shown for i in range(LENGTH))
-            law[place] += (1 + num_shown) / (len(sets) * size)
-    total = sum(law.values())
-    return {place: weight / total for place, weight in law.items()}
+            probs[place] += (1 + num_shown) / (len(sets) * size)
+    total = sum(probs.values())
+    return {place: weight / total for place, weight in probs.items()}
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
-def test_the_first_tokens_of_random_sets_are_shown_more_of_them_more_often(order):
+def test_the_shown_tokens_are_the_first_of_random_sets_weighted_by_their_number(order):
     drawn = draw_shown(DRAWS, torch.tensor(order), generator(1))
     counts = Counter(tuple(row) for row in drawn.tolist())
-    law = exact_law(order)
-    assert counts.keys() <= law.keys()
-    statistic = sum((counts[s] - DRAWS * p) ** 2 / (DRAWS * p) for s, p in law.items())
-    assert chi2.sf(statistic, len(law) - 1) > 1e-6, f"chi-squared {statistic:.0f}"
+    probs = exact_probs(order)
+    assert counts.keys() <= probs.keys()
+    statistic = sum((counts[s] - DRAWS * p) ** 2 / (DRAWS * p) for s, p in probs.items())
+    assert chi2.sf(statistic, len(probs) - 1) > 1e-6, f"chi-squared {statistic:.0f}"
 
 
-def test_the_loss_is_the_mean_over_hidden_tokens_of_what_the_shown_ones_leave_open():
+def test_the_loss_is_the_mean_cross_entropy_of_hidden_tokens_given_the_shown_ones():
     method = Mac(MaskOracle(), VOCABULARY)
     tokens = every_sequence()[[3, 14]]
     expected = 0.0
-    for shown, probability in exact_law([0, 1, 2]).items():
+    for shown, probability in exact_probs([0, 1, 2]).items():
         is_hidden = ~torch.tensor(shown).expand(2, -1)
         nats = method.masked_nats(tokens, is_hidden).sum(1) / is_hidden.sum(1)
         expected += probability * float(nats.mean())
@@ -63,5 +63,5 @@ def test_the_order_is_a_few_remainders_modulo_25_from_the_greatest_down_and_then
     assert first[:3] == [length // 25 - 1 + 25 * k for k in range(3)]
 
 
-def test_the_order_of_a_text_too_short_to_be_spaced_is_the_natural_one():
+def test_the_order_of_a_text_shorter_than_two_spacings_is_left_to_right():
     assert spaced(49).tolist() == list(range(49))

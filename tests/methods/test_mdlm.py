@@ -1,4 +1,4 @@
-"""MDLM asks its network again only when something was revealed; the controls of our recipe."""
+"""MDLM's cached sampler, and masked diffusion with the prior of our recipe."""
 
 import torch
 from methods.oracles import MaskOracle
@@ -8,17 +8,17 @@ from stochloc.methods import METHODS, Frame
 from stochloc.methods.mdlm import Mdlm
 
 
-def test_the_sampler_asks_once_a_revealed_token_however_many_steps():
+def test_the_sampler_makes_at_most_one_call_per_revealed_token_for_any_number_of_steps():
     calls = [
         Mdlm(MaskOracle(), VOCABULARY).sample(1, LENGTH, 200, generator(seed)).denoiser_calls
         for seed in range(20)
     ]
-    # At the start and after each of three tokens; two seldom fall into the same of 200 steps.
+    # One at the start and one after each of three tokens; two rarely share one of 200 steps.
     assert max(calls) == LENGTH + 1
     assert min(calls) >= LENGTH
 
 
-def test_with_our_prior_the_untrained_law_of_a_mask_is_that_of_single_tokens():
+def test_with_our_prior_the_untrained_distribution_of_a_masked_token_is_the_unigram():
     counts = torch.tensor([60, 30, 7])
     method = METHODS["mdlm-prior"](Frame(counts, LENGTH, TINY))
     tokens = every_sequence()

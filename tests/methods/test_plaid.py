@@ -6,30 +6,30 @@ from methods.oracles import marginals
 from methods.worlds import (
     LENGTH,
     VOCABULARY,
+    assert_distribution,
     assert_estimates,
-    assert_law,
     every_sequence,
     frame,
     generator,
-    log_law,
+    true_log_probs,
 )
 from torch.nn import functional as F
 
-from stochloc.methods.plaid import SPEED, TOLD, LearnedSchedule, Plaid
+from stochloc.methods.plaid import G_RANGE, SPEED, LearnedSchedule, Plaid
 
 NEVER = torch.tensor([False])
 
 
 class CodeOracle(torch.nn.Module):
-    """The exact law of a token given the noisy codes of the others."""
+    """The exact distribution of a token given the noisy codes of the others."""
 
     def __init__(self, codes):
         super().__init__()
         self.codes = codes
 
-    def forward(self, inputs, told):
+    def forward(self, inputs, scaled):
         dimension = self.codes.shape[1]
-        g = (TOLD[0] + (TOLD[1] - TOLD[0]) * told)[:, None, None]
+        g = (G_RANGE[0] + (G_RANGE[1] - G_RANGE[0]) * scaled)[:, None, None]
         alpha2, sigma2 = torch.sigmoid(-g), torch.sigmoid(g)
         z = inputs[..., :dimension] * (alpha2 / dimension + sigma2).sqrt()
         scale = alpha2.sqrt() / sigma2
@@ -47,16 +47,16 @@ def exact(ends=(-5.0, 10.0)):
 @pytest.mark.parametrize("row", [0, 13, 20])
 def test_with_the_exact_network_the_bound_is_minus_log_p(row):
     rows = every_sequence()[row].expand(600, -1)
-    assert_estimates(exact().bound(rows, 20, generator(row)).values, float(-log_law()[row]))
+    assert_estimates(exact().bound(rows, 20, generator(row)).values, float(-true_log_probs()[row]))
 
 
 def test_with_the_exact_network_the_sampler_draws_from_p():
     drawn = exact().sample(3000, LENGTH, 150, generator(2))
     assert drawn.denoiser_calls == 150
-    assert_law(drawn.tokens, log_law())
+    assert_distribution(drawn.tokens, true_log_probs())
 
 
-def test_the_bound_asks_twice_at_every_time_and_at_the_end():
+def test_the_bound_makes_two_calls_at_every_time_and_at_the_end():
     torch.manual_seed(0)
     method, calls = Plaid.from_frame(frame()), []
     network = method.network
@@ -65,7 +65,7 @@ def test_the_bound_asks_twice_at_every_time_and_at_the_end():
     assert estimate.denoiser_calls == len(calls) == 8
 
 
-def test_every_fourth_sequence_is_looked_at_twice_and_moves_the_network_alone():
+def test_every_fourth_sequence_is_self_conditioned_and_trains_the_network_alone():
     torch.manual_seed(0)
     method, batches = Plaid.from_frame(frame()), []
     method.network.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
@@ -80,7 +80,7 @@ def test_every_fourth_sequence_is_looked_at_twice_and_moves_the_network_alone():
         assert all(bool((p.grad != 0).any()) for p in [method.network.head])
 
 
-def test_the_second_look_sees_the_first_ones_guess():
+def test_the_input_of_the_second_pass_is_the_guess_of_the_first():
     torch.manual_seed(0)
     method, seen = Plaid.from_frame(frame()), []
     method.network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
@@ -89,7 +89,7 @@ def test_the_second_look_sees_the_first_ones_guess():
     z, x_hat = seen[1].chunk(2, -1)
     assert not seen[0].chunk(2, -1)[1].any()
     assert not x_hat[1::2].any()
-    # The untrained network says 0, so the guess is the law of the evidence alone.
+    # The untrained network returns 0, so the guess is the softmax of the evidence alone.
     g = method.schedule.level(method.schedule.interior(time)).g[:, None, None]
     dimension, alpha2, sigma2 = z.shape[-1], torch.sigmoid(-g), torch.sigmoid(g)
     evidence = alpha2.sqrt() / sigma2 * (alpha2 / dimension + sigma2).sqrt() * z
@@ -97,7 +97,7 @@ def test_the_second_look_sees_the_first_ones_guess():
     torch.testing.assert_close(x_hat[::2], guess[::2])
 
 
-def test_embeddings_and_ends_move_seven_times_as_far_as_adam_moves_a_number():
+def test_embeddings_and_ends_move_seven_times_as_far_as_a_parameter_of_adam():
     torch.manual_seed(0)
     method, lr = Plaid.from_frame(frame()), 1e-4
     torch.testing.assert_close(method.embeddings.norm(dim=-1), torch.full((VOCABULARY,), 1 / SPEED))
@@ -123,7 +123,7 @@ def test_the_schedule_rises_from_end_to_end_and_its_slope_is_its_derivative():
     torch.testing.assert_close(slope, quotient, atol=2e-2, rtol=2e-2)
 
 
-def test_the_interior_descends_the_variance_and_the_ends_the_bound():
+def test_the_gradient_of_the_interior_is_that_of_the_variance_and_of_the_ends_that_of_the_bound():
     # One backward pass gives d(loss²) for the interior and d(loss) for the ends.
     torch.manual_seed(0)
     method = Plaid.from_frame(frame())

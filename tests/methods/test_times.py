@@ -1,7 +1,7 @@
-"""Times that crowd at 0: where a uniform time has no finite variance, these have one.
+"""Evaluation times concentrated near 0: finite variance where uniform times have none.
 
-Given a time, the second moment of what is averaged is a sum over all noise, so it is known exactly;
-how it goes as u falls to 0 decides whether the variance is finite.
+The second moment of the integrand at a given time is a finite sum over all noise, so it is computed
+exactly; its growth as u goes to 0 decides whether the variance is finite.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from methods.oracles import LOG_VOCABULARY, MaskOracle, RatioOracle, WeightedMaskOracle
-from methods.worlds import LENGTH, VOCABULARY, every_sequence, frame, generator, log_law
+from methods.worlds import LENGTH, VOCABULARY, every_sequence, frame, generator, true_log_probs
 from torch import Tensor
 
 from stochloc.methods import METHODS
@@ -30,7 +30,7 @@ Moment = Callable[[TimeIntegral, Tensor], Tensor]
 
 
 def of_masks(nats: Tensor, hidden: Tensor) -> Tensor:
-    """`E[(Σ nats)²]` over masks; `nats` `(8, L)`, the chance of a mask `(L,)`."""
+    """`E[(Σ nats)²]` over masks; `nats` `(8, L)`, probabilities of masks `(L,)`."""
     chance = torch.where(MASKS, hidden, 1 - hidden).prod(-1)
     return (chance * nats.double().sum(-1).square()).sum()
 
@@ -82,43 +82,47 @@ CASES: dict[str, tuple[Callable[[], TimeIntegral], Moment]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_crowded_time_has_the_finite_second_moment_that_a_uniform_time_has_not(name):
+def test_the_second_moment_is_finite_at_the_chosen_times_and_infinite_at_uniform_ones(name):
     method, moment = CASES[name][0](), CASES[name][1]
-    power = float(method.crowding(TOKENS))
-    crowded, even = [], []
+    power = float(method.time_exponents(TOKENS))
+    chosen, uniform_times = [], []
     for u in (1e-2, 1e-3, 1e-4):
         time = torch.tensor(u ** (1 / power), dtype=torch.float64)
         weight = float(time) ** (1 - power) / power
-        crowded.append(weight**2 * float(moment(method, time)))
-        even.append(float(moment(method, torch.tensor(u**2, dtype=torch.float64))))
-    # Score entropy with uniform noise: a wrong token costs its logarithm too.
+        chosen.append(weight**2 * float(moment(method, time)))
+        uniform_times.append(float(moment(method, torch.tensor(u**2, dtype=torch.float64))))
+    # Score entropy with uniform noise also grows with the square of a logarithm.
     logarithms = [math.log(1 / u) ** 2 for u in (1e-2, 1e-3, 1e-4)]
-    growth = [value / log for value, log in zip(crowded, logarithms, strict=True)]
-    assert max(growth) < 1.5 * growth[0], crowded
-    # Per uniform time t it grows as 1/t or faster, whose integral is infinite.
-    assert all(later > 90 * earlier for earlier, later in itertools.pairwise(even)), even
+    growth = [value / log for value, log in zip(chosen, logarithms, strict=True)]
+    assert max(growth) < 1.5 * growth[0], chosen
+    # In a uniform time t it grows as 1/t or faster, whose integral is infinite.
+    assert all(later > 90 * earlier for earlier, later in itertools.pairwise(uniform_times)), (
+        uniform_times
+    )
 
 
-def test_the_crowded_bound_of_the_exact_network_is_unbiased_and_scatters_less():
-    # 20,000 estimates of one sequence: their mean within 4.9 errors of -log P.
+def test_the_bound_of_the_exact_network_is_unbiased_and_varies_less_than_at_uniform_times():
+    # 20,000 estimates of one sequence: their mean lies within 4.9 standard errors of -log P.
     method = Mdlm(MaskOracle(), VOCABULARY)
     rows, row = TOKENS.expand(20_000, -1), int((TOKENS[0] * torch.tensor([9, 3, 1])).sum())
     assert every_sequence()[row].tolist() == TOKENS[0].tolist()
     values = method.bound(rows, 4, generator(1)).values
-    exact, deviation = -float(log_law()[row]), float(values.std())
+    exact, deviation = -float(true_log_probs()[row]), float(values.std())
     assert abs(float(values.mean()) - exact) < 4.9 * deviation / math.sqrt(len(rows))
-    method.crowding = lambda tokens: torch.ones(len(tokens), dtype=torch.float64)
-    # Had it a variance, 20,000 draws would find it within a few percent; it has none to find.
+    method.time_exponents = lambda tokens: torch.ones(len(tokens), dtype=torch.float64)
+    # Uniform times have no finite variance, so the spread of any sample is larger.
     assert float(method.bound(rows, 4, generator(1)).values.std()) > 1.5 * deviation
 
 
-def test_times_crowd_by_the_least_weight_of_each_sequence_and_not_at_all_where_it_is_great():
+def test_the_time_exponent_is_half_the_smallest_weight_of_each_sequence_and_at_most_one():
     method = learned()
     tokens = torch.tensor([[0, 1, 2], [1, 2, 1], [2, 2, 2]])
-    torch.testing.assert_close(method.crowding(tokens), torch.tensor([0.25, 0.5, 1.0]).double())
+    torch.testing.assert_close(
+        method.time_exponents(tokens), torch.tensor([0.25, 0.5, 1.0]).double()
+    )
     ardm = METHODS["ardm"](frame())
     assert isinstance(ardm, TimeIntegral)
-    assert bool((ardm.crowding(tokens) == 1).all())
+    assert bool((ardm.time_exponents(tokens) == 1).all())
 
 
 def test_times_of_training_begin_where_the_authors_do():

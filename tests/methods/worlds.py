@@ -1,4 +1,4 @@
-"""A small world whose every probability is known, and what all tests of methods share."""
+"""A small data set with known probabilities, and what all tests of methods share."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ def every_sequence() -> Tensor:
     return torch.tensor(list(itertools.product(range(VOCABULARY), repeat=LENGTH)))
 
 
-def log_law(seed: int = 5) -> Tensor:
+def true_log_probs(seed: int = 5) -> Tensor:
     """Log-probabilities of `every_sequence()`: full support, dependent tokens."""
     weights = 1.5 * torch.randn(VOCABULARY**LENGTH, generator=generator(seed), dtype=torch.float64)
     return weights.log_softmax(0)
@@ -48,8 +48,8 @@ def assert_estimates(values: Tensor, exact: float) -> None:
     )
 
 
-def assert_law(tokens: Tensor, log_probs: Tensor) -> None:
-    """Pearson's test of drawn sequences against a law; false alarm below 1e-6."""
+def assert_distribution(tokens: Tensor, log_probs: Tensor) -> None:
+    """Pearson's test of drawn sequences against a distribution; false alarm below 1e-6."""
     counts = torch.bincount(code_of(tokens), minlength=len(log_probs)).double()
     expected = log_probs.exp() * len(tokens)
     statistic = float(((counts - expected).square() / expected).sum())

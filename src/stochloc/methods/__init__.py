@@ -1,4 +1,4 @@
-"""The methods of the paper's Table 1 in one frame, one file each; one joins by a line here."""
+"""The methods of the paper's Table 1 in one frame, one file each; `METHODS` names them all."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,7 +45,8 @@ METHODS: dict[str, Callable[[Frame], Method]] = {
 
 TABLE_1 = tuple(METHODS)
 SHARED_SNR = Endpoints(SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma))
-# Our recipe with one choice taken back; masked diffusion with our weight, our prior or both.
+# Ablations: our recipe without one of its choices; masked diffusion with our loss weight, our prior
+# or both.
 METHODS |= {
     "mdlm-unweighted": UnweightedMdlm.from_frame,
     "mdlm-prior": Mdlm.with_prior,

@@ -4,17 +4,17 @@
               = L E_k E_σ[ 1/(L-k) Σ_{j not among the first k} -log Q_θ(x_j|x_σ(<=k)) ]
 
 with k, the number of tokens seen, uniform on 0 ... L-1: one call scores every token that may come
-next. It is the bound of masked diffusion with the time counted in tokens, so the two agree.
+next. This is the bound of masked diffusion with the time counted in tokens, so the two agree.
 
-The network is told no k. The authors' architecture can be told, but their code for text8 leaves it
-out (google-research, `autoregressive_diffusion/experiments/language/train.py` builds the
-transformer with `condition_time` at its default, False). Choices: k is drawn one from each of equal
-strata, theirs independently (`elbo_mode = "uniform"`); their 1e-4 of plain cross-entropy beside the
-bound (`configs/default.py`: `ce_term`) is left out.
+The network is not conditioned on k. The authors' architecture can be, but their code for text8 is
+not (google-research, `autoregressive_diffusion/experiments/language/train.py` builds the
+transformer with `condition_time` at its default, False). Our choices: k is stratified over the
+batch, theirs is drawn independently (`elbo_mode = "uniform"`); their extra term of 1e-4 times the
+plain cross-entropy (`configs/default.py`: `ce_term`) is left out.
 
-The sampler reveals tokens in random order in N groups of nearly equal size. With N = L it draws
-from the model's law, with fewer it decides a group's tokens independently. (The paper also chooses
-the groups by dynamic programming; `stochloc tune` does that for our own walks.)
+The sampler reveals tokens in random order, in N groups of nearly equal size. With N = L it draws
+from the model's distribution; with fewer, the tokens of a group are drawn independently. (The paper
+also chooses the groups by dynamic programming; `stochloc tune` does that for our own walks.)
 """
 
 import torch
@@ -29,7 +29,7 @@ from stochloc.methods.time_integral import TimeIntegral
 
 
 class AnyOrder(MaskFilling, TimeIntegral):
-    """Autoregression whose order is drawn anew for every sequence."""
+    """Autoregression in an order that is drawn anew for every sequence."""
 
     def token_nats(
         self,

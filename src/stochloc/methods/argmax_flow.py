@@ -1,25 +1,26 @@
-"""AR argmax flow: a continuous autoregressive law whose signs spell tokens (Hoogeboom et al. 2021).
+"""AR argmax flow: a continuous autoregressive density, rounded by signs (Hoogeboom et al. 2021).
 
 A token is written in `M = ⌈log₂ V⌉` binary digits (the paper's Cartesian product of small argmaxes;
 for two classes the argmax is a sign). With `v ∈ R^{L×M}` and digits `b = sign v ∈ {-1, 1}`,
 
     P(x) = ∫ p(v) 1[sign v = b(x)] dv,    -log P(x) <= E_q[ log q(v|x) - log p(v) ].
 
-p is autoregressive over tokens, and for each a mixture of Gaussians with diagonal covariance, whose
-components let the digits of a token depend on each other. q draws `u ~ N(m, s²)` for each digit,
-m and s learned for each token, and makes its sign right by `v = b softplus(u)` (the paper's
+p is autoregressive over tokens. The density of one token's vector is a mixture of Gaussians with
+diagonal covariance; its digits are dependent through the component. q draws `u ~ N(m, s²)` for each
+digit, m and s learned for each token, and fixes the sign by `v = b softplus(u)` (the paper's
 softplus thresholding at 0), so
 
     log q(v|x) = Σ log N(u; m, s²) - log σ(u).
 
-If V is no power of 2, some digits spell no token. The sampler draws such a token again, which
-divides the probability of every token by the valid mass given those before: the bound holds.
+If V is not a power of 2, some digits encode no token. The sampler redraws such a vector, which
+divides the probability of every token by the valid mass given the tokens before; as that is at most
+1, the bound still holds.
 
-Choices: the authors' encoder is a bidirectional LSTM that reads the text, ours a Gaussian for each
-token; their AR flow is an LSTM with mixtures of 27 logistics, ours the transformer of all methods
-with mixtures of 64 Gaussians (didriknielsen/argmax_flows, `model/ar/flow.py`). They train with Adam
-and no decay (`optim/base.py`); all methods here share AdamW, but means, scales and centres are not
-decayed.
+Our choices: the authors' encoder is a bidirectional LSTM that reads the text, ours a Gaussian for
+each token; their AR flow is an LSTM with mixtures of 27 logistics, ours the transformer of all
+methods with mixtures of 64 Gaussians (didriknielsen/argmax_flows, `model/ar/flow.py`). They train
+with Adam and no decay (`optim/base.py`); all methods here share AdamW, but means, scales and
+centres are not decayed.
 """
 
 import math
@@ -38,8 +39,8 @@ from stochloc.methods.variational import Variational
 from stochloc.nn import Network
 
 NUM_COMPONENTS = 64
-# Where q and the components begin: so far from 0 a softplus is the identity, and a Gaussian q is
-# matched by a Gaussian component. The first bound is that of M fair digits, M log 2.
+# Initial means of q and of the components. So far from 0 a softplus is nearly the identity, so a
+# Gaussian component matches q, and the initial bound is that of M fair binary digits, M log 2.
 DISTANCE = 4.0
 Refusal = Callable[[Float[Tensor, "batch digits"]], Bool[Tensor, " batch"]]
 
@@ -55,23 +56,23 @@ class Density(Protocol):
     def sample(
         self, num_sequences: int, length: int, is_refused: Refusal, generator: torch.Generator
     ) -> Float[Tensor, "batch length digits"]:
-        """Draw sequences vector by vector, each again until it is not refused."""
+        """Draw sequences vector by vector, redrawing each until it is not refused."""
         ...
 
 
 class MixtureDensity(nn.Module):
-    """A mixture of diagonal Gaussians whose parameters a causal network gives.
+    """Mixtures of diagonal Gaussians whose parameters are the outputs of a causal network.
 
     Args:
-        network: Returns the components' weights, means and log-scales, flat, for each place; its
-            input there is the vector before.
+        network: Returns the weights, means and log-scales of the components, flattened, for each
+            place; its input there is the preceding vector.
         num_digits: Dimension M of the vectors.
     """
 
     def __init__(self, network: CausalNetwork, num_digits: int) -> None:
         super().__init__()
         self.network, self.num_digits = network, num_digits
-        # Components begin apart, one in each orthant while there are enough of them.
+        # Initially one component in each orthant, as far as there are enough of them.
         index = torch.arange(NUM_COMPONENTS)[:, None] >> torch.arange(num_digits)
         self.centres = nn.Parameter(DISTANCE * (1.0 - 2.0 * (index & 1)))
 
@@ -86,15 +87,15 @@ class MixtureDensity(nn.Module):
     def sample(
         self, num_sequences: int, length: int, is_refused: Refusal, generator: torch.Generator
     ) -> Float[Tensor, "batch length digits"]:
-        """Draw sequences vector by vector, each again until it is not refused; L calls."""
+        """Draw sequences vector by vector, redrawing the refused ones; L calls."""
         v = self.centres.new_zeros(num_sequences, self.num_digits)
         drawn, past = [], []
         for _ in range(length):
             outputs, past = self.network.extend(v[:, None], past)
             weights, means, scales = self._components(outputs[:, 0])
-            v = _draw_of_mixture(weights, means, scales, generator)
+            v = _draw_from_mixture(weights, means, scales, generator)
             while bool((no := is_refused(v)).any()):
-                v[no] = _draw_of_mixture(weights[no], means[no], scales[no], generator)
+                v[no] = _draw_from_mixture(weights[no], means[no], scales[no], generator)
             drawn.append(v)
         return torch.stack(drawn, 1)
 
@@ -107,17 +108,17 @@ class MixtureDensity(nn.Module):
 
 
 class ArgmaxFlow(Variational):
-    """A continuous autoregressive law rounded to tokens by signs.
+    """A continuous autoregressive density, rounded to tokens by the signs of its vectors.
 
     Args:
-        density: The law of v.
+        density: The density of v.
         vocabulary_size: Number of tokens, V.
     """
 
     def __init__(self, density: Density, vocabulary_size: int) -> None:
         super().__init__()
         self.density, self.vocabulary_size = density, vocabulary_size
-        num_digits = max(1, math.ceil(math.log2(vocabulary_size)))
+        num_digits = digits_needed(vocabulary_size)
         self.means = nn.Parameter(torch.full((vocabulary_size, num_digits), DISTANCE))
         self.log_scales = nn.Parameter(torch.zeros(vocabulary_size, num_digits))
         self.register_buffer("place_values", 2 ** torch.arange(num_digits), persistent=False)
@@ -125,23 +126,16 @@ class ArgmaxFlow(Variational):
     place_values: Tensor
 
     def undecayed(self) -> Sequence[nn.Parameter]:
-        """Return the means and scales of q, and the components' centres where there are some."""
+        """Return the means and scales of q, and the centres of mixture components."""
         centres = (self.density.centres,) if isinstance(self.density, MixtureDensity) else ()
         return (self.means, self.log_scales, *centres)
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "ArgmaxFlow":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
-        num_digits = max(1, math.ceil(math.log2(frame.vocabulary_size)))
+        """Return the untrained method with a mixture density on a causal network."""
+        num_digits = digits_needed(frame.vocabulary_size)
         embedding = nn.Linear(num_digits, frame.backbone.width)
-        # Tokens as far apart as the embeddings of other methods.
+        # Embedded tokens have the same distances as with the embeddings of other methods.
         nn.init.normal_(embedding.weight, std=1 / DISTANCE)
         num_outputs = NUM_COMPONENTS * (1 + 2 * num_digits)
         network = Network(embedding, num_outputs, frame.backbone, causal=True)
@@ -158,8 +152,8 @@ class ArgmaxFlow(Variational):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw token by token, again where digits spell none; as many calls as tokens."""
-        v = self.density.sample(num_sequences, length, self._spells_none, generator)
+        """Draw token by token, redrawing where the digits encode no token; L calls."""
+        v = self.density.sample(num_sequences, length, self._is_no_token, generator)
         return Drawn(self.tokens_of(v), length)
 
     def digits_of(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch digits"]:
@@ -174,13 +168,13 @@ class ArgmaxFlow(Variational):
         return 1.0 - 2.0 * ((tokens[..., None] // self.place_values) % 2).float()
 
     def tokens_of(self, v: Float[Tensor, "*batch digits"]) -> Int[Tensor, "*batch"]:
-        """Return what signs spell, which may be V or more.
+        """Return the tokens whose digits are the signs of vectors.
 
         Args:
             v: Vectors.
 
         Returns:
-            Numbers below `2^M`.
+            Numbers below `2^M`; those from V on are no tokens.
         """
         return ((v < 0) * self.place_values).sum(-1)
 
@@ -194,20 +188,32 @@ class ArgmaxFlow(Variational):
             generator: Source of the noise.
 
         Returns:
-            v, whose signs are right, and `log q(v|x)` of each token.
+            v, whose signs are the digits of the tokens, and `log q(v|x)` of each token.
         """
         mean, log_scale = self.means[tokens], self.log_scales[tokens]
         noise = draw_normal_like(mean.detach(), generator)
         u = mean + log_scale.exp() * noise
         log_normal = -0.5 * noise.square() - log_scale - 0.5 * math.log(2 * math.pi)
-        # dv/du = σ(u): a softplus is steep where u is large.
+        # |dv/du| = σ(u), the slope of the softplus.
         return self.digits_of(tokens) * F.softplus(u), (log_normal - F.logsigmoid(u)).sum(-1)
 
-    def _spells_none(self, v: Float[Tensor, "batch digits"]) -> Bool[Tensor, " batch"]:
+    def _is_no_token(self, v: Float[Tensor, "batch digits"]) -> Bool[Tensor, " batch"]:
         return self.tokens_of(v) >= self.vocabulary_size
 
 
-def _draw_of_mixture(
+def digits_needed(vocabulary_size: int) -> int:
+    """Return the number of binary digits that tell V tokens apart, at least 1.
+
+    Args:
+        vocabulary_size: Number of tokens, V.
+
+    Returns:
+        `M = ⌈log₂ V⌉`.
+    """
+    return max(1, math.ceil(math.log2(vocabulary_size)))
+
+
+def _draw_from_mixture(
     log_weights: Float[Tensor, "batch components"],
     means: Float[Tensor, "batch components digits"],
     log_scales: Float[Tensor, "batch components digits"],

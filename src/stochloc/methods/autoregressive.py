@@ -1,9 +1,9 @@
-"""The autoregressive transformer: the yardstick (Table 1, "Transformer AR").
+"""The autoregressive transformer, the reference method (Table 1, "Transformer AR").
 
     -log P(x) = Σ_i -log Q_θ(x_i | x_1 ... x_{i-1})
 
-A causal network reads a start token and the text and scores the next token everywhere at once, so
-the likelihood is exact and costs one call; sampling costs one call a token.
+A causal network reads a start token and the text and scores the next token at all places at once,
+so the likelihood is exact and costs one call; sampling costs one call per token.
 """
 
 import torch
@@ -21,8 +21,8 @@ class Autoregressive(Likelihood):
     """Left to right, one token at a time.
 
     Args:
-        network: Returns logits of the token that follows each place; reads V tokens and the token
-            V, with which every sequence starts.
+        network: Returns logits of the token after each place; its input has V tokens and the start
+            token V.
         vocabulary_size: Number of tokens, V.
     """
 
@@ -47,7 +47,7 @@ class Autoregressive(Likelihood):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw token by token; as many calls as tokens, each about one place."""
+        """Draw token by token; L calls, each for one place."""
         token = torch.full((num_sequences,), self.start, device=generator.device)
         text, past = [], []
         for _ in range(length):
@@ -57,6 +57,6 @@ class Autoregressive(Likelihood):
         return Drawn(torch.stack(text, 1), length)
 
     def token_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
-        """Return `-log P(x_i | x_1 ... x_{i-1})` of every token; one call of each network."""
+        """Return `-log P(x_i | x_1 ... x_{i-1})` of every token; one call."""
         before = F.pad(tokens[:, :-1], (1, 0), value=self.start)
         return F.cross_entropy(self.network(before).transpose(1, 2), tokens, reduction="none")

@@ -1,15 +1,15 @@
-"""AR discrete flow: a shift of every token before an autoregressive law (Tran et al. 2019).
+"""AR discrete flow: shifted tokens under an autoregressive base (Tran et al. 2019).
 
     y_i = (x_i - μ_i(x_1 ... x_{i-1})) mod V,    P(x) = Π_i p_base(y_i | y_1 ... y_{i-1})
 
-Shifts are a bijection of sequences, so no Jacobian enters and the likelihood is exact. μ is the
-argmax of a causal network's logits; backwards, as in the paper, it passes for a softmax at the
-temperature 0.1 (straight-through), and the shift of a one-hot token by a one-hot shift is a
-circular convolution, through which the gradient flows.
+Shifts are a bijection of sequences, so there is no Jacobian and the likelihood is exact. μ is the
+argmax of a causal network's logits; its gradient, as in the paper, is that of a softmax at
+temperature 0.1 (straight-through). Shifting a one-hot token by a one-hot shift is a circular
+convolution, through which the gradient flows.
 
-Choices: of the paper's transformations the location (its scale is prime to V or absent); of its
-bases the autoregressive one, as in its experiments with autoregressive flows. The depth of the
-backbone is shared half and half by flow and base, so the method costs what the others cost.
+Our choices: of the paper's transformations the location alone (its scale must be coprime to V or
+absent); of its bases the autoregressive one, as in its experiments with autoregressive flows. Flow
+and base each take half of the backbone's depth, so the method costs as much as the others.
 """
 
 from dataclasses import replace
@@ -32,8 +32,8 @@ class DiscreteFlow(Likelihood):
     """An autoregressive flow on tokens before an autoregressive base.
 
     Args:
-        shift: Returns logits of `μ_i` from one-hot tokens `x_1 ... x_{i-1}`: zeros come first, so
-            that the input at a place is the token before it.
+        shift: Returns logits of `μ_i` from one-hot tokens `x_1 ... x_{i-1}`: its input is shifted
+            by one place and starts with zeros.
         base: Returns logits of `y_i` from one-hot tokens `y_1 ... y_{i-1}`, likewise.
         vocabulary_size: Number of tokens, V.
     """
@@ -44,14 +44,7 @@ class DiscreteFlow(Likelihood):
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "DiscreteFlow":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
+        """Return the untrained method with half of the backbone's depth in each network."""
         size, depth = frame.vocabulary_size, frame.backbone.depth
         halves = (depth // 2, depth - depth // 2)
         shift, base = (
@@ -63,7 +56,7 @@ class DiscreteFlow(Likelihood):
             )
             for half in halves
         )
-        # Unit variance of an embedded token, as that of an embedding.
+        # An embedded one-hot token has unit variance, as with an embedding layer.
         for network in (shift, base):
             nn.init.normal_(network.embedding.get_parameter("weight"))
         return cls(shift, base, size)
@@ -72,7 +65,7 @@ class DiscreteFlow(Likelihood):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw token by token; as many calls of each network as tokens, each about one place."""
+        """Draw token by token; L calls of each network, each for one place."""
         x = torch.zeros(num_sequences, 1, self.vocabulary_size, device=generator.device)
         y, tokens, past_x, past_y = x, [], [], []
         for _ in range(length):
@@ -114,15 +107,15 @@ def straight_through(
 def circular_difference(
     minuend: Float[Tensor, "*batch vocabulary"], subtrahend: Float[Tensor, "*batch vocabulary"]
 ) -> Float[Tensor, "*batch vocabulary"]:
-    """Return the law of `(a - b) mod V` of independent tokens; to rounding one-hot for one-hots.
+    """Return the distribution of `(a - b) mod V` for independent tokens.
 
     Args:
-        minuend: Law of a.
-        subtrahend: Law of b.
+        minuend: Distribution of a.
+        subtrahend: Distribution of b.
 
     Returns:
-        `Σ_b P(a = y + b) P(b)` for every y, differentiable in both; O(V log V) each, by Fourier
-        transforms.
+        `Σ_b P(a = y + b) P(b)` for every y, differentiable in both; one-hot up to rounding where
+        both are. O(V log V) for each place, by Fourier transforms.
     """
     waves = torch.fft.rfft(minuend) * torch.fft.rfft(subtrahend).conj()
     return torch.fft.irfft(waves, minuend.shape[-1])

@@ -1,13 +1,15 @@
-"""Kernels of discrete diffusion: how tokens are lost, and the way back by Bayes' rule.
+"""Kernels of discrete diffusion: how tokens become noise, and the way back by Bayes' rule.
 
-A token is kept with probability α and replaced by a draw from the stationary law π otherwise:
+A token is kept with probability α and otherwise replaced by a draw from the stationary
+distribution π:
 
     q(x_t|x_0) = α_t δ(x_t = x_0) + (1 - α_t) π(x_t),    q(x_t|x_s) the same with a = α_t/α_s,
     q(x_s|x_t, x_0) ∝ [a δ(x_s = x_t) + (1 - a) π(x_t)] [α_s δ(x_s = x_0) + (1 - α_s) π(x_s)].
 
-π is the mask for the absorbing kernel and uniform for the other. If x_0 has the law p̃ given all
-noisy tokens but its own, putting p̃ in place of `δ(x_0)` gives the true law of x_s given x_t: a
-network that predicts p̃ is what D3PM and Multinomial Diffusion train (their `θ_post`).
+π is a point mass on the mask for the absorbing kernel and uniform over tokens for the other. If p̃
+is the distribution of x_0 given all noisy tokens except its own, then p̃ in place of `δ(x_0)` gives
+the true distribution of x_s given x_t. D3PM and Multinomial Diffusion train a network that predicts
+p̃ (their `θ_post`).
 """
 
 from dataclasses import dataclass
@@ -22,21 +24,21 @@ from stochloc.core.numerics import draw_categorical, draw_uniform
 
 @dataclass(frozen=True)
 class Kernel:
-    """A way of losing tokens.
+    """A way of replacing tokens by noise.
 
     Attributes:
-        stationary: The law π of what replaces them, over S states, float64; at least V.
+        stationary: The distribution π of the replacements, over S states, float64; S >= V.
     """
 
     stationary: Float[Tensor, " states"]
 
     @property
     def num_states(self) -> int:
-        """Number of states S a noisy token may be in."""
+        """Number of states S of a noisy token."""
         return len(self.stationary)
 
     def draw_stationary(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Draw tokens from π.
+        """Draw states from π.
 
         Args:
             shape: Shape of the result.
@@ -69,37 +71,54 @@ class Kernel:
         return torch.where(is_lost, self.draw_stationary(shape, generator), tokens)
 
     def one_hot(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length states"]:
-        """Return the certain law of each token over the states, float64."""
+        """Return the point mass on each token, over the states, float64."""
         return F.one_hot(tokens, self.num_states).double()
 
-    def forward_law(
+    def forward_probs(
         self,
-        law: Float[Tensor, "batch length states"],
+        probs: Float[Tensor, "batch length states"],
         alpha: Float[Tensor, "*batch 1 1"],
     ) -> Float[Tensor, "batch length states"]:
-        """Return the law of a noisy token.
+        """Return the distribution of a noisy token.
 
         Args:
-            law: Law of the token without noise.
+            probs: Distribution of the token without noise.
             alpha: Probability that it is kept.
 
         Returns:
-            `α law + (1 - α) π`.
+            `α probs + (1 - α) π`.
         """
-        return alpha * law + (1 - alpha) * self.stationary.to(law)
+        return alpha * probs + (1 - alpha) * self.stationary.to(probs)
 
-    def backward_law(
-        self,
-        noisy: Int[Tensor, "batch length"],
-        law: Float[Tensor, "batch length states"],
-        alpha_s: Float[Tensor, "*batch 1 1"],
-        alpha_t: Float[Tensor, "*batch 1 1"],
+    def likelihood(
+        self, noisy: Int[Tensor, "batch length"], kept: Float[Tensor, "*batch"]
     ) -> Float[Tensor, "batch length states"]:
-        """Return the law of `x_s` given `x_t` and a law of `x_0` that has not seen `x_t`.
+        """Return `q(x_t|x_s = y)` for every state y.
 
         Args:
             noisy: `x_t`.
-            law: `δ(x_0)` for the true law, the network's p̃ for the model's.
+            kept: Probability `a = α_t/α_s` that a token is kept from s to t; the result has its
+                type.
+
+        Returns:
+            `a δ(y = x_t) + (1 - a) π(x_t)`, the likelihood in Bayes' rule.
+        """
+        arrived = self.stationary.to(kept)[noisy][..., None]
+        return kept * self.one_hot(noisy).to(kept) + (1 - kept) * arrived
+
+    def backward_probs(
+        self,
+        noisy: Int[Tensor, "batch length"],
+        probs: Float[Tensor, "batch length states"],
+        alpha_s: Float[Tensor, "*batch 1 1"],
+        alpha_t: Float[Tensor, "*batch 1 1"],
+    ) -> Float[Tensor, "batch length states"]:
+        """Return the distribution of `x_s` given `x_t`.
+
+        Args:
+            noisy: `x_t`.
+            probs: Distribution of `x_0` that does not depend on `x_t` at the same place: `δ(x_0)`
+                for the true posterior, the network's p̃ for the model's.
             alpha_s: α at the earlier time.
             alpha_t: α at the later time, less than `alpha_s`.
 
@@ -107,9 +126,7 @@ class Kernel:
             Probabilities over the states, exact.
         """
         kept = alpha_t / alpha_s
-        arrived = self.stationary.to(law)[noisy][..., None]
-        likelihood = kept * self.one_hot(noisy).to(law) + (1 - kept) * arrived
-        joint = likelihood * self.forward_law(law, alpha_s)
+        joint = self.likelihood(noisy, kept.to(probs)) * self.forward_probs(probs, alpha_s)
         return joint / joint.sum(-1, keepdim=True)
 
     def prior_nats(
@@ -119,14 +136,14 @@ class Kernel:
 
         Args:
             tokens: The true tokens.
-            last_alpha: α at the end, the probability that a token is still itself.
+            last_alpha: α at the end, the probability that a token is still kept.
 
         Returns:
             Nats of every token, exact.
         """
-        law = self.one_hot(tokens)
-        noisy = self.forward_law(law, law.new_full((1, 1, 1), last_alpha))
-        return divergence(noisy, self.stationary.to(law).expand_as(law))
+        certain = self.one_hot(tokens)
+        noisy = self.forward_probs(certain, certain.new_full((1, 1, 1), last_alpha))
+        return divergence(noisy, self.stationary.to(certain).expand_as(certain))
 
 
 def absorbing(vocabulary_size: int) -> Kernel:
@@ -142,7 +159,7 @@ def absorbing(vocabulary_size: int) -> Kernel:
 
 
 def uniform(vocabulary_size: int) -> Kernel:
-    """Return the kernel that replaces tokens by any token.
+    """Return the kernel that replaces tokens by uniformly drawn tokens.
 
     Args:
         vocabulary_size: Number of tokens, V.
@@ -156,14 +173,14 @@ def uniform(vocabulary_size: int) -> Kernel:
 def divergence(
     true: Float[Tensor, "batch length states"], model: Float[Tensor, "batch length states"]
 ) -> Float[Tensor, "batch length"]:
-    """Return the Kullback-Leibler divergence of laws.
+    """Return the Kullback-Leibler divergence of two distributions.
 
     Args:
-        true: The law that is averaged over.
-        model: The law it is held against.
+        true: The distribution that is averaged over.
+        model: The distribution it is compared with.
 
     Returns:
-        Nats, exact; ∞ where the model excludes what is possible.
+        Nats, exact; ∞ where the model gives probability 0 to a possible state.
     """
     # Where both are 0 the derivative of the logarithm must not turn 0 into NaN.
     possible = torch.where(true > 0, model, 1.0)

@@ -1,27 +1,29 @@
-"""IAF/SCF: tokens emitted at once from a latent flow (Ziegler and Rush 2019, Latent flows).
+"""IAF/SCF: all tokens emitted at once from a latent flow (Ziegler and Rush 2019, Latent flows).
 
     -log P(x) <= E_q[ -log p(x|z) + log q(z|x) - log p(z) ],    p(x|z) = Π_i p(x_i|z),
 
-a vector `z_i ∈ R^D` for each token. q is Gaussian, its mean and scale from a network that reads x;
-the emission is a network that reads z; the prior is a flow, inverse autoregressive over time:
+with a vector `z_i ∈ R^D` for each token. q is Gaussian, with mean and scale from a network that
+reads x; the emission is a network that reads z; the prior is a flow, inverse autoregressive over
+places:
 
     ε_i = f(z_i; h_i),  h_i = h(ε_1 ... ε_{i-1}),    log p(z) = Σ log N(ε_i) + log |∂ε_i/∂z_i|.
 
-So all of z is generated at once from ε, but its density is found token by token, each ε_i before
-the next h: an update pays L small serial steps, as the paper's does, and costs 3.2 times a plain
-encoder's (`benchmarks/methods.py`). f is a stack of split couplings (SCF): half of the D dimensions
-is transformed given the other half and h, then the other, each by the paper's squared flow
+So all of z is generated at once from ε, but its density is computed token by token, as each ε_i
+enters the next h: an update takes L small serial steps, as the paper's does, and costs 3.2 times
+that of a plain encoder (`benchmarks/methods.py`). f is a stack of split couplings (SCF): half of
+the D dimensions is transformed given the other half and h, then the other half, each by the paper's
+squared flow
 
     f(z) = a + b z + c / (1 + (d z + g)²),    |c| < 8√3/9 b/d,  b, d > 0,
 
-which rises everywhere and is inverted by the real root of a cubic. Densities go through f itself,
-samples through the root. Choices: D = 8, four couplings, a quarter of the backbone's depth each for
-q and the emission, the rest for h, at least two layers, which read ε through a perceptron; b and d
-within e^±3, c within 0.999 of its limit. As in the paper the divergence counts little at first, or
-q forgets x before the emission has learned to read z: its weight grows from 0 to 1 over the first
-third of the training. (The authors' weight is 1e-5 for 4 epochs, then grows for 10, of 100 at most:
-harvardnlp/TextFlow, `config.py`, `utils.py`; a training as short as these would end before q and
-emission agree.) The bound is weighted by importance, as in the authors' evaluation.
+which is increasing; its inverse is the real root of a cubic. Densities need f, samples the inverse.
+Our choices: D = 8; four couplings; a quarter of the backbone's depth each for q and the emission,
+the rest, at least two layers, for h, which reads ε through a perceptron; b and d within e^±3, c
+within 0.999 of its limit. As in the paper the weight of the divergence is small at first, because q
+would otherwise collapse to the prior before the emission has learned to read z: it grows from 0 to
+1 over the first third of training. (The authors' weight is 1e-5 for 4 epochs, then grows for 10, of
+at most 100: harvardnlp/TextFlow, `config.py`, `utils.py`; trainings as short as ours would end
+before that.) The bound is importance weighted, as in the authors' evaluation.
 """
 
 import math
@@ -42,9 +44,9 @@ from stochloc.nn.backbones.encoder import Past
 
 DIMENSION = 8
 NUM_COUPLINGS = 4
-CONTEXT, HIDDEN, WALLS = 64, 64, 128
-STEEPEST = 0.999 * 8 * math.sqrt(3) / 9
-MOST_STRETCHED = 3.0
+CONTEXT, HIDDEN, READER_UNITS = 64, 64, 128
+MAX_BUMP = 0.999 * 8 * math.sqrt(3) / 9
+MAX_LOG_SCALE = 3.0
 NUM_POLISHING_STEPS = 30
 ANNEALED_SHARE = 1 / 3
 
@@ -54,7 +56,7 @@ Coordinates = Float[Tensor, "*batch half"]
 
 @runtime_checkable
 class Prior(Protocol):
-    """A law of sequences of latent vectors."""
+    """A distribution of sequences of latent vectors."""
 
     def log_prob(self, z: Latents) -> Float[Tensor, "batch length"]:
         """Return what each vector adds to `log p(z)`."""
@@ -69,15 +71,15 @@ class SquaredFlow:
     """The scalar flow `a + b z + c / (1 + (d z + g)²)`, increasing.
 
     Args:
-        parameters: Five numbers for each coordinate, unconstrained; all 0 for the identity.
+        parameters: Five unconstrained numbers for each coordinate; all 0 give the identity.
     """
 
     def __init__(self, parameters: Float[Tensor, "*batch five_halves"]) -> None:
         self.a, raw_b, raw_c, raw_d, self.g = parameters.chunk(5, -1)
         self.b, self.d = (
-            (MOST_STRETCHED * (raw / MOST_STRETCHED).tanh()).exp() for raw in (raw_b, raw_d)
+            (MAX_LOG_SCALE * (raw / MAX_LOG_SCALE).tanh()).exp() for raw in (raw_b, raw_d)
         )
-        self.c = STEEPEST * self.b / self.d * raw_c.tanh()
+        self.c = MAX_BUMP * self.b / self.d * raw_c.tanh()
 
     def __call__(self, z: Coordinates) -> Coordinates:
         """Return f(z)."""
@@ -89,7 +91,7 @@ class SquaredFlow:
         return (self.b - 2 * self.c * self.d * u / (1 + u.square()).square()).log()
 
     def inverse(self, y: Coordinates) -> Coordinates:
-        """Return the z with `f(z) = y`: the real root of a cubic, polished by Newton or halving."""
+        """Return the z with `f(z) = y`: the root of a cubic, refined by Newton or bisection."""
         ratio = self.b / self.d
         shifted = y - self.a + ratio * self.g
         square, constant = -shifted / ratio, (self.c - shifted) / ratio
@@ -99,7 +101,7 @@ class SquaredFlow:
         root = (q.square() / 4 + p**3 / 27).clamp(min=0).sqrt()
         u = _cube_root(-q / 2 + root) + _cube_root(-q / 2 - root) - square / 3
         z = (u - self.g) / self.d
-        # The fraction lies between 0 and c, which brackets the root.
+        # f(z) - a - b z lies between 0 and c, which brackets the root.
         low = (y - self.a - self.c.clamp(min=0)) / self.b
         high = (y - self.a - self.c.clamp(max=0)) / self.b
         for _ in range(NUM_POLISHING_STEPS):
@@ -111,12 +113,12 @@ class SquaredFlow:
 
 
 class Coupling(nn.Module):
-    """Transforms one half of the dimensions given the other and a context.
+    """A transformation of one half of the dimensions given the other half and a context.
 
     Args:
         dimension: D, even.
         num_context: Size of the context.
-        second: Whether it is the second half that is transformed.
+        second: Whether the second half is transformed, not the first.
     """
 
     def __init__(self, dimension: int, num_context: int, second: bool) -> None:
@@ -131,7 +133,7 @@ class Coupling(nn.Module):
     def density_step(
         self, x: Float[Tensor, "*batch dim"], context: Float[Tensor, "*batch context"]
     ) -> tuple[Float[Tensor, "*batch dim"], Float[Tensor, "*batch"]]:
-        """Return the transformed vector and the logarithm of the volume's change."""
+        """Return the transformed vector and the log-determinant of the Jacobian."""
         kept, changed = self._halves(x)
         flow = self._flow(kept, context)
         return self._joined(kept, flow(changed)), flow.log_slope(changed).sum(-1)
@@ -157,10 +159,10 @@ class Coupling(nn.Module):
 
 
 class FlowPrior(nn.Module):
-    """Inverse autoregressive over time, split couplings over dimensions.
+    """A flow prior: inverse autoregressive over places, split couplings over dimensions.
 
     Args:
-        network: Causal; returns the context of a place, given ε of the place before, zeros first.
+        network: Causal; returns the context of a place given ε of the place before, at first zeros.
         dimension: D, even.
     """
 
@@ -173,7 +175,7 @@ class FlowPrior(nn.Module):
         )
 
     def log_prob(self, z: Latents) -> Float[Tensor, "batch length"]:
-        """Return what each vector adds to `log p(z)`; exact, L serial calls about one place."""
+        """Return what each vector adds to `log p(z)`; exact, L serial calls for one place each."""
         epsilon, log_volumes = torch.zeros_like(z[:, 0]), []
         past: list[Past] = []
         noises = []
@@ -189,19 +191,19 @@ class FlowPrior(nn.Module):
         return _log_normal(noise).sum(-1) + torch.stack(log_volumes, 1)
 
     def draw(self, num_sequences: int, length: int, generator: torch.Generator) -> Latents:
-        """Draw latent sequences; one call about all places at once."""
+        """Draw latent sequences; one call for all places at once."""
         weight = self.network.head
         noise = draw_normal_like(weight.new_zeros(num_sequences, length, self.dimension), generator)
         return self.generate(noise)
 
     def generate(self, noise: Latents) -> Latents:
-        """Return the z whose noise is given.
+        """Return the latent sequences that given noise generates.
 
         Args:
-            noise: ε.
+            noise: The noise ε.
 
         Returns:
-            z, the inverse of what `log_prob` does.
+            z, by the inverse of the map that `log_prob` evaluates.
         """
         context, z = self.network(F.pad(noise[:, :-1], (0, 0, 1, 0))), noise
         for coupling in reversed(self._couplings()):
@@ -217,47 +219,40 @@ class LatentFlow(Variational):
 
     Args:
         inference: Returns mean and log-scale of z, `(B, L, 2 D)`, given tokens.
-        prior: The law of z.
+        prior: The distribution of z.
         emission: Returns logits of V tokens, given z.
     """
 
     def __init__(self, inference: nn.Module, prior: Prior, emission: nn.Module) -> None:
         super().__init__()
         self.inference, self.prior, self.emission = inference, prior, emission
-        # Who is told nothing of a training's length does not anneal.
+        # Without calls of `prepare` the divergence has full weight.
         self.share = 1.0
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "LatentFlow":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
+        """Return the untrained method with the backbone's depth divided among its networks."""
         size, depth = frame.vocabulary_size, frame.backbone.depth
         small = replace(frame.backbone, depth=max(1, depth // 4))
-        # What follows several tokens together, one layer did not learn to tell even on cyclic data.
+        # One layer did not learn to predict from several tokens jointly, not even on cyclic data.
         rest = replace(frame.backbone, depth=max(2, depth - 2 * small.depth))
         inference = token_network(size, 2 * DIMENSION, small)
-        # Tokens begin with means of their own, or emission and inference would wait for each other.
+        # Distinct initial means: otherwise z carries no signal from which the emission could learn.
         nn.init.normal_(inference.head[:DIMENSION], std=small.width**-0.5)
-        flow = Network(_reader_of_noise(rest.width), CONTEXT, rest, causal=True)
+        flow = Network(_noise_reader(rest.width), CONTEXT, rest, causal=True)
         reader = nn.Linear(DIMENSION, small.width)
         nn.init.normal_(reader.weight, std=DIMENSION**-0.5)
         emission = Network(reader, size, small)
         return cls(inference, FlowPrior(flow, DIMENSION), emission)
 
     def prepare(self, share: float) -> None:
-        """Be told the share of the training that is done: the divergence is weighted by it."""
+        """Receive the progress of training, which sets the weight of the divergence."""
         self.share = share
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return the bound at one draw of z, nats per token, the divergence weighted at first."""
+        """Return the bound at one draw of z, nats per token, with the annealed weight."""
         weight = min(1.0, self.share / ANNEALED_SHARE)
         emitted, divergence = self._parts(tokens, generator)
         return (emitted + weight * divergence).mean()
@@ -273,7 +268,7 @@ class LatentFlow(Variational):
     def bound(
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Estimate:
-        """Return the bound weighted by importance, `-log 1/S Σ_s exp(-nats_s)`, as its authors do.
+        """Return the importance-weighted bound, `-log 1/S Σ_s exp(-nats_s)`.
 
         Args:
             tokens: The sequences.
@@ -281,13 +276,13 @@ class LatentFlow(Variational):
             generator: Source of the draws.
 
         Returns:
-            Unbiased estimates of a bound that is the tighter the more draws there are, and never
-            looser than their average (Burda et al. 2016).
+            Unbiased estimates of a bound that tightens with more draws and is never looser than the
+            bound at one draw (Burda et al. 2016).
         """
         draws = self.draws(tokens, num_samples, generator)
         totals = draws.sum(-1)
         nats = ((-totals).softmax(0)[..., None] * draws).sum(0)
-        # How unequal the draws are lowers the bound of the sequence, not of one of its tokens.
+        # The gain over the weighted mean is one of the sequence: it is spread over its tokens.
         total = math.log(num_samples) - torch.logsumexp(-totals, 0)
         return Estimate(nats + ((total - nats.sum(-1)) / tokens.shape[1])[:, None], num_samples)
 
@@ -295,7 +290,7 @@ class LatentFlow(Variational):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw z and then all tokens at once; one call of the prior and one of the emission."""
+        """Draw z, then all tokens at once; one call of the prior and one of the emission."""
         z = self.prior.draw(num_sequences, length, generator)
         return Drawn(draw_categorical(self.emission(z).softmax(-1), generator), 2)
 
@@ -311,13 +306,14 @@ class LatentFlow(Variational):
         return emitted, log_q - self.prior.log_prob(z)
 
 
-def _reader_of_noise(width: int) -> nn.Module:
-    # What comes next depends on which of several regions ε fell into: walls, not slopes.
-    walls, ways = nn.Linear(DIMENSION, WALLS), nn.Linear(WALLS, width, bias=False)
-    nn.init.normal_(walls.weight)
-    nn.init.normal_(walls.bias)
-    nn.init.normal_(ways.weight, std=WALLS**-0.5)
-    return nn.Sequential(walls, nn.ReLU(), ways)
+def _noise_reader(width: int) -> nn.Module:
+    # The next token depends on the region that contains ε, which a linear map cannot represent.
+    inner = nn.Linear(DIMENSION, READER_UNITS)
+    outer = nn.Linear(READER_UNITS, width, bias=False)
+    nn.init.normal_(inner.weight)
+    nn.init.normal_(inner.bias)
+    nn.init.normal_(outer.weight, std=READER_UNITS**-0.5)
+    return nn.Sequential(inner, nn.ReLU(), outer)
 
 
 def _log_normal(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

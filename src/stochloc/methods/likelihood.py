@@ -1,4 +1,4 @@
-"""Methods that know the likelihood itself, `-log P(x) = Σ_i -log P(x_i | x_1 ... x_{i-1})`."""
+"""Methods with an exact likelihood, `-log P(x) = Σ_i -log P(x_i | x_1 ... x_{i-1})`."""
 
 from abc import abstractmethod
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from stochloc.methods.method import Method
 
 @runtime_checkable
 class CausalNetwork(Protocol):
-    """A network whose outputs at a place depend on that place and those before it."""
+    """A network whose outputs at a place depend only on inputs at that place and earlier ones."""
 
     def __call__(self, inputs: Tensor, /) -> Float[Tensor, "batch length outputs"]:
         """Return the outputs of every place."""
@@ -23,7 +23,7 @@ class CausalNetwork(Protocol):
     def extend(
         self, inputs: Tensor, past: list[Any], /
     ) -> tuple[Float[Tensor, "batch 1 outputs"], list[Any]]:
-        """Return the outputs of one more place, and what is to be remembered of it."""
+        """Return the outputs of one more place, and the cache for the next."""
         ...
 
 
@@ -40,13 +40,13 @@ class Likelihood(Method):
             tokens: The true tokens.
 
         Returns:
-            Nats, with their gradient.
+            Nats, with gradient.
         """
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return `-log P(x)` per token; nothing is random."""
+        """Return `-log P(x)` per token; deterministic."""
         return self.token_nats(tokens).mean()
 
     @torch.no_grad()

@@ -1,12 +1,12 @@
-"""DSL itself, in the frame of the other methods: any choices of `training.choices`.
+"""DSL in the frame of the other methods, with any choices of `training.choices`.
 
-    loss: cross-entropy of tokens given noisy codes (paper 3), at γ drawn from the recipe's law
+    loss: cross-entropy of tokens given noisy codes (paper 3), at γ from the recipe's distribution
     -log P(x) <= the line integral along the masked path (paper eq. 4, 13)
 
-On the masked path every step is a choice of one token given others, so the bound holds sequence by
-sequence and is the bound of the masked methods. The paper's recipe, which never sees a known token
-in training, is bounded along the same path but sampled along the diffusion it is trained for. Other
-paths are a matter of `stochloc eval`.
+On the masked path every step decides one token given others, so the bound holds for each sequence
+and is that of the masked methods. The paper's recipe, which never sees a known token in training,
+is bounded along the same path but sampled along the diffusion path, for which it is trained.
+`stochloc eval` evaluates other paths.
 """
 
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ MASKED = Masked()
 
 
 class Localization(Method):
-    """A localization model and the law of γ it is trained on.
+    """A localization model and the distribution of γ it is trained on.
 
     Args:
-        model: The denoiser; one that can be trained, unless it is only asked.
-        law: Which γ to show in training.
+        model: The denoiser; a `LocalizationModel` if it is to be trained.
+        law: Distribution of γ in training.
         path: The path of the sampler.
     """
 
@@ -51,7 +51,7 @@ class Localization(Method):
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy of tokens that are not known; one call."""
+        """Return the cross-entropy of the tokens that are not known; one call."""
         assert isinstance(self.model, LocalizationModel)
         return cross_entropy(self.model, tokens, self.law, generator)
 
@@ -66,7 +66,7 @@ class Localization(Method):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Walk along the path in N steps; N network calls, one a token at most where it reveals."""
+        """Walk along the path in N steps; N network calls, at most L on the masked path."""
         state = start(self.model.codebook, num_sequences, length)
         drawn = sample(self.model, state, Follow(self.path), Ancestral(), num_steps, generator)
         return Drawn(drawn.tokens, drawn.denoiser_calls)
@@ -77,7 +77,7 @@ class Variant:
     """A variant of localization as a method: its choices and the path of its sampler.
 
     Attributes:
-        choices: The model and the law of γ.
+        choices: The model and the distribution of γ.
         path: The path of the sampler.
     """
 
@@ -85,14 +85,7 @@ class Variant:
     path: Path = MASKED
 
     def from_frame(self, frame: Frame) -> Localization:
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
+        """Return the untrained method with the unigram prior of the frame's counts."""
         model = LocalizationModel(self.choices.model(frame.vocabulary_size, frame.backbone))
         model.set_unigram(frame.counts)
         return Localization(model, self.choices.law, self.path)

@@ -1,28 +1,27 @@
 """MAC: a reduced set of conditionals (Shih et al. 2022, Any-order models the right way).
 
-Any-order models learn the same law in many ways. MAC fixes how every set of tokens is decided: in
-one order σ. A set e then needs only the conditionals `Q_θ(x_j | tokens of e before j in σ)`, so
-what is to be learned is the law of a token given a set of earlier ones, whatever the set:
+Any-order models represent the same distribution in many ways. MAC decides every set of tokens in
+one order σ. A set e then needs only the conditionals `Q_θ(x_j | tokens of e before j in σ)`, so the
+network learns the distribution of a token given any set of tokens before it in σ:
 
     x_e: draw |e| uniformly from 1 ... L, then e; show a uniformly drawn number of its first tokens;
     loss: cross-entropy of the hidden tokens,
 
-drawn with weights 1 + (number shown), because conditionals on many tokens are asked for more often
-when sets are scored (the paper's second point; the offset is that of the authors' code). Only what
-lies behind the last token shown is needed; like the authors' code, the loss scores every hidden
-token, which costs nothing more and leaves far more to learn from. The joint law is the chain in
-that order,
+drawn with weights 1 + (number shown), because scoring sets needs conditionals on many tokens more
+often (the paper's second point; the offset is that of the authors' code). Only tokens after the
+last one shown are needed; like the authors' code, the loss scores every hidden token, which costs
+nothing and gives many more targets. The joint distribution follows from the chain rule in that
+order,
 
     -log P(x) = Σ_k -log Q_θ(x_σ(k) | x_σ(1) ... x_σ(k-1)),
 
-exact, at the cost of a call for each k: the network sees both ways, so none serves two places.
+exact, at a cost of L calls: the network is bidirectional, so each call gives one conditional.
 
-σ is the authors' order of text8, `spaced` (AndyShih12/mac, `README.md` and `lang_model.py`,
-`mask_to_order`): places are told apart by their remainder r modulo 25, those with `0 < r < L // 25`
-come first, the greatest r before the others, and then all the rest. (A comment there describes all
-25 remainders; the code, for which the results stand, counts to `L // 25`.) Which of places with the
-same key comes first, their sort leaves open; here it is the one further left. Their network is told
-neither time nor order, nor is ours.
+σ is the authors' order for text8, `spaced` (AndyShih12/mac, `README.md` and `lang_model.py`,
+`mask_to_order`): places are grouped by their remainder r modulo 25; those with `0 < r < L // 25`
+come first, largest r first, then all others. (A comment there describes all 25 remainders; the
+code, which produced the results, counts to `L // 25`.) Their sort leaves the order within a group
+open; here it is from left to right. Neither their network nor ours is conditioned on time or order.
 """
 
 from collections.abc import Callable
@@ -42,7 +41,7 @@ Order = Callable[[int], Int[Tensor, " length"]]
 
 
 def spaced(length: int) -> Int[Tensor, " length"]:
-    """Return the places of a text in the authors' order of text8.
+    """Return the places of a sequence in the authors' order for text8.
 
     Args:
         length: Tokens, L.
@@ -56,12 +55,12 @@ def spaced(length: int) -> Int[Tensor, " length"]:
 
 
 class Mac(MaskFilling):
-    """Autoregression, in one order, given any set of earlier tokens.
+    """Autoregression in one fixed order, given any set of earlier tokens.
 
     Args:
         network: Returns logits of V tokens for sequences in which the token V stands for a mask.
         vocabulary_size: Number of tokens, V.
-        order: Gives the order in which the places of a text are decided.
+        order: Gives the order in which places are decided, for a length.
     """
 
     is_exact = True
@@ -73,7 +72,7 @@ class Mac(MaskFilling):
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy of hidden tokens, nats per token; one call."""
+        """Return the cross-entropy in nats per hidden token; one call."""
         batch, length = tokens.shape
         is_hidden = ~draw_shown(batch, self.order(length), generator).to(tokens.device)
         return (self.masked_nats(tokens, is_hidden).sum(1) / is_hidden.sum(1)).mean()
@@ -82,7 +81,7 @@ class Mac(MaskFilling):
     def bound(
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Estimate:
-        """Return `-log P(x)` exactly; as many calls as tokens."""
+        """Return `-log P(x)` exactly; L calls."""
         nats = in_double(torch.zeros(tokens.shape, device=tokens.device))
         is_hidden = torch.ones_like(tokens, dtype=torch.bool)
         for place in self.order(tokens.shape[1]).tolist():
@@ -94,7 +93,7 @@ class Mac(MaskFilling):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Draw in the order; as many calls as tokens."""
+        """Draw the tokens in the fixed order; L calls."""
         tokens = torch.full((num_sequences, length), self.mask, device=generator.device)
         for place in self.order(length).tolist():
             probs = self.network(tokens, None)[:, place].softmax(-1)
@@ -109,12 +108,12 @@ def draw_shown(
 
     Args:
         batch: Number of sequences.
-        order: The places of a text in the order in which they are decided.
+        order: The places in the order in which they are decided.
         generator: Source of randomness.
 
     Returns:
         Where a token is shown: the first tokens of a random set, with weights 1 + their number. The
-        set's last token is never shown, so some token is hidden.
+        last token of the set is never shown, so at least one token is hidden.
     """
     device, length = generator.device, len(order)
     shown = torch.arange(length, device=device, dtype=torch.float64)
@@ -125,7 +124,7 @@ def draw_shown(
     set_size, num_shown = pair[:, None] // length + 1, pair[:, None] % length
     everywhere = torch.ones(batch, length, dtype=torch.bool, device=device)
     is_in_set = random_ranks(everywhere, generator) < set_size
-    # How many of the set's tokens come no later than each place.
+    # Number of tokens of the set up to and including each place, in the order.
     order = order.to(device)
     so_far = is_in_set[:, order].cumsum(1)[:, order.argsort()]
     return is_in_set & (so_far <= num_shown)

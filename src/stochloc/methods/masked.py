@@ -1,18 +1,19 @@
 """Networks that fill in masks, and masked diffusion in continuous time (MDLM, MD4).
 
-A token is itself at time t with probability α(t) and masked otherwise. With `Q_θ(x_i|x_t)` the
-network's law of a masked token,
+At time t a token is visible with probability α(t) and masked otherwise. With `Q_θ(x_i|x_t)` the
+network's distribution of a masked token,
 
     -log P(x) <= ∫₀¹ -α'/(1-α) E[ Σ_masked -log Q_θ(x_i|x_t) ] dt,
 
-the same number for every schedule, because the time only counts how many tokens are masked. The
-true law depends on no time, so a network may do without: whose authors told theirs the time of
-text8 (MD4, D3PM, SEDD) tells it here, whose did not (MDLM, ARDM, MAC) does not. It has no output
-for the mask (MDLM's zero-masking) and is asked about masked tokens only (carry-over).
+the same value for every schedule, because the time only determines how many tokens are masked. The
+true distribution of a masked token does not depend on the time, so conditioning on it is optional:
+networks are conditioned where the authors' networks for text8 are (MD4, D3PM, SEDD), and not where
+theirs are not (MDLM, ARDM, MAC). The network has no output for the mask (MDLM's zero-masking) and
+predicts masked tokens only (carry-over).
 
 The sampler goes back in N steps from time t to s: each masked token is revealed with probability
-`(α_s - α_t)/(1 - α_t)`, drawn in float64 from the network's law, which if it is told no time is
-asked again only if some token has changed (MDLM's cache).
+`(α_s - α_t)/(1 - α_t)`, drawn in float64 from the network's distribution. A network that is not
+conditioned on the time is called again only after some token has changed (MDLM's cache).
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from torch.nn import functional as F
 from stochloc.core.numerics import draw_categorical, draw_uniform
 from stochloc.methods.method import Drawn, Frame, Method
 from stochloc.methods.schedules import Linear, Schedule, even_grid, revealing_rate
-from stochloc.methods.time_integral import TimeIntegral, crowded
+from stochloc.methods.time_integral import TimeIntegral
 from stochloc.nn import Network, smoothed_log_unigram, token_network
 
 MaskedNetwork = Callable[
@@ -38,21 +39,21 @@ TimeGrid = Callable[[int], Float[Tensor, " times"]]
 
 
 def masked_network(frame: Frame, timed: bool = False) -> Network:
-    """Return a network that reads tokens or masks, the token V, and scores the V tokens.
+    """Return a bidirectional network that reads tokens and masks, the token V.
 
     Args:
         frame: Gives vocabulary and backbone.
-        timed: Whether it is conditioned on the time.
+        timed: Whether the network is conditioned on the time.
 
     Returns:
-        The network, bidirectional.
+        The network, whose outputs are logits of the V tokens.
     """
     size = frame.vocabulary_size
     return token_network(size + 1, size, frame.backbone, timed=timed)
 
 
 class WithPrior(nn.Module):
-    """A network whose outputs are added to the logarithms of token frequencies.
+    """A network whose logits are added to the logarithms of the token frequencies.
 
     Args:
         network: Returns logits of V tokens.
@@ -66,12 +67,12 @@ class WithPrior(nn.Module):
         self.log_unigram: Tensor
 
     def forward(self, *inputs: Tensor | None) -> Float[Tensor, "batch length vocabulary"]:
-        """Return the network's logits, the frequencies added."""
+        """Return the network's logits plus the log-frequencies."""
         return self.network(*inputs) + self.log_unigram
 
 
 class MaskFilling(Method):
-    """A method whose network returns the law of hidden tokens, given the others.
+    """A method whose network returns the distribution of masked tokens given the others.
 
     Args:
         network: Returns logits of V tokens for sequences in which the token V stands for a mask,
@@ -79,7 +80,7 @@ class MaskFilling(Method):
         vocabulary_size: Number of tokens, V.
 
     Attributes:
-        is_timed: Whether the network is conditioned on the time, as the authors' is on text8.
+        is_timed: Whether the network is conditioned on the time, as the authors' for text8 is.
     """
 
     is_timed: ClassVar[bool] = False
@@ -90,14 +91,7 @@ class MaskFilling(Method):
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "MaskFilling":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
+        """Return the untrained method with a masked network."""
         return cls(masked_network(frame, cls.is_timed), frame.vocabulary_size)
 
     def masked_nats(
@@ -110,7 +104,7 @@ class MaskFilling(Method):
 
         Args:
             tokens: The true tokens.
-            is_masked: Which of them are hidden from the network.
+            is_masked: Which of them the network sees as masks.
             time: The time, for a network that is conditioned on it.
 
         Returns:
@@ -125,12 +119,13 @@ class MaskedDiffusion(MaskFilling, TimeIntegral):
     """Masked diffusion along a schedule.
 
     Args:
-        network: Returns logits of V tokens for sequences in which the token V stands for a mask,
-            and a time.
+        network: As for `MaskFilling`.
         vocabulary_size: Number of tokens, V.
-        schedule: Gives α(t), 1 at time 0 and 0 at time 1; linear unless one is given.
+        schedule: Gives α(t), 1 at time 0 and 0 at time 1; None for the linear schedule.
         grid: Gives the times of the sampler's steps, from 1 to 0.
     """
+
+    time_exponent: ClassVar[float] = 0.5
 
     def __init__(
         self,
@@ -143,17 +138,13 @@ class MaskedDiffusion(MaskFilling, TimeIntegral):
         self.schedule = Linear() if schedule is None else schedule
         self.grid = grid
 
-    def crowding(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
-        """Return ½: tokens are lost in proportion to the time."""
-        return crowded(tokens)
-
     def token_nats(
         self,
         tokens: Int[Tensor, "batch length"],
         time: Float[Tensor, " batch"],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch length"]:
-        """Return the cross-entropy of masked tokens times the rate at which they come back."""
+        """Return the cross-entropy of masked tokens times the rate of revealing them."""
         nats = self.masked_nats(tokens, self.draw_masks(tokens, time, generator), time)
         return nats * revealing_rate(self.schedule, time)[:, None].to(nats)
 
@@ -171,7 +162,7 @@ class MaskedDiffusion(MaskFilling, TimeIntegral):
             generator: Source of the noise.
 
         Returns:
-            Each with probability `1 - α(t)`.
+            Masks, each with probability `1 - α(t)`.
         """
         alpha = self.schedule.alpha(time)[:, None]
         return draw_uniform(tuple(tokens.shape), generator).to(alpha) >= alpha
@@ -180,7 +171,7 @@ class MaskedDiffusion(MaskFilling, TimeIntegral):
     def sample(
         self, num_sequences: int, length: int, num_steps: int, generator: torch.Generator
     ) -> Drawn:
-        """Reveal tokens in N steps along the grid; N network calls, fewer if it is told no time."""
+        """Reveal tokens in N steps along the grid; N calls, or fewer if `is_timed` is false."""
         times = self.grid(num_steps)
         alphas = self.schedule.alpha(times)
         shape = (num_sequences, length)
@@ -189,8 +180,8 @@ class MaskedDiffusion(MaskFilling, TimeIntegral):
         is_stale = True
         for time, (alpha_t, alpha_s) in zip(times, pairwise(alphas), strict=False):
             if is_stale or self.is_timed:
-                told = time.float().to(tokens.device).expand(num_sequences)
-                probs, calls = self.network(tokens, told).softmax(-1), calls + 1
+                times_now = time.float().to(tokens.device).expand(num_sequences)
+                probs, calls = self.network(tokens, times_now).softmax(-1), calls + 1
             share = (alpha_s - alpha_t) / (1 - alpha_t)
             revealed = (tokens == self.mask) & (draw_uniform(shape, generator) < share)
             tokens = torch.where(revealed, draw_categorical(probs, generator), tokens)

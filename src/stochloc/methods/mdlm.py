@@ -3,9 +3,9 @@
     -log P(x) <= ∫₀¹ 1/t E[ Σ_masked -log Q_θ(x_i|x_t) ] dt
 
 Their log-linear noise is `α = 1 - t`. As in their text models (kuleshov-group/mdlm,
-`configs/config.yaml`: `time_conditioning: False`) the network is told no time, so the cached
-sampler applies. In training, times are stratified over the batch and begin at 1e-3, as theirs are
-(`antithetic_sampling: True`, `sampling_eps: 1e-3`); the bound covers all times.
+`configs/config.yaml`: `time_conditioning: False`) the network is not conditioned on the time, so
+the cached sampler applies. Training times are stratified over the batch and begin at 1e-3, as
+theirs do (`antithetic_sampling: True`, `sampling_eps: 1e-3`); the bound covers all times.
 """
 
 import torch
@@ -23,24 +23,17 @@ class Mdlm(MaskedDiffusion):
 
     @classmethod
     def with_prior(cls, frame: Frame) -> "Mdlm":
-        """Return the method with token frequencies added to its logits, as ours has them.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
+        """Return the untrained method with log token frequencies added to its logits."""
         return cls(WithPrior(masked_network(frame), frame.counts), frame.vocabulary_size)
 
 
 class UnweightedMdlm(Mdlm):
-    """The same trained by plain cross-entropy over masked tokens, to see what the weight does."""
+    """MDLM trained with the unweighted cross-entropy of masked tokens, an ablation."""
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy of masked tokens, nats for each of them; one call."""
+        """Return the cross-entropy in nats per masked token; one call."""
         time = self.training_times(tokens, generator)
         is_masked = self.draw_masks(tokens, time, generator)
         return self.masked_nats(tokens, is_masked).sum() / is_masked.sum().clamp(min=1)

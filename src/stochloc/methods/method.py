@@ -1,8 +1,8 @@
-"""What a method must do to take part in a comparison: a loss, a bound and a sampler.
+"""The interface of a method in a comparison: a loss, a bound and a sampler.
 
-Every method gets the same `Frame` and makes of it what it needs: its network around the frame's
-backbone, its noise, its bound. The network is a constructor's argument, so that the exact posterior
-of a small data set can take its place and show that the bound is one.
+Every method is built from the same `Frame`: it puts its own network around the frame's backbone and
+adds its own noise and bound. The network is an argument of the constructor, so that tests can
+replace it by the exact posterior of a small data set and prove that the bound is one.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ class Frame:
     Attributes:
         counts: How often each token occurs in the training text, `(V,)`.
         length: Tokens per window, L.
-        backbone: The transformer around which every method builds its network.
+        backbone: The transformer in the network of every method.
     """
 
     counts: Int[Tensor, " vocabulary"]
@@ -44,7 +44,7 @@ class Drawn:
 
     Attributes:
         tokens: The sequences, all in `[0, V)`.
-        denoiser_calls: How often the network was asked, each time about the whole batch.
+        denoiser_calls: Number of network calls, each for the whole batch.
     """
 
     tokens: Int[Tensor, "batch length"]
@@ -52,7 +52,7 @@ class Drawn:
 
 
 class Method(nn.Module, ABC):
-    """A method that learns a law of sequences.
+    """A method that learns a distribution of sequences.
 
     Attributes:
         is_exact: Whether `bound` returns `-log P(x)` itself.
@@ -61,25 +61,25 @@ class Method(nn.Module, ABC):
     is_exact: ClassVar[bool] = False
 
     def undecayed(self) -> Sequence[nn.Parameter]:
-        """Return parameters with two or more dimensions that are no weights.
+        """Return parameters with two or more dimensions that must not be decayed.
 
-        Means and scales of a law, or the vectors tokens are written as: a decay pulls weights to
-        where a network says less, these to where nobody wants them.
+        These are not weights of a network but means and scales of a distribution, or embeddings of
+        tokens: 0 is no natural value of theirs, so decay would only bias them.
         """
         return ()
 
     def prepare(self, share: float) -> None:
-        """Be told how far training is, before each update; most methods need not know.
+        """Receive the progress of training, before each update; most methods ignore it.
 
         Args:
-            share: Share of the training that is done when this update is, in `(0, 1]`.
+            share: Share of the training that is done after this update, in `(0, 1]`.
         """
 
     @abstractmethod
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return what training minimises, in nats per token, with its gradient.
+        """Return the training loss, in nats per token, with its gradient.
 
         Args:
             tokens: A batch of training text.
@@ -97,7 +97,7 @@ class Method(nn.Module, ABC):
 
         Args:
             tokens: The sequences to score.
-            num_samples: Times drawn per sequence, at least 1; without meaning for exact methods.
+            num_samples: Times drawn per sequence, at least 1; exact methods ignore it.
             generator: Source of times and noise.
 
         Returns:
@@ -113,9 +113,9 @@ class Method(nn.Module, ABC):
         Args:
             num_sequences: How many.
             length: Tokens of each.
-            num_steps: Steps wanted, at least 1; without meaning for methods that have no choice.
+            num_steps: Number of steps, at least 1; methods with a fixed number ignore it.
             generator: Source of all randomness.
 
         Returns:
-            The sequences and what they cost.
+            The sequences and the number of network calls.
         """

@@ -1,15 +1,15 @@
 """Multinomial Diffusion (Hoogeboom et al. 2021, Argmax flows and multinomial diffusion).
 
-The same kernel, posterior and bound as D3PM with uniform noise, found independently. What differs
-is the training: no auxiliary loss, and steps drawn in proportion to `√E[L_k²]`, the root of the
-mean square of their divergences so far, with weights that keep the loss unbiased. As in the
-authors' code (ehoogeboom/multinomial_diffusion, `diffusion_multinomial.py`), steps are drawn
-uniformly until each has been seen more than ten times, the squares are averaged with a decay of
-0.9, and the first step, whose divergence is the cross-entropy of the text itself, is drawn as often
-as the second. α is their cosine, the root of Nichol and Dhariwal's schedule.
+Kernel, posterior and bound are those of D3PM with uniform noise, found independently. Training
+differs: there is no auxiliary loss, and steps are drawn in proportion to `√E[L_k²]`, the root mean
+square of their past divergences, with weights that keep the loss unbiased. As in the authors' code
+(ehoogeboom/multinomial_diffusion, `diffusion_multinomial.py`), steps are drawn uniformly until each
+has been drawn more than ten times, the squares are averaged with a decay of 0.9, and the first
+step, whose divergence is the cross-entropy of the text itself, is drawn as often as the second. α
+is their cosine, the square root of Nichol and Dhariwal's schedule.
 
-Choices: the last step keeps a token with the probability the cosine says, theirs with √0.001 at
-least; the bound draws steps where theirs sums all T, and those of it are not drawn by importance.
+Our choices: in the last step a token is kept with the probability given by the cosine, in theirs
+with at least √0.001; the bound draws steps, stratified, where theirs sums over all T.
 """
 
 import torch
@@ -24,11 +24,11 @@ from stochloc.methods.schedules import ShiftedCosine
 from stochloc.nn import token_network
 
 DECAY = 0.9
-SEEN_OFTEN = 10
+MIN_DRAWS = 10
 
 
 class MultinomialDiffusion(D3pm):
-    """Uniform noise in T steps, the hard steps drawn more often.
+    """Uniform noise in T steps; steps of large divergence are drawn more often.
 
     Args:
         network: Returns logits of the V tokens, given tokens and time.
@@ -49,23 +49,16 @@ class MultinomialDiffusion(D3pm):
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "MultinomialDiffusion":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
+        """Return the untrained method with a network conditioned on the step."""
         size = frame.vocabulary_size
         return cls(token_network(size, size, frame.backbone, timed=True), size)
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return one step's divergence over the probability of the step; one call."""
+        """Return one step's divergence divided by the probability of the step; one call."""
         weights = torch.ones_like(self.mean_square)
-        if bool((self.times_seen > SEEN_OFTEN).all()):
+        if bool((self.times_seen > MIN_DRAWS).all()):
             weights = self.mean_square.sqrt() + 1e-4
             weights[0] = weights[1]
         probs = weights / weights.sum()

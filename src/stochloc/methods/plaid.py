@@ -6,23 +6,24 @@ with g, minus the logarithm of the SNR, rising from g_0 to g_1. With `ν = α²/
 
     -log P(x) <= E[-log Q(x|z_0)] + ½ ∫₀¹ -ν'(t) E‖x - x̂‖² dt + D( q(z_1|x) ‖ N(0, 1) ).
 
-What the paper adds to VDM is here: embeddings learned by the bound; an *output prior*, the exact
-evidence `α/σ² z·e_v` of the token's own code, added to the logits; *categorical
+Everything the paper adds to VDM is here: embeddings trained by the bound; an *output prior*, the
+exact evidence `α/σ² z·e_v` of the token's own code, added to the logits; *categorical
 reparametrisation*, `x̂ = softmax(logits) E`; *self-conditioning*, x̂ of a first pass as input of a
-second, for every fourth sequence of a batch and always afterwards; a *learned schedule*, its ends
-by the bound and its interior by least variance of the bound's estimate. As in the authors' code the
-network sees z at unit variance, conditioned sequences move neither embeddings nor schedule, and
-these learn seven times as fast as the network. (Adam moves every number equally far: ends and
-interior are seven times a parameter, embeddings a direction of vectors a seventh long.)
+second, for every fourth sequence in training and always in evaluation; a *learned schedule*, whose
+ends minimise the bound and whose interior minimises the variance of its estimate. As in the
+authors' code the network sees z at unit variance, self-conditioned sequences train neither
+embeddings nor schedule, and these learn seven times as fast as the network. (Adam moves every
+parameter equally far: ends and interior are seven times their parameters, and embeddings are the
+directions of vectors of length one seventh.)
 
-Choices: the interior is piecewise linear (theirs: a monotone network); the reconstruction gets an
-eighth of the batch (theirs adapts); the evidence has full weight at once (theirs grows over the
-first 5 %). `∇ loss² = 2 loss ∇ loss`, so one backward pass serves both: what arrives at the
-interior is multiplied on its way. As in theirs (igul222/plaid, `train.py`: `weight_decays`),
+Our choices: the interior is piecewise linear (theirs: a monotone network); the reconstruction gets
+an eighth of the batch (theirs adapts); the evidence has full weight from the start (theirs grows
+over the first 5 %). Since `∇ loss² = 2 loss ∇ loss`, one backward pass gives both gradients: a hook
+multiplies that of the interior. As in theirs (igul222/plaid, `train.py`: `weight_decays`),
 embeddings are not decayed.
 
-Sampling: N - 1 ancestral steps of VDM, each conditioned on the x̂ before, then a draw from the last
-posterior.
+Sampling: N - 1 ancestral steps of VDM, each conditioned on the previous x̂, then a draw from the
+last posterior.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ from stochloc.core.numerics import (
     in_double,
 )
 from stochloc.methods.method import Drawn, Frame, Method
+from stochloc.methods.time_integral import draw_evaluation_times
 from stochloc.nn import Network
 
 DIMENSION = 16
@@ -51,8 +53,8 @@ CONDITIONED_EVERY = 4
 RECONSTRUCTED_SHARE = 1 / 8
 # Learning rate of embeddings and schedule over that of the network: 1e-2 over 1.4e-3.
 SPEED = 7.0
-# The network is told g on this scale, which holds whatever the ends become.
-TOLD = (-12.0, 12.0)
+# The network's input for g is scaled by this range, whatever the ends of the schedule become.
+G_RANGE = (-12.0, 12.0)
 
 Codes = Float[Tensor, "batch length dim"]
 CodeNetwork = Callable[
@@ -66,7 +68,7 @@ class Level(NamedTuple):
 
     Attributes:
         g: Minus the logarithm of the SNR, of every sequence.
-        slope: Its derivative by the time.
+        slope: Its derivative with respect to time.
     """
 
     g: Float[Tensor, " batch"]
@@ -74,21 +76,21 @@ class Level(NamedTuple):
 
     @property
     def alpha(self) -> Float[Tensor, "batch 1 1"]:
-        """Share of the code in z."""
+        """Coefficient of the code in z."""
         return torch.sigmoid(-self.g).sqrt()[:, None, None]
 
     @property
     def sigma(self) -> Float[Tensor, "batch 1 1"]:
-        """Share of the noise in z."""
+        """Coefficient of the noise in z."""
         return torch.sigmoid(self.g).sqrt()[:, None, None]
 
     def frozen(self, rows: Bool[Tensor, " batch"]) -> "Level":
-        """Return the same noise, without gradient in some sequences."""
+        """Return the same noise level, without gradient in the given sequences."""
         return Level(_frozen(self.g, rows), _frozen(self.slope, rows))
 
 
 class LearnedSchedule(nn.Module):
-    """g(t), rising through a number of linear pieces between two learned ends."""
+    """g(t), an increasing piecewise linear function between two learned ends."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +100,7 @@ class LearnedSchedule(nn.Module):
     def interior(
         self, time: Float[Tensor, " batch"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Return how far g has risen from its first to its last value, and how fast it rises.
+        """Return the share of its rise that g has completed, and the derivative of that share.
 
         Args:
             time: Times, in `[0, 1]`.
@@ -113,17 +115,17 @@ class LearnedSchedule(nn.Module):
         return before[piece] + within * rises[piece], NUM_PIECES * rises[piece]
 
     def level(self, interior: tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]) -> Level:
-        """Return the noise where the interior is known."""
+        """Return the noise level, given the interior at a time."""
         first, last = SPEED * self.slow_ends
         return Level(first + (last - first) * interior[0], (last - first) * interior[1])
 
 
 class Plaid(Method):
-    """Gaussian diffusion of embeddings with everything that made it the best of its kind.
+    """Gaussian diffusion of learned embeddings, with all components of the paper.
 
     Args:
-        network: Returns logits without the output prior, given z at unit variance with a former
-            x̂, times √d, beside it, `(B, L, 2 d)`, and g scaled to `[0, 1]`.
+        network: Returns logits without the output prior, given z at unit variance concatenated
+            with √d times a previous x̂, `(B, L, 2 d)`, and g scaled to `[0, 1]`.
         vocabulary_size: Number of tokens, V.
         dimension: Dimension d of the embeddings.
     """
@@ -139,14 +141,7 @@ class Plaid(Method):
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "Plaid":
-        """Return the method at its start.
-
-        Args:
-            frame: What all methods share.
-
-        Returns:
-            The method, untrained.
-        """
+        """Return the untrained method with a network conditioned on the noise level."""
         embedding = nn.Linear(2 * DIMENSION, frame.backbone.width)
         nn.init.normal_(embedding.weight[:, :DIMENSION], std=DIMENSION**-0.5)
         nn.init.zeros_(embedding.weight[:, DIMENSION:])
@@ -154,7 +149,7 @@ class Plaid(Method):
         return cls(network, frame.vocabulary_size)
 
     def undecayed(self) -> Sequence[nn.Parameter]:
-        """Return the embeddings, whose length is a speed."""
+        """Return the embeddings, whose length sets their learning rate."""
         return (self.embeddings,)
 
     @property
@@ -165,10 +160,10 @@ class Plaid(Method):
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return the bound, nats per token: an eighth of the batch reconstructs, the rest diffuses.
+        """Return the bound, nats per token: an eighth of the batch estimates the reconstruction.
 
-        One call, and one without gradient about a quarter of the sequences. A batch of one sequence
-        does both with it.
+        The rest estimates the diffusion term; a batch of one sequence is used for both. One call,
+        and one without gradient for a quarter of the sequences.
         """
         tokens = tokens.expand(max(2, len(tokens)), -1)
         num_reconstructed = max(1, round(len(tokens) * RECONSTRUCTED_SHARE))
@@ -189,10 +184,8 @@ class Plaid(Method):
     def bound(
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Estimate:
-        """Return an unbiased estimate of the bound; two calls a time and two for z_0."""
-        if num_samples < 1:
-            raise ValueError(f"A bound needs at least one time, not {num_samples}.")
-        times = draw_stratified(len(tokens), num_samples, generator).to(tokens.device)
+        """Return an unbiased estimate of the bound; two calls for each time and for z_0."""
+        times = draw_evaluation_times(tokens, num_samples, generator).to(tokens.device)
         all_rows = torch.ones_like(tokens[:, 0], dtype=torch.bool)
         first, _ = self.part_nats(tokens, torch.zeros_like(times[:, 0]), all_rows, generator)
         nats = in_double(self.prior_nats(tokens)) + in_double(first)
@@ -221,7 +214,7 @@ class Plaid(Method):
         return Drawn(draw_categorical(logits.softmax(-1), generator), num_steps)
 
     def prior_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
-        """Return the divergence of the last noisy codes from the standard normal law.
+        """Return the divergence of the last noisy codes from the standard normal distribution.
 
         Args:
             tokens: The true tokens.
@@ -241,12 +234,12 @@ class Plaid(Method):
         conditioned: Bool[Tensor, " batch"],
         generator: torch.Generator,
     ) -> tuple[Float[Tensor, "batch length"], Float[Tensor, "batch length"]]:
-        """Return what tokens cost to read off z, and to find on the way past it.
+        """Return the reconstruction cost of tokens at z and the rate of the diffusion cost there.
 
         Args:
             tokens: The true tokens.
-            time: The time of every sequence's z.
-            conditioned: Which sequences are looked at twice; they move the network alone.
+            time: The time of z, for every sequence.
+            conditioned: Which sequences are self-conditioned; these train the network alone.
             generator: Source of the noise.
 
         Returns:
@@ -256,23 +249,23 @@ class Plaid(Method):
         losses: list[Tensor] = []
         for part in interior:
             if part.requires_grad:
-                # Least variance: the gradient of loss² in place of that of the loss.
+                # To minimise the variance, the gradient of loss² in place of that of the loss.
                 part.register_hook(lambda gradient: gradient * 2 * losses[0])
         level = self.schedule.level(interior).frozen(conditioned)
         codes = self.codes
         x = _frozen(codes[tokens], conditioned)
         z = level.alpha * x + level.sigma * draw_normal_like(x.detach(), generator)
         scores = _by_row(z @ codes.T, z @ codes.detach().T, conditioned)
-        logits = self._logits(z, level, self._first_look(z, level, conditioned), scores)
-        law = logits.softmax(-1)
-        x_hat = _by_row(law @ codes, law @ codes.detach(), conditioned)
+        logits = self._logits(z, level, self._first_guess(z, level, conditioned), scores)
+        probs = logits.softmax(-1)
+        x_hat = _by_row(probs @ codes, probs @ codes.detach(), conditioned)
         rate = 0.5 * ((-level.g).exp() * level.slope)[:, None]
         diffusion = rate * (x - x_hat).square().sum(-1)
         losses.append(diffusion.detach().mean(-1))
         return F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none"), diffusion
 
     @torch.no_grad()
-    def _first_look(self, z: Codes, level: Level, conditioned: Bool[Tensor, " batch"]) -> Codes:
+    def _first_guess(self, z: Codes, level: Level, conditioned: Bool[Tensor, " batch"]) -> Codes:
         x_hat = torch.zeros_like(z)
         if bool(conditioned.any()):
             seen, codes = z[conditioned], self.codes
@@ -291,13 +284,13 @@ class Plaid(Method):
         x_hat: Codes,
         scores: Float[Tensor, "batch length vocabulary"],
     ) -> Float[Tensor, "batch length vocabulary"]:
-        low, high = TOLD
-        told = ((level.g - low) / (high - low)).clamp(0, 1)
+        low, high = G_RANGE
+        scaled = ((level.g - low) / (high - low)).clamp(0, 1)
         dimension = z.shape[-1]
-        # The variance of a coordinate of z, over tokens and noise, while codes point anywhere.
+        # The variance of a coordinate of z over tokens and noise, for uniformly distributed codes.
         variance = level.alpha.square() / dimension + level.sigma.square()
         seen = torch.cat([z / variance.sqrt(), dimension**0.5 * x_hat], -1)
-        return self.network(seen, told) + (level.alpha / level.sigma.square()) * scores
+        return self.network(seen, scaled) + (level.alpha / level.sigma.square()) * scores
 
 
 def _by_row(free: Tensor, frozen: Tensor, rows: Bool[Tensor, " batch"]) -> Tensor:
@@ -311,7 +304,7 @@ def _frozen(values: Tensor, rows: Bool[Tensor, " batch"]) -> Tensor:
 def _ancestral(
     z: Codes, x_hat: Codes, later: Level, earlier: Level, generator: torch.Generator
 ) -> Codes:
-    # Both variances as shares of the later one; see VDM, appendix A.
+    # VDM, appendix A.
     kept = later.alpha / earlier.alpha
     added = later.sigma.square() - kept.square() * earlier.sigma.square()
     from_z = kept * earlier.sigma.square() / later.sigma.square()

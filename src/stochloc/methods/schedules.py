@@ -1,7 +1,7 @@
-"""Schedules of discrete diffusion: the probability α(t) that a token is still itself at time t.
+"""Schedules of discrete diffusion: the probability α(t) that a token is still unchanged at time t.
 
-α falls from 1 at time 0 to about 0 at time 1. What a bound weighs with is the rate at which masked
-tokens come back, `-α'/(1 - α)`.
+α falls from 1 at time 0 to about 0 at time 1. The weight in the bounds is the rate at which the
+reverse process reveals masked tokens, `-α'/(1 - α)`.
 """
 
 import math
@@ -18,7 +18,7 @@ class Schedule(Protocol):
     """A decreasing α on `[0, 1]`."""
 
     def alpha(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the probability that a token is still itself."""
+        """Return the probability that a token is still unchanged."""
         ...
 
     def slope(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -27,7 +27,7 @@ class Schedule(Protocol):
 
 
 def revealing_rate(schedule: Schedule, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return the rate at which masked tokens come back, `-α'/(1 - α)`.
+    """Return the rate at which masked tokens are revealed, `-α'/(1 - α)`.
 
     Args:
         schedule: Gives α.
@@ -41,7 +41,7 @@ def revealing_rate(schedule: Schedule, time: Float[Tensor, "*shape"]) -> Float[T
 
 
 def final_alpha(schedule: Schedule) -> float:
-    """Return the probability that a token is still itself at time 1.
+    """Return the probability that a token is still unchanged at time 1.
 
     Args:
         schedule: Gives α.
@@ -54,7 +54,7 @@ def final_alpha(schedule: Schedule) -> float:
 
 @dataclass(frozen=True)
 class Linear:
-    """`α = 1 - (1 - ε) t`; MDLM and SEDD call its rate log-linear.
+    """`α = 1 - (1 - ε) t`, which MDLM and SEDD call log-linear noise.
 
     Attributes:
         floor: α at time 1, ε in `[0, 1)`.
@@ -63,7 +63,7 @@ class Linear:
     floor: float = 0.0
 
     def alpha(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the probability that a token is still itself."""
+        """Return the probability that a token is still unchanged."""
         return 1 - (1 - self.floor) * time
 
     def slope(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -73,10 +73,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Cosine:
-    """`α = 1 - cos(π/2 (1 - t))` (MD4): few tokens are masked at a time when most are unknown."""
+    """`α = 1 - cos(π/2 (1 - t))` (MD4): the first steps of the sampler reveal few tokens."""
 
     def alpha(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the probability that a token is still itself."""
+        """Return the probability that a token is still unchanged."""
         return 1 - (math.pi / 2 * (1 - time)).cos()
 
     def slope(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -88,10 +88,10 @@ class Cosine:
 class ShiftedCosine:
     """`α = cos(π/2 (t + s)/(1 + s)) / cos(π/2 s/(1 + s))`, of D3PM uniform and Multinomial.
 
-    The cosine itself, where the schedule of Nichol and Dhariwal has its square: D3PM's code
-    (`d3pm/text/diffusion.py`, `cosine_fn`) keeps a token with probability `cos(t + 1/T)/cos(t)` a
-    step, that of Multinomial Diffusion (`diffusion_multinomial.py`, `cosine_beta_schedule`) with
-    the root of the squared ratio.
+    The cosine itself, not its square as in the schedule of Nichol and Dhariwal: in each step, the
+    code of D3PM (`d3pm/text/diffusion.py`, `cosine_fn`) keeps a token with probability
+    `cos(t + 1/T)/cos(t)`, and that of Multinomial Diffusion (`diffusion_multinomial.py`,
+    `cosine_beta_schedule`) with the square root of the squared ratio.
 
     Attributes:
         offset: Keeps the first steps from being too small, s > 0.
@@ -100,7 +100,7 @@ class ShiftedCosine:
     offset: float = 0.008
 
     def alpha(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the probability that a token is still itself."""
+        """Return the probability that a token is still unchanged."""
         return self._angle(time).cos() / self._scale
 
     def slope(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

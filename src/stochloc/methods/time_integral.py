@@ -3,17 +3,17 @@
     -log P(x) <= fixed(x) + ∫₀¹ E[ nats(x, t) ] dt
 
 Most of Table 1 has this form: the integrand is a weighted cross-entropy, a divergence or a score
-entropy at one noise level, and what stands outside is the divergence from the prior.
+entropy at one noise level; the remaining term is the divergence from the prior.
 
-In training a time is uniform on `[ε, 1)`, as the authors' is, one drawn from each of equal strata
-over the batch (MDLM's sampler; MD4's shifts all strata by one draw, SEDD's has none).
+In training, times are uniform on `[ε, 1)`, as in the authors' code, and stratified over the batch:
+one from each of equal strata (as MDLM does; MD4 shifts all strata by one draw, SEDD has none).
 
-In evaluation a uniform time would not do. A token is lost at time t with probability `O(t^w)` and
-costs `O(1/t)` then, so the estimate's second moment is `∫ t^(w-2) dt`: infinite for `w <= 1`, which
-is every masked method (w = 1). Drawn at `t = u^(1/q)` with u uniform, of density `q t^(q-1)`, and
-divided by that density, it is `∫ t^(w-1-q)/q dt`: finite for `q < w`. At `q = w/2` what is averaged
-over u is bounded (up to logarithms for score entropy with uniform noise). u is drawn one from each
-of equal strata over the samples of each sequence, so the average is unbiased.
+In evaluation, uniform times would not do. A token is lost at time t with probability `O(t^w)` and
+then costs `O(1/t)`, so the second moment of the estimate is `∫ t^(w-2) dt`: infinite for `w <= 1`,
+which includes every masked method (w = 1). With times `t = u^(1/q)`, u uniform, whose density is
+`q t^(q-1)`, and weights that divide by this density, it is `∫ t^(w-1-q)/q dt`: finite for `q < w`.
+At `q = w/2` the average over u has a bounded integrand (up to logarithms for score entropy with
+uniform noise). u is stratified over the samples of each sequence, so the average is unbiased.
 """
 
 from abc import abstractmethod
@@ -27,18 +27,21 @@ from stochloc.core import Estimate
 from stochloc.core.numerics import draw_stratified, in_double
 from stochloc.methods.method import Method
 
-# A time so early that nothing is lost by then, and whose inverse is finite in float32.
-SOONEST = 1e-30
+# So early that no token is lost yet, and yet the inverse is finite in float32.
+EARLIEST_TIME = 1e-30
 
 
 class TimeIntegral(Method):
-    """A method that says what each token costs at a time.
+    """A method whose cost of each token is an average over a time.
 
     Attributes:
-        earliest: Where the times of training begin, ε.
+        earliest: Start ε of the training times.
+        time_exponent: Exponent q of the evaluation times `u^(1/q)`, in (0, 1]: 1 where times are
+            uniform, ½ where tokens are lost in proportion to the time.
     """
 
     earliest: ClassVar[float] = 0.0
+    time_exponent: ClassVar[float] = 1.0
 
     @abstractmethod
     def token_nats(
@@ -59,7 +62,7 @@ class TimeIntegral(Method):
         """
 
     def fixed_nats(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
-        """Return what each token costs whatever the time: 0 unless a method says otherwise.
+        """Return the part of the bound that does not depend on the time; 0 by default.
 
         Args:
             tokens: The true tokens.
@@ -69,8 +72,8 @@ class TimeIntegral(Method):
         """
         return torch.zeros(tokens.shape, device=tokens.device)
 
-    def crowding(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
-        """Return how the times of the bound crowd at 0: uniform unless a method says otherwise.
+    def time_exponents(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
+        """Return the exponent of the evaluation times of each sequence.
 
         Args:
             tokens: The true tokens.
@@ -78,7 +81,7 @@ class TimeIntegral(Method):
         Returns:
             q of every sequence, in (0, 1], float64: times are `u^(1/q)` with u uniform.
         """
-        return in_double(torch.ones(len(tokens), device=tokens.device))
+        return in_double(torch.full((len(tokens),), self.time_exponent, device=tokens.device))
 
     def training_times(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
@@ -107,12 +110,10 @@ class TimeIntegral(Method):
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Estimate:
         """Return an unbiased estimate of the bound; `num_samples` network calls."""
-        if num_samples < 1:
-            raise ValueError(f"A bound needs at least one time, not {num_samples}.")
-        nats, power = in_double(self.fixed_nats(tokens)), self.crowding(tokens)
-        u = draw_stratified(len(tokens), num_samples, generator)
-        times = (u.to(power) ** (1 / power[:, None])).clamp(min=SOONEST)
-        # One over the density of the time.
+        u = draw_evaluation_times(tokens, num_samples, generator)
+        nats, power = in_double(self.fixed_nats(tokens)), self.time_exponents(tokens)
+        times = (u.to(power) ** (1 / power[:, None])).clamp(min=EARLIEST_TIME)
+        # The inverse of the density of the times.
         weights = times ** (1 - power[:, None]) / power[:, None]
         for time, weight in zip(times.unbind(-1), weights.unbind(-1), strict=True):
             own = self.token_nats(tokens, time.to(u.dtype).to(tokens.device), generator)
@@ -120,13 +121,22 @@ class TimeIntegral(Method):
         return Estimate(nats, num_samples)
 
 
-def crowded(tokens: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
-    """Return the crowding that suits tokens lost in proportion to the time: ½ for all.
+def draw_evaluation_times(
+    tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
+) -> Float[Tensor, "batch samples"]:
+    """Draw uniform times of every sequence, stratified over its samples.
 
     Args:
         tokens: The true tokens.
+        num_samples: Times per sequence, at least 1.
+        generator: Source of randomness.
 
     Returns:
-        q of every sequence.
+        Times in `[0, 1)`, on the generator's device.
+
+    Raises:
+        ValueError: `num_samples` is below 1.
     """
-    return in_double(torch.full((len(tokens),), 0.5, device=tokens.device))
+    if num_samples < 1:
+        raise ValueError(f"A bound needs at least one time, not {num_samples}.")
+    return draw_stratified(len(tokens), num_samples, generator)

@@ -15,7 +15,7 @@ from stochloc.methods.method import Method
 
 
 class Variational(Method):
-    """A method that says what each token costs at a draw of its latent variables."""
+    """A method whose cost of each token is an average over its latent variables."""
 
     @abstractmethod
     def token_nats(
@@ -40,7 +40,7 @@ class Variational(Method):
     def draws(
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Float[Tensor, "samples batch length"]:
-        """Return what each token costs at several draws.
+        """Return the integrand of the bound at several draws.
 
         Args:
             tokens: The true tokens.
@@ -48,7 +48,7 @@ class Variational(Method):
             generator: Source of the latent variables.
 
         Returns:
-            Nats, float64.
+            Nats of every token, float64.
 
         Raises:
             ValueError: `num_samples` is below 1.
