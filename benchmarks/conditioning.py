@@ -1,9 +1,10 @@
-"""Does it pay to show a short text in a wide window, and to tell a network its constraints?
+"""Does padding a short text to the training window help, and conditioning on constraints?
 
-Short held-out texts are priced bare, and with unknown tokens around them up to the window of the
-training. Then held-out lines of which it is given whether each character is a vowel, a consonant or
-a space are priced by a denoiser that only rules out answers, and by `Constrained`, which is told.
-Bits per character of guided walks, the same noise for all; ± is one standard error over texts.
+First, short held-out texts are scored bare, and padded with unknown tokens to the length of the
+training windows. Then held-out lines are scored given the class of each character (vowel, consonant
+or space): by a denoiser whose posterior is only restricted to the class, and by `Constrained`,
+whose network also sees the classes. Bits per character of guided walks, the same noise for all; ±
+is one standard error over texts.
 
     python benchmarks/conditioning.py RUN [--texts 96] [--lines 48]
     python benchmarks/conditioning.py --smoke
@@ -42,8 +43,8 @@ LINE = 64
 
 
 @dataclass(frozen=True)
-class AnswersRestricted:
-    """A denoiser whose answers are restricted, but whose network is not told."""
+class PosteriorRestricted:
+    """A denoiser whose posterior is restricted, while its network does not see the constraint."""
 
     denoiser: Denoiser
     allowed: Bool[Tensor, "batch length vocabulary"]
@@ -58,14 +59,14 @@ class AnswersRestricted:
         return self.denoiser(state).reweighted(self.allowed.log())
 
 
-def surroundings(length: int, window: int) -> dict[str, tuple[int, int]]:
-    """Return how many unknown tokens stand before and after a text."""
+def paddings(length: int, window: int) -> dict[str, tuple[int, int]]:
+    """Return the numbers of unknown tokens before and after a text, by name."""
     spare = window - length
     return {"bare": (0, 0), "middle": (spare // 2, spare - spare // 2), "begin": (0, spare)}
 
 
-def kinds_of_characters(run: Run, tokens: Tensor) -> Bool[Tensor, "batch length vocabulary"]:
-    """Return the tokens of the same kind as each: vowels, the space, or consonants."""
+def tokens_of_same_class(run: Run, tokens: Tensor) -> Bool[Tensor, "batch length vocabulary"]:
+    """Return which tokens are in the class of each token: vowels, the space or consonants."""
     kind = torch.zeros(run.tokenizer.vocabulary_size, dtype=torch.long)
     kind[run.tokenizer.encode("aeiou")] = 1
     kind[run.tokenizer.encode(" ")] = 2
@@ -91,7 +92,9 @@ def main() -> None:
     parser.add_argument("run", nargs="?")
     parser.add_argument("--texts", type=int, default=96)
     parser.add_argument("--lines", type=int, default=48)
-    parser.add_argument("--smoke", action="store_true", help="a small model of its own")
+    parser.add_argument(
+        "--smoke", action="store_true", help="measure a small model trained on the spot"
+    )
     options = parser.parse_args()
     if options.smoke:
         with small_run() as folder:
@@ -108,12 +111,12 @@ def measure(run: Run, num_texts: int, num_lines: int) -> None:
     print(f"| | {' | '.join(PATHS)} |\n|---|---|---|")
     for length in LENGTHS:
         texts = held_out_windows(held_out, length, num_texts)
-        for name, (before, after) in surroundings(length, run.length).items():
+        for name, (before, after) in paddings(length, run.length).items():
             report(f"{length} characters, {name}", Padded(run.model, before, after), texts)
     lines = held_out_windows(held_out, LINE, num_lines)
-    allowed = kinds_of_characters(run, lines)
-    report("kinds given, answers restricted", AnswersRestricted(run.model, allowed), lines)
-    report("kinds given, network told", Constrained(run.model, allowed), lines)
+    allowed = tokens_of_same_class(run, lines)
+    report("classes given, posterior restricted", PosteriorRestricted(run.model, allowed), lines)
+    report("classes given, network conditioned", Constrained(run.model, allowed), lines)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How well garbled text is repaired: nothing, hard masking, one pass and full walks.
+"""How well corrupted text is corrected by nothing, hard masks, one pass and full walks.
 
-Held-out text with simulated substitutions; misspelt words in held-out sentences; newspaper OCR.
-Hard masking must guess where the errors are: it masks every character to which the model, shown all
-others, gives less than a threshold, and fills the masks, the surest first. Its threshold is chosen
-on validation text like the defaults of the soft mask (`tasks.correct.calibration`). All texts are
-reduced to a-z and space. ± is one standard error over texts.
+The texts: held-out text with simulated errors, misspelt words in held-out sentences, newspaper OCR.
+Hard masks require a guess where the errors are: every character to which the model, given all
+others, assigns a probability below a threshold is masked; the masks are then filled, most confident
+first. The threshold is chosen on validation text like the defaults of the soft mask
+(`tasks.correct.calibration`). All texts are reduced to a-z and space. ± is one standard error over
+texts.
 
     python benchmarks/correction.py RUN [--noise 0 0.05] [--spelling FOLDER] [--ocr FILE.jsonl]
     python benchmarks/correction.py --smoke
@@ -44,34 +45,34 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class HardMask:
-    """Mask what the model finds least likely given the rest, then fill it in.
+    """Masks characters that are unlikely given all others, then fills them in.
 
     Attributes:
         run: The model.
-        threshold: A character less likely than this is masked, with the gaps around it.
+        threshold: Characters less likely than this are masked, with the gaps around them.
     """
 
     run: Run
     threshold: float
 
     def __call__(self, text: str) -> str:
-        """Return the text with the unlikely characters replaced; as many calls as characters."""
+        """Return the text with the unlikely characters replaced; one call per character."""
         tokens = torch.as_tensor(self.run.tokenizer.encode(text))
-        return self.refill(tokens, self.doubt(tokens))
+        return self.refill(tokens, self.likelihoods(tokens))
 
-    def doubt(self, tokens: Tensor) -> Tensor:
-        """Return `P(s_i | all others)` of every token, 1 in gaps; in windows."""
+    def likelihoods(self, tokens: Tensor) -> Tensor:
+        """Return `P(s_i | all others)` of every token, 1 in gaps, computed in windows."""
         width, parts, step = min(self.run.length, len(tokens)), [], max(1, self.run.length // 2)
         begin = 0
         while begin < len(tokens):
             left = max(0, min(begin - width // 4, len(tokens) - width))
             places = torch.arange(begin, min(begin + step, len(tokens)))
-            parts.append(self._likelihoods(tokens[left : left + width], places - left))
+            parts.append(self._in_window(tokens[left : left + width], places - left))
             begin += step
         return torch.cat(parts)
 
     def refill(self, tokens: Tensor, likelihood: Tensor) -> str:
-        """Return the text with every token masked that is less likely than the threshold."""
+        """Return the text with the tokens below the threshold masked and filled in again."""
         masked = likelihood < self.threshold
         if self.run.tokenizer.slots is not None:
             beside = masked[1:-1:2]
@@ -91,7 +92,7 @@ class HardMask:
         return self.run.tokenizer.decode(out)
 
     @torch.no_grad()
-    def _likelihoods(self, window: Tensor, places: Tensor) -> Tensor:
+    def _in_window(self, window: Tensor, places: Tensor) -> Tensor:
         denoiser, tokenizer = self.run.denoiser_for(len(window)), self.run.tokenizer
         is_text = torch.ones_like(places, dtype=torch.bool)
         if tokenizer.slots is not None:
@@ -107,28 +108,28 @@ class HardMask:
 
 
 def tuned_hard_mask(run: Run, num_texts: int) -> HardMask:
-    """Return the threshold that mends most at 5 % and changes at most 0.1 % of clean text."""
+    """Return the hard mask that corrects most at 5 % errors, changing at most 0.1 % without."""
     texts = lines(run, own_text(run).valid, num_texts)
-    garbled = [garble(text, 0.05, 0.0, seed) for seed, text in enumerate(texts)]
+    corrupted = [corrupt(text, 0.05, 0.0, seed) for seed, text in enumerate(texts)]
     scores = {}
     encode, any_mask = run.tokenizer.encode, HardMask(run, 0.0)
-    doubts = [
+    likelihoods = [
         [
-            (torch.as_tensor(encode(text)), any_mask.doubt(torch.as_tensor(encode(text))))
+            (torch.as_tensor(encode(text)), any_mask.likelihoods(torch.as_tensor(encode(text))))
             for text in side
         ]
-        for side in (texts, garbled)
+        for side in (texts, corrupted)
     ]
     for threshold in THRESHOLDS:
         mask = HardMask(run, threshold)
-        clean, mended = (
+        clean, corrected = (
             sum(
-                Levenshtein.distance(text, mask.refill(*doubt))
-                for text, doubt in zip(texts, side, strict=True)
+                Levenshtein.distance(text, mask.refill(*given))
+                for text, given in zip(texts, side, strict=True)
             )
-            for side in doubts
+            for side in likelihoods
         )
-        scores[threshold] = max(clean / sum(map(len, texts)), 0.001), mended
+        scores[threshold] = max(clean / sum(map(len, texts)), 0.001), corrected
     return HardMask(run, min(THRESHOLDS, key=lambda threshold: scores[threshold]))
 
 
@@ -137,20 +138,20 @@ def lines(run: Run, tokens: np.ndarray, num: int) -> list[str]:
     return [run.tokenizer.decode(row) for row in held_out_windows(tokens, run.length, num)]
 
 
-def garble(text: str, rate: float, edits: float, seed: int) -> str:
-    """Replace characters by others, and lose and add some, each with the same probability."""
+def corrupt(text: str, rate: float, edits: float, seed: int) -> str:
+    """Replace characters with probability `rate`; delete and insert with probability `edits`."""
     generator, letters = np.random.default_rng(seed), "abcdefghijklmnopqrstuvwxyz "
     pieces = []
     for c in text:
-        replaced, lost, added = generator.random(3) < (rate, edits, edits)
+        replaced, deleted, inserted = generator.random(3) < (rate, edits, edits)
         others = [other for other in letters if other != c]
-        kept = "" if lost else generator.choice(others) if replaced else c
-        pieces.append(kept + (generator.choice(list(letters)) if added else ""))
+        kept = "" if deleted else generator.choice(others) if replaced else c
+        pieces.append(kept + (generator.choice(list(letters)) if inserted else ""))
     return "".join(pieces)
 
 
 def misspelt(folder: Path, text: str, num: int, allowed: Callable[[str], str]) -> list[Pair]:
-    """Return held-out snippets that hold a word of the lists, misspelt and right."""
+    """Return held-out snippets around a word of the lists, with the word misspelt and correct."""
     pairs = []
     for file in sorted(folder.glob("*.txt")):
         for line in file.read_text().splitlines():
@@ -168,7 +169,7 @@ def misspelt(folder: Path, text: str, num: int, allowed: Callable[[str], str]) -
 
 
 def newspaper(file: Path, allowed: Callable[[str], str], characters: int) -> list[Pair]:
-    """Return OCR output and truth of articles, cut to the same number of characters at most."""
+    """Return OCR output and ground truth of articles, truncated to a number of characters."""
     pairs = []
     for line in file.read_text(encoding="utf-8").splitlines():
         article = json.loads(line)
@@ -178,7 +179,7 @@ def newspaper(file: Path, allowed: Callable[[str], str], characters: int) -> lis
         )
         read, truth = (allowed(side).strip() for side in sides)
         if len(read) > characters:
-            # Both sides end at the same place: where the best alignment puts the last character.
+            # Both sides end at the same place of their best alignment.
             for block in reversed(Levenshtein.opcodes(read, truth).as_matching_blocks()):
                 if block.a <= characters and block.size:
                     size = min(block.size, characters - block.a)
@@ -189,7 +190,7 @@ def newspaper(file: Path, allowed: Callable[[str], str], characters: int) -> lis
 
 
 def report(name: str, fix: Fix, pairs: list[Pair]) -> None:
-    """Print the error rates, the share of right words kept, and the time of one method."""
+    """Print the error rates of one method, the share of correct words it kept, and its time."""
     began_s = time.monotonic()
     after = [fix(read) for read, _ in pairs]
     seconds = time.monotonic() - began_s
@@ -211,7 +212,7 @@ def report(name: str, fix: Fix, pairs: list[Pair]) -> None:
 
 
 def kept_words(new: list[str], read: list[str], truth: list[str]) -> tuple[int, int]:
-    """Return how many words that were read rightly are still there, and how many they were."""
+    """Return how many of the correctly read words were kept, and how many there were."""
     right = [
         place
         for block in Levenshtein.opcodes(read, truth).as_matching_blocks()
@@ -257,11 +258,13 @@ def main() -> None:
     parser.add_argument("--spelling", type=Path)
     parser.add_argument("--ocr", type=Path)
     parser.add_argument("--noise", type=float, nargs="*", default=NOISE)
-    parser.add_argument("--edits", type=float, default=0.0, help="share lost, and added")
+    parser.add_argument("--edits", type=float, default=0.0, help="share deleted, and inserted")
     parser.add_argument("--texts", type=int, default=60)
-    parser.add_argument("--characters", type=int, default=1000, help="of each article, at most")
+    parser.add_argument("--characters", type=int, default=1000, help="at most, of each article")
     parser.add_argument("--tuning", type=int, default=16, help="texts for the hard mask")
-    parser.add_argument("--smoke", action="store_true", help="a small model of its own")
+    parser.add_argument(
+        "--smoke", action="store_true", help="measure a small model trained on the spot"
+    )
     options = parser.parse_args()
     if options.smoke:
         options.noise, options.texts, options.tuning = (0.1,), 2, 2
@@ -281,8 +284,8 @@ def measure(run: Run, options: argparse.Namespace) -> None:
     test = tokens_to_evaluate(run, None, "test")[0]
     texts = lines(run, test, options.texts)
     tasks = {
-        f"{100 * rate:g} % of characters replaced, {100 * options.edits:g} % lost and added": [
-            (allowed(garble(text, rate, options.edits, seed)), text)
+        f"{100 * rate:g} % replaced, {100 * options.edits:g} % deleted and inserted": [
+            (allowed(corrupt(text, rate, options.edits, seed)), text)
             for seed, text in enumerate(texts)
         ]
         for rate in options.noise

@@ -1,10 +1,9 @@
-"""How often blanked characters are restored exactly: n-grams, masked unmasking, localization.
+"""How often blanked characters are restored exactly: by n-grams, unmasking and localization.
 
-Held-out lines lose a share of their characters, at random places or in spans, and every method
-fills them from what is left of the line alone. The trigram baseline is as strong as a trigram can
-be: it sums (or maximises) over all fillings of a line by dynamic programming, so it looks to both
-sides.
-Per character and per line, with standard errors over lines.
+A share of the characters of held-out lines is blanked, at random places or in spans, and every
+method fills the blanks from the rest of the line alone. The trigram baseline is the strongest
+possible: it sums (or maximises) over all fillings of a line by dynamic programming, so it uses both
+sides. Rates per character and per line, with standard errors over lines.
 
     python benchmarks/infilling.py RUN [--lines 200] [--length 40] [--share 0.2] [--spans]
     python benchmarks/infilling.py --smoke
@@ -66,14 +65,14 @@ class Trigram:
 
     @classmethod
     def fit(cls, tokens: np.ndarray, size: int) -> "Trigram":
-        """Count a text."""
+        """Fit the model to a text."""
         model = NgramModel.fit(tokens, 3, size)
         log_prob = model.log_prob(np.moveaxis(np.indices((size,) * 3), 0, -1))
         table = torch.from_numpy(log_prob)
         return cls(table[:, 0, 0, 0], table[:, :, 0, 1], table[..., 2])
 
     def fill(self, known: Tensor, pool: Callable[[Tensor, int], Tensor]) -> Tensor:
-        """Return the best value of every token by itself if `pool` sums, of the line if a maximum.
+        """Return the most probable value of each token if `pool` sums, else the most probable line.
 
         Args:
             known: The line's tokens, `-1` where blank, `(B, L)`.
@@ -96,7 +95,7 @@ class Trigram:
 
 
 def blank_out(tokens: Tensor, share: float, in_spans: bool, generator: torch.Generator) -> Tensor:
-    """Return the lines with the same number of blanks in each, `-1` there."""
+    """Return the lines with the same number of blanks in each, marked by `-1`."""
     length = tokens.shape[1]
     num = round(share * length)
     if not in_spans:
@@ -114,33 +113,33 @@ def blank_out(tokens: Tensor, share: float, in_spans: bool, generator: torch.Gen
 
 
 class MostLikely(Ancestral):
-    """Decide tokens by the most likely value, not by a draw.
+    """Decides tokens by their most likely value, not by a draw.
 
-    A low temperature would do the same, but make the posterior sure of every token alike, and leave
-    a policy that looks for the most certain one nothing to see.
+    A low temperature would do the same, but it would also make the posterior nearly certain of
+    every token, so that a policy could no longer order tokens by confidence.
     """
 
     def step(
         self, state: State, posterior: Posterior, dsnr: Tensor, generator: Randomness
     ) -> State:
-        """Reveal the mode where `dγ = ∞`; the walks of this file take no other steps with it."""
+        """Reveal the mode where `dγ = ∞`; this benchmark takes no other steps with it."""
         return state.reveal(posterior.mode, dsnr.isinf() & ~state.is_known)
 
 
 @dataclass(frozen=True)
 class Filler:
-    """Ways to fill blanks with one denoiser; each starts from the same seed."""
+    """Ways to fill blanks with one denoiser, all from the same seed."""
 
     denoiser: Denoiser
     known: Tensor
     seed: int
 
     def argmax(self, policy: Policy) -> Tensor:
-        """Return where a walk that decides one token at a time by its most likely value ends."""
+        """Return the result of a walk that sets one token at a time to its most likely value."""
         return self._walk(self.denoiser, policy, MostLikely(), self.known.shape[1], self.seed)
 
     def drawn(self, policy: Policy, steps: int, temperature: float, number: int = 0) -> Tensor:
-        """Return where a free walk ends."""
+        """Return the result of a sampling walk."""
         denoiser = Tempered(self.denoiser, temperature)
         return self._walk(denoiser, policy, Ancestral(), steps, self.seed + number)
 
@@ -159,7 +158,7 @@ class Filler:
             ).mode
 
     def several(self, temperature: float) -> tuple[Tensor, Tensor]:
-        """Return of several walks the least costly, and their vote on each character."""
+        """Return the most likely of several walks by their bounds, and a vote on each character."""
         steps = self.known.shape[1]
         walks = [self.drawn(Follow(Masked()), steps, temperature, n) for n in range(DRAWS)]
         costs = torch.stack([self._cost(tokens) for tokens in walks])
@@ -229,7 +228,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--spans", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="a small model of its own")
+    parser.add_argument(
+        "--smoke", action="store_true", help="measure a small model trained on the spot"
+    )
     options = parser.parse_args()
     if options.smoke:
         options.lines, options.length = 2, 10

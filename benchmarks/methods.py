@@ -1,11 +1,13 @@
-"""What an update of each method costs: `python benchmarks/methods.py [--rounds 10] [--threads 2]`.
+"""The cost of a training update of each method, relative to a plain encoder.
 
-With `--half` each method is timed a second time with the transformer's products in bfloat16, with
+    python benchmarks/methods.py [--rounds 10] [--threads 2] [--half] [--smoke]
+
+With `--half` each method is timed a second time with the transformer's products in bfloat16; with
 `--smoke` small models are timed in two rounds.
 
 Every method of the comparison is timed in turn with a plain pre-norm encoder (torch's own) of the
-same size on the same batch, loss, gradient, clipping, AdamW and average included; see
-`overhead.py` for how ratios are formed. Processor time, median ratio and quartiles.
+same size on the same batch, including loss, gradient, clipping, AdamW and weight averaging; for the
+ratios see `overhead.py`. Medians and quartiles of the ratio of processor times.
 """
 
 import argparse
@@ -56,7 +58,7 @@ def main() -> None:
             group[f"{name}, bfloat16" if is_half else name] = update_of(
                 method, lambda method=method: method.loss(tokens, generator), True
             )
-    print("| method | update, of a plain encoder's | quartiles |\n|---|---|---|")
+    print("| method | update / plain encoder | quartiles |\n|---|---|---|")
     for name, values in ratios(group, rounds).items():
         low, middle, high = statistics.quantiles(values, n=4)
         print(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |")

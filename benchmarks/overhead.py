@@ -1,10 +1,10 @@
-"""What localization costs beyond a plain transformer, in processor time.
+"""The overhead of localization over a plain transformer, in processor time.
 
 One training update and one sampling step are timed in turn with those of a plain pre-norm encoder
 (torch's own `TransformerEncoder` behind an embedding and a linear head) of the same size on the
-same batch, with the same optimiser and gradient clipping. Each round times every contestant once,
-in an order that rotates, so that a noisy machine disturbs all alike; the ratio of a round is formed
-within the round and the median ratio is printed with its quartiles.
+same batch, with the same optimiser and gradient clipping. Each round times every candidate once,
+in rotating order, so that noise of the machine affects all alike; ratios are formed within a round,
+and their median is printed with its quartiles.
 
     python benchmarks/overhead.py [--rounds 15] [--threads 2] [--smoke]
 """
@@ -48,7 +48,7 @@ SMOKE = Size(1, 16, 2, 2, 8)
 
 
 class PlainEncoder(nn.Module):
-    """Embedding, pre-norm encoder, linear head: nothing of localization."""
+    """Embedding, pre-norm encoder and linear head, without any localization."""
 
     def __init__(self, size: Size, activation: str) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PlainEncoder(nn.Module):
 
 
 def update_of(model: nn.Module, loss: Callable[[], Tensor], average: bool) -> Callable[[], None]:
-    """Return one training update: loss, gradient, clipping, AdamW and, for ours, the average."""
+    """Return one training update: loss, gradient, clipping, AdamW, weight average if asked for."""
     optimizer = make_optimizer(model, CONFIG)
     averaged = AveragedWeights(model, CONFIG.ema_decay) if average else None
 
@@ -81,8 +81,8 @@ def update_of(model: nn.Module, loss: Callable[[], Tensor], average: bool) -> Ca
     return update
 
 
-def contestants(size: Size) -> dict[str, dict[str, Callable[[], object]]]:
-    """Return what is timed, by group; the entry named "plain" is the one the others divide by."""
+def candidates(size: Size) -> dict[str, dict[str, Callable[[], object]]]:
+    """Return the functions to time, by group; the one named "plain" is the denominator."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, VOCABULARY, (size.batch, size.length), generator=generator)
     model = LocalizationModel(
@@ -122,7 +122,7 @@ def contestants(size: Size) -> dict[str, dict[str, Callable[[], object]]]:
 
 
 def ratios(group: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time a group in turn and return each contestant's processor time over the plain one's."""
+    """Time a group in turn; return the ratios of each processor time to that of the plain one."""
     names, result = list(group), {name: [] for name in group}
     for number in range(rounds + 1):
         seconds = {}
@@ -146,7 +146,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rounds = 2 if options.smoke else options.rounds
     for size in (SMOKE,) if options.smoke else SIZES:
-        for group_name, group in contestants(size).items():
+        for group_name, group in candidates(size).items():
             print(
                 f"{size.depth} layers of {size.width}, {size.batch} x {size.length}: {group_name}"
             )

@@ -1,7 +1,7 @@
-"""A model that is trained in seconds, for `--smoke`: does a benchmark run at all?
+"""A model trained in seconds, for `--smoke`: does a benchmark run at all?
 
-What a benchmark prints of it means nothing. `.ci/run` runs every benchmark so, because a script
-that nobody runs stops working unnoticed.
+The printed figures are meaningless. `.ci/run` runs every benchmark in this way, because a script
+that is never run breaks unnoticed.
 """
 
 import os
@@ -21,7 +21,7 @@ SETTINGS = (
 
 @contextmanager
 def small_run() -> Iterator[str]:
-    """Train a model of a few thousand parameters and yield its folder, which is swept behind."""
+    """Train a model of a few thousand parameters; yield its folder, which is deleted afterwards."""
     with TemporaryDirectory() as folder:
         os.environ["STOCHLOC_CACHE"] = str(Path(folder) / "cache")
         text, run = Path(folder) / "text.txt", str(Path(folder) / "run")

@@ -1,11 +1,11 @@
 """Bounds and samples of every walk at equal numbers of steps: `python benchmarks/walks.py RUN`.
 
-With `--smoke` in place of a run, on a small model of its own.
+With `--smoke` in place of a run, a small model is trained and measured.
 
-For each walk: the finite-step bound on held-out windows in bits per character, and of samples the
-cross-entropy under an n-gram judge counted on the held-out text, beside the samples' own entropy
-(of characters, within a text), all with standard errors; and what the walk costs in denoiser calls
-and in processor time relative to a plain walk of as many steps. Prints Markdown.
+For each walk: the finite-step bound on held-out windows in bits per character; the cross-entropy of
+samples under an n-gram model of the held-out text, and the entropy of characters within a sample,
+all with standard errors; and the cost in denoiser calls and in processor time relative to a plain
+walk with as many steps. Prints Markdown.
 """
 
 import json
@@ -55,7 +55,7 @@ from stochloc.tasks.tune import KNOWN_SHARES, SNR_LEVELS
 from stochloc.tasks.tuned import PATH_SHARES
 
 BATCH = 64
-# For the controller the tolerance takes the place of the number of steps.
+# The controller is given a tolerance instead of a number of steps.
 TOLERANCES = {8: 0.2, 16: 0.1, 32: 0.05, 64: 0.025}
 
 
@@ -81,7 +81,7 @@ class Options:
     windows: int = 96
     """Held-out windows per bound."""
     samples: int = 96
-    """Texts drawn per walk; 0 leaves the judge out."""
+    """Samples per walk; 0 for none."""
     tuning: int = 48
     """Training windows on which the path is tuned."""
     seed: int = 0
@@ -89,7 +89,7 @@ class Options:
     out: Path | None = None
     """Where to write the figures as JSON."""
     smoke: bool = False
-    """Train a small model and measure little of it: does everything run?"""
+    """Train a small model and measure a little, to check that everything runs."""
 
 
 def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
@@ -126,8 +126,8 @@ def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
     ]
 
 
-def price(walk: Walk, windows: torch.Tensor, seed: int) -> Estimate:
-    """Bound the windows for a walk."""
+def bound_of(walk: Walk, windows: torch.Tensor, seed: int) -> Estimate:
+    """Return the bound of a walk on held-out windows."""
     generator = torch.Generator().manual_seed(seed)
     return Estimate.join(
         [
@@ -169,15 +169,15 @@ def measure(options: Options) -> None:
         run.model, tuning, Ancestral(), known, torch.tensor(SNR_LEVELS).double(), generator
     ).refined(PATH_SHARES)
     own = judge.score(windows)
-    print(f"Judge: {ORDER}-gram counted on the held-out text; it gives its own text "
-          f"{show(own.judged)} bits, whose entropy within windows is "
+    print(f"Judge: {ORDER}-gram model fitted to the held-out text, whose cross-entropy under it is "
+          f"{show(own.judged)} bits and whose entropy within windows is "
           f"{show(own.entropy)}.\n")  # fmt: skip
     print("| walk | N | calls | bound | judge | entropy | time |\n|---|---|---|---|---|---|---|")
     results = []
     for num_steps in options.steps:
         plain_s = math.nan
         for walk in walks(run.model, costs, num_steps):
-            estimate = price(walk, windows, options.seed)
+            estimate = bound_of(walk, windows, options.seed)
             bits = BitsPerToken(estimate.mean * per_token, estimate.stderr * per_token)
             row = {
                 "walk": walk.name, "steps": num_steps, "calls": estimate.denoiser_calls,
