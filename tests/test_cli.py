@@ -342,7 +342,7 @@ def test_a_damaged_file_is_named_and_nothing_is_overwritten(place, tmp_path, cap
 def test_a_model_of_another_tokenizer_is_refused(place, tmp_path, capsys):
     run = shutil.copytree(place / "run", tmp_path / "run")
     (run / "tokenizer.json").write_text('{"kind": "bytes"}')
-    assert "not of the same run" in refuse(capsys, "sample", run)
+    assert "not belong to the same run" in refuse(capsys, "sample", run)
 
 
 def test_a_full_disk_is_one_sentence(place, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,6 @@
-"""The names by which commands, runs and reports call things: one table, without what they mean.
+"""The names that commands, runs and reports use: one table, without their meanings.
 
-What a name makes is in the table of the module that makes it: `tasks.paths` for paths and
+What a name stands for is in the table of the module that creates it: `tasks.paths` for paths and
 transitions, `tasks.policies` for policies and correctors, `data.tokenizers.named` for tokenizers.
 Imports nothing, so that help pages and tasks can read the same names.
 """

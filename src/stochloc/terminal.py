@@ -1,9 +1,9 @@
-"""The two ways out of a program: results on stdout, and on stderr whatever else a person is told.
+"""The two outputs of a program: results on stdout, and all other messages on stderr.
 
 They fail differently. A message may be lost, and its loss must not end the work: the reader of
 stderr may be gone, its terminal closed, its disk full, or there was no stderr from the start. A
-result must arrive: if nobody reads it any more the work may end in peace, but if it cannot be
-written the work has failed. Neither is lost to an encoding that lacks a character.
+result must arrive: if its reader has gone the work may end without an error, but if it cannot be
+written the work has failed. Neither is lost because an encoding lacks a character.
 
 This module uses only Python's standard library; every package but the core may print through it.
 """
@@ -26,7 +26,7 @@ _SYMBOLS = {
 
 
 class ReaderGoneError(OSError):
-    """Whoever read the results, `head` say, has seen enough."""
+    """The reader of the results, for example `head`, has gone."""
 
 
 class ResultLostError(OSError):
@@ -34,20 +34,20 @@ class ResultLostError(OSError):
 
 
 class _AbstractStream(io.TextIOBase):
-    """What a stream says of itself when it stands for another, or for none."""
+    """The properties of a stream that wraps another one, or none."""
 
     def __init__(self, stream: io.TextIOBase | TextIO | None) -> None:
         self.stream = stream
 
     def isatty(self) -> bool:
-        """Return whether it ends in a terminal, which may have been closed since."""
+        """Return whether it is a terminal, which may have been closed since."""
         try:
             return self.stream is not None and self.stream.isatty()
         except (OSError, ValueError):
             return False
 
     def fileno(self) -> int:
-        """Return the number of the file.
+        """Return the file descriptor.
 
         Raises:
             io.UnsupportedOperation: There is none.
@@ -64,17 +64,17 @@ class _AbstractStream(io.TextIOBase):
 
 @final
 class Messages(_AbstractStream):
-    """A stream for messages, whose writes never fail: what cannot be written is lost."""
+    """A stream for messages, whose writes never fail: what cannot be written is dropped."""
 
     def write(self, text: str) -> int:
-        """Write, or lose, a text."""
+        """Write a text, or drop it."""
         if self.stream is not None:
             with suppress(OSError, ValueError):  # a closed stream raises ValueError
                 self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write, or lose, what is left."""
+        """Write what is buffered, or drop it."""
         if self.stream is not None:
             with suppress(OSError, ValueError):
                 self.stream.flush()
@@ -82,7 +82,7 @@ class Messages(_AbstractStream):
 
 @final
 class _Results(_AbstractStream):
-    """A stream for results, which says in two kinds of error why they do not arrive."""
+    """A stream for results, which raises one of two errors if they cannot be delivered."""
 
     def write(self, text: str) -> int:
         """Write a text.
@@ -97,7 +97,7 @@ class _Results(_AbstractStream):
             return self.stream.write(text)
 
     def flush(self) -> None:
-        """Write what is left; raises as `write` does."""
+        """Write what is buffered; raises as `write` does."""
         if self.stream is not None:
             with self._told_apart():
                 self.stream.flush()
@@ -114,7 +114,7 @@ class _Results(_AbstractStream):
             raise ResultLostError(error.strerror or str(error)) from error
 
     def _forget(self) -> None:
-        # Python flushes once more when it ends, and would complain about what is left.
+        # Python flushes once more when it exits, and would report what is still buffered.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
@@ -132,23 +132,23 @@ def messages() -> Messages:
 
 
 def tell(line: str) -> None:
-    """Tell a person something on stderr; of several processes only the first one speaks.
+    """Print a message on stderr; of several processes only the first prints.
 
     Args:
-        line: What to tell; it is lost if stderr is.
+        line: The message; it is dropped if stderr is closed.
     """
     if is_first_process():
         print(line, file=messages(), flush=True)
 
 
 def say(line: str) -> None:
-    """Print a line of a longer account on stdout; the work goes on when nobody reads it.
+    """Print a line of a longer report on stdout; the work continues if nobody reads it.
 
     Args:
-        line: What to say.
+        line: The line.
 
     Raises:
-        ResultLostError: It cannot be written, for another reason than that the reader is gone.
+        ResultLostError: It cannot be written, for a reason other than that the reader has gone.
     """
     with suppress(ReaderGoneError):
         print(line, flush=True)
@@ -180,10 +180,10 @@ def can_show(text: str) -> bool:
 def guarded() -> Iterator[None]:
     """Guard the standard streams for the time of a command.
 
-    Within, writing to `sys.stderr` never fails, writing to `sys.stdout` fails with one of the two
-    errors of this module, and characters that an encoding lacks are spelled: symbols in ASCII,
-    letters as escapes. Streams that were closed before the program began exist, so that no other
-    file gets their numbers: what is read is empty, what is told is lost.
+    Inside the block, writing to `sys.stderr` never fails, writing to `sys.stdout` fails only with
+    the two errors of this module, and characters that an encoding lacks are replaced: symbols by
+    ASCII, letters by escapes. Streams that were closed before the program began are reopened, so
+    that no other file gets their descriptors: input is empty, messages are dropped.
     """
     _open_missing()
     before = sys.stdin, sys.stdout, sys.stderr
@@ -201,7 +201,7 @@ def guarded() -> Iterator[None]:
 
 
 def _open_missing() -> None:
-    """Open what is missing of the first three files; the lowest free number is given first."""
+    """Open the missing ones of the first three descriptors; the lowest free one is used first."""
     for number, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
@@ -211,7 +211,7 @@ def _open_missing() -> None:
 
 @contextmanager
 def _spelling(stream: io.TextIOBase | TextIO | None) -> Iterator[None]:
-    """Let a stream spell what its encoding lacks, unless the user chose another way."""
+    """Make a stream replace what its encoding lacks, unless the user chose another way."""
     # Python's own ways: strict, surrogateescape in the C locale, backslashreplace on stderr.
     ways = ("strict", "surrogateescape", "backslashreplace")
     if not isinstance(stream, io.TextIOWrapper) or stream.errors not in ways:

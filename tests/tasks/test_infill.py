@@ -181,9 +181,9 @@ def test_the_command_prints_answers_and_the_same_seed_gives_the_same(trained, ca
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [
-    (("the fox",), "no blank"), (("",), "no blank"), (("the {x} fox",), "'{x}' is no blank"),
-    (("the { fox _",), "'{' is no blank"), (("the {5-2} fox",), "'{5-2}' is no blank"),
-    (("the {0} fox",), "'{0}' is no blank"), (("the {} fox",), "'{}' is no blank"),
+    (("the fox",), "no blank"), (("",), "no blank"), (("the {x} fox",), "'{x}' is not a blank"),
+    (("the { fox _",), "'{' is not a blank"), (("the {5-2} fox",), "'{5-2}' is not a blank"),
+    (("the {0} fox",), "'{0}' is not a blank"), (("the {} fox",), "'{}' is not a blank"),
     (("the # _",), "'#' at position 4"),
     (("_ {{ # _",), "'{' at position 2"), (("{2} # _",), "'#' at position 4"),
     (("the {17} fox",), "17 tokens"),

@@ -49,7 +49,7 @@ def test_no_command_measures_on_another_text_in_its_place(place, call, refuse, m
         assert "base.txt has changed or holds another text" in sentence
         assert f"There is no file {place / 'here' / 'base.txt'}" in sentence
     sentence = refuse("plot", "error", "../here/run", "--out", place / "figures", "--sequences", 2)
-    assert "restore it, or say with --data where it is" in sentence
+    assert "restore it, or give its place with --data" in sentence
     said = call("correct", "../here/run", "the fox").err
     assert "has changed or holds another text" in said
     assert "one wrong character in twenty" in said
@@ -81,7 +81,7 @@ def test_training_text_does_not_become_the_test_part_of_a_text_cut_in_half(place
     (place / "here" / "base.txt").write_text(TEXT * 20)
     assert "has changed" in refuse("eval", "run", *FEW)
     for split in ((), ("--split", "test")):
-        assert "not as it was" in refuse("eval", "run", "--data", "base.txt", *split, *FEW)
+        assert "has changed since" in refuse("eval", "run", "--data", "base.txt", *split, *FEW)
     assert (
         "all of base.txt" in call("eval", "run", "--data", "base.txt", "--split", "all", *FEW).out
     )

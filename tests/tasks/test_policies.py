@@ -37,7 +37,7 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_js
     run = open_run(trained / "run")
     policy, denoiser = PolicyChoice(name).apply(Masked(), run.model)
     assert isinstance(policy, Policy)
-    # As the task has it: a hardly trained model is nearly as sure of one token as of another.
+    # As the task has it: a hardly trained model is about equally confident of all tokens.
     drawing, tempered = PolicyChoice(name).apply(Masked(), Tempered(run.model, 1.0))
     drawn = call_json("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
                       "--temperature", 1.0)  # fmt: skip
@@ -84,8 +84,8 @@ def test_the_bound_of_corrector_rounds_is_refused_and_an_empty_one_is_called_so(
     result = json.loads(captured.out)
     assert result["is_empty"]
     assert result["bits_per_token"] > math.log2(27)
-    assert "says nothing of the model" in captured.err
-    assert "pays again" in result["estimator"]
+    assert "says nothing about the model" in captured.err
+    assert "counts the cost of rewound tokens" in result["estimator"]
     captured = call("eval", run, "--sequences", 2, "--json")
     assert not json.loads(captured.out)["is_empty"]
     assert captured.err == ""

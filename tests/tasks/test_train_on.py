@@ -259,7 +259,7 @@ def test_a_resumed_run_keeps_its_precision_and_its_numbers(trained, tmp_path, ca
 
 def test_a_change_of_precision_is_warned_of_made_and_kept(run, call):
     told = call(*RESUME, run, "--steps", 6, "--precision", "bf16-true").err
-    assert "trained on cpu, 32-true, and goes on with cpu, bf16-true (as asked)" in told
+    assert "trained on cpu, 32-true, and continues on cpu, bf16-true (as asked)" in told
     assert "numbers will differ" in told
     assert read_hardware(run) == Hardware("cpu", precision="bf16-true")
     assert tensors(run)["model.head"].dtype == torch.bfloat16
@@ -274,7 +274,7 @@ def test_hardware_that_is_missing_gives_way_with_a_warning_and_is_not_forgotten(
     (run / "recipe.json").write_text(json.dumps(recipe))
     told = call(*RESUME, run, "--steps", 6).err
     assert "cuda x 8 (ddp), bf16-mixed" in told
-    assert "goes on with cpu, bf16-mixed (This machine has no cuda" in told
+    assert "continues on cpu, bf16-mixed (This machine has no cuda" in told
     assert read_hardware(run) == Hardware("cuda", 8, "ddp", "bf16-mixed")
     assert "no cuda" in refuse(*RESUME, run, "--accelerator", "cuda")
 
@@ -309,7 +309,7 @@ def test_a_file_system_without_locks_is_warned_of_and_worked_on(
     monkeypatch.setattr(fcntl, "flock", refused)
     train(trained, tmp_path / "run")
     told = capsys.readouterr().err
-    assert "knows no locks" in told
+    assert "has no locks" in told
     assert "no other process" in told
     main([*RESUME, str(tmp_path / "run"), "--steps", "6"])
     assert open_run(tmp_path / "run").recipe.training.num_steps == 6

@@ -146,5 +146,5 @@ def test_two_processes_tell_once_what_ends_them(place):
         code, _, errors = stochloc(place, "train", "--out", run, "--resume", *TWO)
     assert code == 2
     assert errors.count("stochloc: ") == 1, errors
-    assert "Another process is at work" in errors
+    assert "Another process is using" in errors
     assert "Traceback" not in errors

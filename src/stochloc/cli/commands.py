@@ -20,7 +20,7 @@ class Command(Protocol):
     """A dataclass whose attributes are flags."""
 
     def run(self) -> None:
-        """Do it and print what came of it."""
+        """Run the command and print its result."""
         ...
 
 

@@ -20,7 +20,7 @@ class Compare:
     data: str
     """A text file or a corpus by name."""
     out: Path
-    """Folder for trials and results; what is there already is used, not run again."""
+    """Folder for trials and results; trials that are already there are not run again."""
     source: Annotated[
         Path | None,
         tyro.conf.arg(
@@ -38,12 +38,12 @@ class Compare:
     seeds: int = 1
     """Full trials of each method."""
     grid: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
-    """Learning rates; each is tried, the best on validation text is taken."""
+    """Learning rates; each is tried, and the best on validation text is used."""
     short: float = 1.0
-    """Share of the budget that a trial of the grid gets; short ones favour rates that are too high
-    in the long run."""
+    """Share of the budget for each trial of the grid; short trials favour learning rates that are
+    too high for the full budget."""
     jobs: int = 1
-    """Trials at a time, each in a process with its share of the cores."""
+    """Trials run at the same time, each in a process with its share of the cores."""
     tokenizer: Tokenizer = None
     valid: ValidText = None
     test: TestText = None
@@ -101,7 +101,7 @@ class Compare:
         found = device(self.accelerator)
         found = "cpu" if found == "mps" else found
         comparison = compare(contest, self.out, self.jobs, found, tell, self.source)
-        # Figures are still to come, so whoever stops reading here does not end the work.
+        # Figures are still to be drawn, so a reader that stops here must not end the program.
         say(as_json(comparison.to_dict(), indent=2) if self.json else comparison.table())
         tell(f"table.md, table.csv, comparison.json and trials.jsonl are in {self.out}")
         if find_spec("matplotlib") is None:

@@ -61,7 +61,7 @@ class Eval:
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
         if result["is_empty"]:
             tell(
-                f"stochloc: this bound says nothing of the model: guessing costs "
+                f"stochloc: this bound says nothing about the model: guessing costs "
                 f"{math.log2(run.tokenizer.vocabulary_size):.3f} bits per token. Evaluate with "
                 "another policy, or with more steps."
             )

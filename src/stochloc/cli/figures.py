@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def need_matplotlib() -> None:
-    """Refuse to draw where matplotlib is missing.
+    """Raise an error if matplotlib is missing.
 
     Raises:
         ValueError: It is not installed.
@@ -25,8 +25,8 @@ def write_all(pictures: Mapping[str, "Picture"], folder: Path, tell: Callable[[s
 
     Args:
         pictures: The pictures by the names of their files.
-        folder: Where to.
-        tell: Is told every file.
+        folder: The folder to write to.
+        tell: Called with every file.
     """
     from stochloc.viz.files import write
 

@@ -27,7 +27,7 @@ class Infill:
     template: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
     """The text: _ is a blank of one token, {3} of three, {2-5} of two to five; {{ is a brace."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
-    """Most answers wanted."""
+    """Largest number of answers."""
     draws: int = 32
     """Walks for every combination of lengths; equal results count once."""
     constraint: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Options that several commands share, each with its help.
 
-An option is an annotated type, so that it is described once and stands where the command wants it.
+An option is an annotated type, so that it is described once and each command decides its order.
 Options that act together are a dataclass with a method; `tyro.conf.arg(name="")` keeps its flags
 flat.
 """
@@ -32,10 +32,10 @@ Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def optional(metavar: str, help: str | None = None) -> object:
-    """Return how help pages show what may be left out; by themselves they speak of {None}|INT.
+    """Return how help pages show an optional value, in place of tyro's {None}|INT.
 
     Args:
-        metavar: What stands for the value.
+        metavar: The placeholder for the value.
         help: What the option does; None where the command says so itself.
 
     Returns:
@@ -45,7 +45,7 @@ def optional(metavar: str, help: str | None = None) -> object:
 
 
 def choices(names: object, help: str | None = None) -> object:
-    """Return how help pages show a choice of names that may be left out.
+    """Return how help pages show an optional choice of names.
 
     Args:
         names: A `Literal`.
@@ -97,7 +97,7 @@ Json = Annotated[bool, tyro.conf.arg(help="Print one JSON object instead of text
 
 @dataclass
 class Weights:
-    """Which weights of a run, and where they compute."""
+    """Which weights of a run to use, and on which device."""
 
     checkpoint: CheckpointName = "best"
     """Which weights: those of the best held-out bound in training, or the last."""
@@ -105,7 +105,7 @@ class Weights:
     """Where to compute."""
 
     def open(self, folder: str) -> "Run":
-        """Open a run, with a note to a person if its weights are not those of its last step.
+        """Open a run, with a note on stderr if its weights are not those of its last step.
 
         Args:
             folder: Folder of the run, or a name on the hub.
@@ -114,7 +114,7 @@ class Weights:
             The run.
 
         Raises:
-            ValueError: It is no run, or its model is damaged.
+            ValueError: It is not a run, or its model is damaged.
         """
         from stochloc.tasks.runs import open_run
 
@@ -140,7 +140,7 @@ class PolicyOptions:
         """Return the choice.
 
         Args:
-            corrector: Which tokens a round takes back, and how they come up.
+            corrector: Which tokens a round rewinds, and how they are raised again.
 
         Returns:
             The policy with its corrector, by name.
@@ -174,12 +174,12 @@ def device(accelerator: str) -> str:
 
 
 def path_name(named: str | None, policy: "PolicyChoice", default: str = "masked") -> str:
-    """Return the path to walk; a user who names one that the policy does not follow is told.
+    """Return the path to walk, with a warning if the user named one that the policy ignores.
 
     Args:
-        named: What the user gave.
+        named: The name that the user gave, if any.
         policy: The policy of the walk.
-        default: The path if the user names none.
+        default: The path if the user named none.
 
     Returns:
         The name of a path.
@@ -193,7 +193,7 @@ def path_name(named: str | None, policy: "PolicyChoice", default: str = "masked"
 
 
 def typed(text: str) -> str:
-    """Return a text as it was typed, in UTF-8, where Python took its bytes for no text at all.
+    """Return an argument as UTF-8 where Python could not decode its bytes in the locale.
 
     Args:
         text: An argument of the command line.

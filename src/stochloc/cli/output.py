@@ -7,7 +7,7 @@ from stochloc.terminal import can_show, tell
 
 
 def warn(line: str) -> None:
-    """Tell a person what may surprise them.
+    """Print a warning to standard error.
 
     Args:
         line: One sentence.

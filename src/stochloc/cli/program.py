@@ -1,4 +1,4 @@
-"""The program: one command is parsed and run, and every end has an exit code.
+"""The program: one command is parsed and run, and every outcome has an exit code.
 
 Results go to stdout, progress and warnings to stderr. Bad input ends with exit code 2 and one
 sentence.
@@ -43,7 +43,7 @@ def _obey(arguments: list[str] | None) -> None:
         command.run()
         sys.stdout.flush()
     except ReaderGoneError:
-        pass  # The reader, `head` say, has seen enough.
+        pass  # The reader, for example `head`, has seen enough.
     except ResultLostError as error:
         _tell_end(f"The results cannot be written to standard output: {error}.")
         raise SystemExit(2) from None
@@ -59,7 +59,7 @@ def _obey(arguments: list[str] | None) -> None:
         )
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
-        # A run in the midst of training says by which signal, and that it is saved.
+        # A training run reports the signal, and that it is saved.
         _tell_end(f"{stopped} {_to_continue(command)}" if str(stopped) else "interrupted.")
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
     except Exception as error:

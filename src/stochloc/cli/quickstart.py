@@ -13,7 +13,7 @@ class Quickstart:
     """Train a small model on the built-in corpus and show what it can do."""
 
     out: Path = Path("runs/quickstart")
-    """Folder for the run; a run that is already there is shown again, not trained again."""
+    """Folder for the run; a run that is already there is shown again without training."""
     seed: int = 0
     """Seed of everything random."""
     json: Json = False

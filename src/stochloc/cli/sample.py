@@ -39,7 +39,7 @@ class Sample:
     """Which tokens a round rewinds, and how they are drawn again: exact rewinds random ones and
     calls the model once for each, which preserves the distribution of the texts; together rewinds
     random ones with one call for all; least-confident rewinds those of least confidence with one
-    call. The last two are cheaper and draw likelier, less varied texts."""
+    call. The last two are cheaper and draw more probable, less varied texts."""
     transition: Transition = "ancestral"
     temperature: float = 1.0
     """Below 1 sharper, above 1 flatter than what was learned."""

@@ -9,8 +9,8 @@ Going down needs no model: given `z_γ'`, the walk below γ' is a Brownian bridg
 
     z_γ = (γ/γ') z_γ' + √(γ (γ' - γ) / γ') ε,
 
-whatever the token. A walk that began with evidence, `z_0` at `γ_0`, never forgets it: what came
-since is a channel of its own, so the bridge is pinned there,
+whatever the token. A walk that began with evidence, `z_0` at `γ_0`, keeps it: what was added since
+is a channel of its own, so the bridge starts there,
 
     z_γ = z_0 + (γ - γ_0)/(γ' - γ_0) (z_γ' - z_0) + √((γ - γ_0) (γ' - γ) / (γ' - γ_0)) ε.
 
@@ -35,7 +35,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class State:
-    """What a walk knows about a batch of sequences.
+    """The state of a walk: what is known about a batch of sequences.
 
     Attributes:
         z: Noisy codes; 0 where a token is known.
@@ -98,7 +98,7 @@ def start(
     length: int,
     known: Int[Tensor, "batch length"] | None = None,
 ) -> State:
-    """Return the state that knows nothing: `z = 0` at `γ = 0`, but for tokens given in advance.
+    """Return the state without evidence, `z = 0` at `γ = 0`, except for tokens given in advance.
 
     Args:
         codebook: Gives the dimension, floating type and device of `z`.
@@ -192,19 +192,19 @@ def rewind(
     generator: Randomness,
     floor: State | None = None,
 ) -> State:
-    """Move a state down to a lower signal-to-noise ratio; exact, and no model is asked.
+    """Move a state down to a lower signal-to-noise ratio; exact, without a model.
 
     Args:
         codebook: The token codes, read where a known token becomes uncertain again.
         state: Where to start.
         snr: The γ to go down to, in `[0, ∞]`; where it is not below `state.snr` nothing changes.
         generator: Source of the noise.
-        floor: Evidence that is never forgotten, the state in which the walk to `state` began;
-            nothing goes below its γ. Without it the walk began with nothing, `z = 0` at `γ = 0`.
+        floor: The state in which the walk to `state` began; its evidence is kept, and no token goes
+            below its γ. None if the walk began without evidence, `z = 0` at `γ = 0`.
 
     Returns:
-        The state at `min(max(snr, floor.snr), state.snr)`, with the law there of the channel that
-        started from the floor.
+        The state at `min(max(snr, floor.snr), state.snr)`, distributed as the channel that started
+        from the floor.
     """
     if floor is None:
         batch, length = state.known.shape

@@ -3,14 +3,14 @@
 Every token `s` has a code `x = enc(s)` with `‖x‖ = 1` (paper 2). The sphere is what makes the best
 denoiser independent of the signal-to-noise ratio: in Bayes' rule the term `exp(-γ‖x‖²/2)` is the
 same for all tokens and cancels, and `exp(z·x)` remains (paper A.1). That number, the *evidence*
-`z Eᵀ`, is all a noisy code says about its token.
+`z Eᵀ`, is all the information that a noisy code holds about its token.
 
 Three codebooks: the corners of the probability simplex (`d = V`, all tokens equally far apart,
 `x̂` is the posterior itself), the circle (`d = 2`, the paper's cyclic data), and learned vectors,
 which cannot leave the sphere because they are a direction divided by its norm.
 
 Codes are float32 at least, whatever type a model's weights are kept in: a vector rounded to
-bfloat16 has lost the sphere, and evidence of thousands of nats would be off by tens.
+bfloat16 no longer lies on the sphere, and evidence of thousands of nats would be off by tens.
 """
 
 import math
@@ -59,7 +59,7 @@ class Codebook(nn.Module, ABC):
             z: Noisy codes, at any signal-to-noise ratio.
 
         Returns:
-            Nats by which `z` speaks for each token.
+            Evidence for each token, in nats.
         """
         return z @ self.vectors.T
 
@@ -74,7 +74,7 @@ class Codebook(nn.Module, ABC):
             stop: The first token after the last.
 
         Returns:
-            Nats by which `z` speaks for each of these tokens.
+            Evidence for each of these tokens, in nats.
         """
         return z @ self.vectors[start:stop].T
 
@@ -87,7 +87,7 @@ class Codebook(nn.Module, ABC):
         matched up to a constant: codes are centred before they are inverted.
 
         Args:
-            target: Nats wanted for and against each token.
+            target: Evidence wanted for each token, in nats.
 
         Returns:
             Vectors of evidence; exact for affinely independent codes. Costs `V d²` operations.
@@ -116,7 +116,7 @@ class Codebook(nn.Module, ABC):
                 one block.
 
         Returns:
-            Vectors of norm at most 1. One block at a time is held.
+            Vectors of norm at most 1. Only one block is held in memory at a time.
         """
         vectors, start = self.vectors, 0
         mean = vectors.new_zeros(())
@@ -143,8 +143,8 @@ class Codebook(nn.Module, ABC):
 class SimplexCodebook(Codebook):
     """The corners of the probability simplex: orthonormal codes with `d = V`.
 
-    Encoding, evidence and mean are the one-hot map and two identities, so they cost no product and
-    the `V²` numbers of `vectors` are never made.
+    Encoding is the one-hot map, evidence and mean are identities, so no matrix product is computed
+    and the `V²` numbers of `vectors` are never created.
     """
 
     def __init__(self, vocabulary_size: int) -> None:
@@ -155,7 +155,7 @@ class SimplexCodebook(Codebook):
 
     @property
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
-        """The rows of the identity, made anew at every call."""
+        """The rows of the identity, created at every call."""
         return torch.eye(self.dimension, dtype=self.one.dtype, device=self.unit.device)
 
     @property
@@ -164,7 +164,7 @@ class SimplexCodebook(Codebook):
         return _single_at_least(self.unit)
 
     def encode(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """Return a 1 in the place of every token.
+        """Return the one-hot vector of every token.
 
         Args:
             tokens: Indices in `[0, V)`.
@@ -207,7 +207,7 @@ class SimplexCodebook(Codebook):
         """Return the target without its mean: centred, the identity is its own pseudo-inverse.
 
         Args:
-            target: Nats wanted for and against each token.
+            target: Evidence wanted for each token, in nats.
 
         Returns:
             Vectors of evidence; exact, and no `V × V` matrix is inverted.

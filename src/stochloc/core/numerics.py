@@ -2,7 +2,7 @@
 
 Categorical draws go through the inverse of a float64 cumulative sum: float32 noise has too few
 distinct values to reach rare tokens, and the missing tail acts like a lowered temperature. Apple's
-MPS has no float64, so there the draw is made on the CPU and only the drawn indices travel back.
+MPS has no float64, so there the draw is made on the CPU and only the drawn indices are moved back.
 
 Stratified uniforms `(k + u_k) / n` keep a Monte-Carlo average unbiased while its variance falls
 faster than `1/n`.
@@ -55,8 +55,8 @@ def draw_normal_like(x: Float[Tensor, "*shape"], generator: Randomness) -> Float
     """Return standard normal noise with the shape, type and device of `x`.
 
     Args:
-        x: The tensor to imitate.
-        generator: Source of randomness; on another device than `x`, its draws are moved.
+        x: Gives shape, type and device.
+        generator: Source of randomness; if it is on another device than `x`, its draws are moved.
 
     Returns:
         Independent `N(0, 1)` values.
@@ -88,15 +88,15 @@ def draw_categorical(
 def draw_categorical_in_blocks(
     blocks: Callable[[], Iterable[Float[Tensor, "*batch block"]]], generator: Randomness
 ) -> Int[Tensor, "*batch"]:
-    """Draw as `draw_categorical` does from weights of which one block at a time is held.
+    """Draw as `draw_categorical` does, with only one block of the weights in memory at a time.
 
     Args:
-        blocks: Gives the blocks of weights in order, the same each time it is called.
-        generator: Source of randomness, of which as much is used as by `draw_categorical`.
+        blocks: Returns the blocks of weights in order, the same at every call.
+        generator: Source of randomness, advanced as far as by `draw_categorical`.
 
     Returns:
-        The drawn indices, exact to float64, on the device of the sums (`in_double`); those of
-        `draw_categorical`, but where the rounding of the sum decides. Two passes over the blocks.
+        The drawn indices, exact to float64, on the device of the sums (`in_double`); equal to those
+        of `draw_categorical` except where rounding of the sum decides. Two passes over the blocks.
     """
     ends = [cdf[..., -1:] for cdf in _cumulate(blocks())]
     u = _draw_below(ends[-1], generator)
@@ -137,6 +137,6 @@ def draw_stratified(
         unbiased estimate of an integral over `[0, 1]`.
     """
     u = draw_uniform((rows, strata), generator, dtype)
-    # In float32 `99 + u` may round up to 100, and a path has nothing to say at time 1.
+    # In float32 `99 + u` may round up to 100, and paths are not defined at time 1.
     times = (torch.arange(strata, device=u.device, dtype=u.dtype) + u) / strata
     return times.clamp(max=1 - torch.finfo(u.dtype).eps)

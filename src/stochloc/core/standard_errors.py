@@ -3,14 +3,14 @@
 Two things make the textbook formula too small. An average per character is a *ratio*,
 `R = Σ_w y_w / Σ_w n_w` of nats and characters, both of which vary from window to window; to first
 order its error is that of `Σ_w (y_w - R n_w) / Σ_w n_w` (the delta method). And neighbouring
-windows are alike: a chapter is about one thing. So windows are added up in contiguous *blocks*, at
-most `NUM_BLOCKS` of them, and the spread is that between blocks, which are long enough to hold most
-of what neighbours share; the error is then
+windows are correlated: a chapter is about one thing. So windows are summed in contiguous *blocks*,
+at most `NUM_BLOCKS` of them, and the error is computed from the spread between blocks, which are
+long enough to contain most of the correlation:
 
     √( B/(B - 1) Σ_b r_b² ) / Σ_w n_w,      r_b = Σ_{w in b} (y_w - R n_w),
 
-for up to `NUM_BLOCKS` windows the formula for independent ones. With 20 blocks it is itself known
-to one part in six. Dependence over more than a twentieth of the text stays unseen.
+which for up to `NUM_BLOCKS` windows is the formula for independent ones. With 20 blocks it is
+itself accurate to one part in six. Correlation over more than a twentieth of the text is missed.
 """
 
 import math
@@ -28,7 +28,7 @@ def ratio_stderr(
     """Return the standard error of `Σ totals / Σ sizes` over windows in the order of their text.
 
     Args:
-        totals: What each window adds to the numerator, nats say.
+        totals: What each window adds to the numerator, for example nats.
         sizes: What each adds to the denominator: characters or tokens, or 1 for a mean per window.
 
     Returns:

@@ -1,9 +1,9 @@
 """Random streams: one for a whole batch, or one for each of its sequences.
 
-With a `torch.Generator` a batch draws as one, so what a sequence gets depends on its neighbours.
-With `Streams` every sequence has a generator of its own and moves it on only where it has something
-to draw itself: the same sequence meets the same noise in any batch. What is left of a batch's size
-is the last bit of the arithmetic.
+With a `torch.Generator` a batch draws as a whole, so the noise of a sequence depends on the others
+in its batch. With `Streams` every sequence has a generator of its own, which advances only when
+that sequence draws: it receives the same noise in any batch. What still depends on the size of the
+batch is rounding in the last bit.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class Streams:
     """A random stream for each sequence of a batch.
 
     Attributes:
-        generators: One for each sequence; None for a sequence that has nothing to draw.
+        generators: One for each sequence; None for a sequence that does not draw.
         device: Where they draw.
     """
 
@@ -29,11 +29,11 @@ class Streams:
     device: torch.device
 
     def draw(self, fill: Fill, shape: tuple[int, ...], dtype: torch.dtype) -> Float[Tensor, "..."]:
-        """Return a tensor that each stream has filled its row of.
+        """Return a tensor whose rows are filled from the streams.
 
         Args:
             fill: Fills a tensor in place from a generator.
-            shape: The shape of the result, its first number that of the sequences.
+            shape: The shape of the result, whose first dimension is the number of sequences.
             dtype: Floating type of the result.
 
         Returns:
@@ -51,11 +51,11 @@ Randomness = torch.Generator | Streams
 
 
 def among(generator: Randomness, rows: Bool[Tensor, " batch"]) -> Randomness:
-    """Return the source of randomness of which only some sequences draw.
+    """Return a source of randomness from which only some sequences draw.
 
     Args:
-        generator: One for all, which is returned as it is, or one for each.
-        rows: Which sequences have something to draw; the draws of others mean nothing.
+        generator: One for all, which is returned unchanged, or one for each.
+        rows: Which sequences draw; values drawn for others are meaningless.
 
     Returns:
         The source.

@@ -147,7 +147,7 @@ class Ancestral:
             tokens: The true tokens.
 
         Returns:
-            Nats per token, of either sign, at least 0 on average; 0 where the token was known.
+            Nats per token; 0 where the token was known. A value may be negative, the mean is not.
         """
         dz = torch.where(after.is_known[..., None], 0.0, after.z - before.z)
         moving = -posterior.log_mgf(dz, tokens)

@@ -53,8 +53,8 @@ class StepCosts:
         """Return the costs at more shares, between the measured ones by linear interpolation.
 
         Args:
-            num_shares: Number of shares, `0, 1/n, ..., (n - 1)/n`; those beyond the last measured
-                one cost what that costs.
+            num_shares: Number of shares, `0, 1/n, ..., (n - 1)/n`; beyond the last measured share
+                the costs are taken to be constant.
 
         Returns:
             A finer lattice, for paths of many steps.

@@ -52,7 +52,7 @@ class Corpus:
     source: str
 
     def fingerprint(self) -> dict[str, str]:
-        """Return a checksum of the tokens of each part, by which the text is recognised.
+        """Return a checksum of the tokens of each part, which identifies the text.
 
         Returns:
             SHA-256 by the name of the part.

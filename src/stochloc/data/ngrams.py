@@ -69,7 +69,7 @@ class NgramModel:
     def fit(
         cls, tokens: Integer[np.ndarray, " tokens"], order: int, vocabulary_size: int
     ) -> "NgramModel":
-        """Return the model of the counts of a text.
+        """Return the model estimated from a text.
 
         Args:
             tokens: the text, shape (tokens,), ids from 0 to V - 1.

@@ -1,4 +1,4 @@
-"""Text normalised for a tokenizer: line breaks, byte order marks and Unicode forms that it knows.
+"""Text normalised for a tokenizer: line breaks, byte order marks and Unicode forms.
 
 Characters that the tokenizer knows are left unchanged. Others are rewritten where Unicode has an
 alternative: CR LF and CR become LF, a byte order mark at the beginning is dropped, and a letter

@@ -29,7 +29,7 @@ def read_text(file: str, tokenizer: Tokenizer) -> str:
         The text; for a byte model, bytes that are not valid UTF-8 as lone surrogates.
 
     Raises:
-        ValueError: there is no such text, or it is not UTF-8 and the model is not a byte model.
+        ValueError: the file cannot be read, or it is not UTF-8 and the model is not a byte model.
     """
     source = file_source(file)
     with naming(source):
@@ -51,7 +51,7 @@ def read_lines(file: str, tokenizer: Tokenizer) -> list[str]:
         The lines without their line breaks; empty ones too, but none at the end.
 
     Raises:
-        ValueError: there is no such text, or it is not UTF-8 and the model is not a byte model.
+        ValueError: the file cannot be read, or it is not UTF-8 and the model is not a byte model.
     """
     return _BREAK.split(read_text(file, tokenizer))
 

@@ -48,7 +48,7 @@ def _read_text8(timeout_s: float) -> Iterator[bytes]:
 def verified(
     chunks: Iterator[bytes], num_bytes: int, sha256: str, complaint: str, advice: str
 ) -> Iterator[bytes]:
-    """Pass bytes on and raise an error at their end if they are not the expected ones.
+    """Yield the bytes unchanged and raise an error at their end if they are not the expected ones.
 
     Args:
         chunks: the bytes.

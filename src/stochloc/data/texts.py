@@ -25,7 +25,7 @@ from typing import cast
 
 STANDARD_INPUT = "-"
 
-# Small enough for a chunk's code points to stay in the processor's cache.
+# Small enough for a chunk's code points to fit in the processor's cache.
 CHUNK_BYTES = 1 << 18
 
 _UNREADABLE = (

@@ -23,7 +23,7 @@ except ModuleNotFoundError:  # Windows, where an open file cannot be removed any
 
 MOST_BYTES = 1 << 34
 PARTIAL = ".partial"
-# A file younger than this may have a writer that has not locked it yet.
+# A file younger than this may be open in a writer that has not locked it yet.
 YOUNG_S = 2
 # Where files cannot be locked, a file not written to for this long is taken to have no writer.
 OLD_S = 86_400

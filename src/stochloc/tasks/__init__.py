@@ -1,1 +1,1 @@
-"""What people ask for: train, evaluate, generate, the paper's cyclic experiment, a first look."""
+"""What the commands do: train, evaluate, generate, score, infill, correct, compare and more."""

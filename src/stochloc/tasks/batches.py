@@ -1,8 +1,9 @@
-"""How many texts a model is shown at once, so that no task outgrows the machine.
+"""How many texts are in a batch, so that every task fits into memory.
 
-The largest tensors of a call hold a number for every token and every word of the vocabulary, some
-ten of them at a time; what the network needs grows with the tokens alone. Both are bounded here,
-for all tasks alike. Results do not depend on it: every text has a random stream of its own.
+The largest tensors of a call have an entry for every position and every token of the vocabulary,
+and about ten of them exist at a time; the memory of the network grows with the positions alone.
+Both are bounded here, for all tasks. Results do not depend on the bounds: every text has a random
+stream of its own.
 """
 
 # Tokens of a call: enough to keep a processor busy.
@@ -12,13 +13,13 @@ MOST_NUMBERS = 2**24
 
 
 def rows_at_once(length: int, vocabulary_size: int) -> int:
-    """Return how many texts make a batch.
+    """Return the number of texts in a batch.
 
     Args:
         length: Tokens of each, at least 1.
         vocabulary_size: Tokens of the vocabulary, V.
 
     Returns:
-        The number of rows, at least 1: a single text is never cut.
+        The number of rows, at least 1: a single text is never split.
     """
     return max(1, min(MOST_TOKENS, MOST_NUMBERS // vocabulary_size) // length)

@@ -1,7 +1,7 @@
-"""What a figure counts: tokens of text and characters, never what was given.
+"""What figures are averaged over: tokens of text and characters, never labels.
 
-Labels are a condition: a bound is of `P(x|y)`, so they cost nothing and are counted nowhere. Texts
-in slots are bounded in one of many layouts, so the figure bounds the text from further above.
+Labels are a condition: a bound is of `P(x|y)`, so they cost nothing and are not counted. For texts
+in slots one of many layouts is bounded, so the bound on the text itself is looser.
 """
 
 import torch
@@ -23,7 +23,7 @@ def labels_in(
         rows: Windows of a text.
 
     Returns:
-        The label where there is one, `-1` elsewhere; None if the tokenizer knows no classes.
+        The labels, `-1` elsewhere; None if the tokenizer has no classes.
     """
     if not tokenizer.labels:
         return None

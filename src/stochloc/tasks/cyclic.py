@@ -45,7 +45,7 @@ STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 LINE_INTEGRAL_SAMPLES = 64
 SPACING = Lomax(scale=8.0, shape=3.0)
 # The recovery experiment's adaptive walk. The paper's 50 steps of δ = 0.01 end at γ = 3, where two
-# of five results are not valid; longer steps get through but favour the original by 0.03.
+# of five results are not valid; longer steps end at larger γ but favour the original by 0.03.
 ADAPTIVE_STEPS, ADAPTIVE_DELTA, ADAPTIVE_SNR_MAX = 200, 0.03, 15.0
 
 
@@ -203,7 +203,7 @@ class CyclicExperiment:
         Args:
             denoiser: Gives the codes.
             original: The sequences to damage.
-            generator: Source of the places and of what is read there.
+            generator: Source of the positions and of the wrong symbols.
 
         Returns:
             The start of the recovery: `z = γ₀ e_s` of what is read, 0 where it is masked.
@@ -242,7 +242,7 @@ def _fraction(hits: Bool[Tensor, " batch"]) -> dict[str, float]:
 
 
 def describe(results: dict[str, Any]) -> str:
-    """Return the results of an experiment as tables for a person.
+    """Return the results of an experiment as printable tables.
 
     Args:
         results: What `CyclicExperiment.run` returned.

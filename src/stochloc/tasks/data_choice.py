@@ -1,4 +1,4 @@
-"""What a user says of the text to train on: which files, and how they are split."""
+"""The user's choice of training text: which files, and how they are split."""
 
 import os
 from collections.abc import Mapping
@@ -34,12 +34,12 @@ class DataChoice:
         check_types(self)
 
     def named(self) -> dict[str, str]:
-        """Return the texts that were named, by `data`, `valid` and `test`."""
+        """Return the texts that were given for `data`, `valid` and `test`."""
         texts = {"data": self.data, "valid": self.valid, "test": self.test}
         return {name: text for name, text in texts.items() if text is not None}
 
     def absolute(self) -> "DataChoice":
-        """Return the same choice with absolute paths; names of corpora and `-` stay."""
+        """Return the same choice with absolute paths; names of corpora and `-` are unchanged."""
         return replace(self, **{name: absolute_data(text) for name, text in self.named().items()})
 
     def load(self, tokenizer: Tokenizer | str | None, slots: bool = False) -> Corpus:
@@ -47,7 +47,7 @@ class DataChoice:
 
         Args:
             tokenizer: How it becomes tokens; None for the corpus's default.
-            slots: Whether that tokenizer's texts are to be laid out in slots.
+            slots: Whether to lay out the texts of that tokenizer in slots.
 
         Returns:
             The corpus.
@@ -80,14 +80,14 @@ class DataChoice:
 
 
 def opened(named: Mapping[str, str]) -> dict[str, str | TextSource]:
-    """Return texts that can be read as often as needed, whatever a user gave.
+    """Return texts that can be read as often as needed, pipes included.
 
     Args:
         named: `data`, `valid` or `test` and what a user gave for it: a file, a pipe, `-`, the name
             of a corpus.
 
     Returns:
-        The same, with what can be read only once already read.
+        The same, with pipes and standard input already read.
     """
     return {name: file_source(text) if is_read_once(text) else text for name, text in named.items()}
 
@@ -100,7 +100,7 @@ def is_same_text(data: str, own: str) -> bool:
         own: Another.
 
     Returns:
-        Whether they are equal as names or as files.
+        Whether they are the same name or the same file.
     """
     if data == own:
         return True
@@ -114,8 +114,8 @@ def absolute_data(data: str) -> str:
         data: A file, `NAME=FILE,NAME=FILE`, `-` or the name of a corpus.
 
     Returns:
-        The same from any working directory. A path that the form of labelled texts cannot hold,
-        one with a comma in it, stays as it is.
+        The same from any working directory. A path that cannot be written in the form of labelled
+        texts, one with a comma in it, is unchanged.
     """
     if data == STANDARD_INPUT or (is_corpus_name(data) and not Path(data).is_file()):
         return data

@@ -28,9 +28,9 @@ class Evaluation:
     """How to bound.
 
     Attributes:
-        walk: How to walk; a line integral looks at its path and number of steps only.
+        walk: How to walk; a line integral uses only its path and number of steps.
         continuous: Whether to take the line integral instead of the finite walk.
-        num_sequences: Windows of text, evenly spaced; 0 for all there are.
+        num_sequences: Windows of text, evenly spaced; 0 for all.
         seed: Seed of all randomness.
     """
 
@@ -41,12 +41,12 @@ class Evaluation:
 
     @property
     def estimator(self) -> str:
-        """Which estimator this is, in words."""
+        """A description of the estimator."""
         if self.continuous:
             return "line integral (paper eq. 13), a bound on average over the text"
         chosen = self.walk.policy
         policy = "" if chosen == FOLLOW_THE_PATH else f" with the policy {chosen.name}"
-        again = ", which pays again for what it takes back" if chosen.takes_back else ""
+        again = ", which counts the cost of rewound tokens again" if chosen.takes_back else ""
         return (
             f"guided walk, a bound for the {self.walk.num_steps}-step {self.walk.transition} "
             f"sampler{policy}{again}"
@@ -54,12 +54,12 @@ class Evaluation:
 
 
 def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
-    """Return the tokens to evaluate on, and in words which they are.
+    """Return the tokens to evaluate on, and a description of them.
 
     Args:
         run: Gives the tokenizer and the data the model was trained on.
-        data: A file, a pipe, `-` or the name of a corpus; None for the run's own. A text with the
-            tokens of the run's own is the run's own, whatever it is called.
+        data: A file, a pipe, `-` or the name of a corpus; None for the run's own. A text whose
+            tokens are those of the run's own text counts as that, whatever its name.
         split: "train", "valid", "test" or "all"; None for "test" of the run's own data and of
             corpora known by name, and for all of any other file.
 
@@ -67,15 +67,16 @@ def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[n
         Tokens, and a description, which says so if a part is not one of the run's own text.
 
     Raises:
-        ValueError: The text cannot be read, has characters the model has never seen, or is called
-            as the run's own and has changed, so that nobody knows what the model has seen of it.
+        ValueError: The text cannot be read, has characters the model has never seen, or has the
+            name of the run's own text but has changed, so that it is not known what the model has
+            seen of it.
     """
     corpus, is_own = (own_text(run), True) if data is None else choose_text(run, data)
     if not is_own and split != "all" and is_own_name(run, str(data)):
         raise ValueError(
-            f"{data} is not as it was when {run.folder} was trained on it, so which part the model "
-            "has not seen is not known: restore it, or evaluate all of it, with stochloc eval and "
-            "--split all."
+            f"{data} has changed since {run.folder} was trained on it, so it is not known which "
+            "part the model has not seen: restore it, or evaluate all of it, with stochloc eval "
+            "and --split all."
         )
     is_whole = not is_own and (Path(str(data)).exists() or str(data) == STANDARD_INPUT)
     part = split or ("all" if is_whole else "test")
@@ -97,7 +98,7 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         evaluation: How to bound.
 
     Returns:
-        The estimate and how many characters it is about.
+        The estimate, and the number of tokens and characters it covers.
 
     Raises:
         ValueError: The text is shorter than a window, or a setting is out of range.
@@ -112,8 +113,8 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         raise ValueError("A line integral follows a path; leave out the policy, or --continuous.")
     if settings.policy.corrector_rounds:
         raise ValueError(
-            "Corrector rounds have no useful bound: it would pay for every token that is taken "
-            "back and brought up again. Leave out --corrector-rounds to bound the walk itself."
+            "Corrector rounds have no useful bound: it would count the cost of every rewound token "
+            "again. Leave out --corrector-rounds to bound the walk itself."
         )
     windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
     walk = settings.resolve(run, evaluation.continuous)
@@ -144,11 +145,11 @@ class Evaluated:
     """The result of an evaluation.
 
     Attributes:
-        evaluation: How it was made.
+        evaluation: The settings.
         estimate: Nats of every window and its tokens, in the order of the text.
         tokens: Tokens of every window that are scored.
         characters: Characters of text in every window.
-        counted: In words, what "per token" means.
+        counted: What "per token" means, in words.
         uniform_bits: Bits per token of guessing, the logarithm of the vocabulary's size.
     """
 
@@ -161,12 +162,12 @@ class Evaluated:
 
     @property
     def bits_per_token(self) -> float:
-        """The bound for each token that is scored."""
+        """The bound divided by the number of scored tokens."""
         return self._rate(self.tokens)[0]
 
     @property
     def is_empty(self) -> bool:
-        """Whether the bound is above that of guessing, so that it says nothing of the model."""
+        """Whether uniform guessing costs less, so that the bound says nothing about the model."""
         return self.bits_per_token > self.uniform_bits
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,7 +176,7 @@ class Evaluated:
         Returns:
             JSON values; standard errors are those of ratios over blocks of neighbouring windows
             (`core.standard_errors`), None for a single sequence. `path` is None under a policy that
-            follows none. `is_empty` says that guessing would do better than the bound.
+            follows none. `is_empty` is true if uniform guessing costs less than the bound.
         """
         estimate, evaluation, walk = self.estimate, self.evaluation, self.evaluation.walk
         sequences, length = estimate.token_nats.shape

@@ -1,4 +1,4 @@
-"""Drawing text from a model: a free walk from a prompt to text."""
+"""Drawing text from a model by a free walk that starts with the prompt known."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import Walk
 from stochloc.training.seeds import seeded_streams
 
-# Beyond any machine and any patience.
+# More than any machine can draw in reasonable time.
 MOST_TOKENS = 10**8
 Trace = Callable[[dict[str, Any]], None]
 
@@ -43,8 +43,8 @@ class Generation:
 
     Attributes:
         samples: The texts.
-        denoiser_calls: Calls of the denoiser about a text, the one that took most: a call is about
-            all texts of a batch, and batches do not add up.
+        denoiser_calls: Denoiser calls per text, the largest number of any batch: one call serves
+            all texts of a batch.
         seconds: Time the walks took.
         snr_received: Finite SNR allocated to every token of every text before it was decided.
     """
@@ -62,7 +62,7 @@ class Generation:
             parts: The batches in order, at least one.
 
         Returns:
-            All of them; the most calls about a text, and the time of all.
+            All texts; the largest number of calls, and the sum of the times.
         """
         batches = list(parts)
         return cls(
@@ -102,18 +102,18 @@ def prompt_tokens(
 def with_labels(
     tokenizer: Tokenizer, known: Int[Tensor, "num length"], label: str
 ) -> Int[Tensor, "num longer"]:
-    """Return sequences that carry a label where training texts do.
+    """Return sequences with labels at the positions they have in training texts.
 
     Args:
-        tokenizer: How text becomes tokens; it must know classes.
+        tokenizer: How text becomes tokens; it must have classes.
         known: Known tokens of the text, `-1` elsewhere.
         label: Name of the class.
 
     Returns:
-        Known tokens with the label's before every 63 of them.
+        Known tokens with a label before every 63 of them.
 
     Raises:
-        ValueError: The tokenizer knows no classes, or not this one.
+        ValueError: The tokenizer has no classes, or not this one.
     """
     if not tokenizer.labels:
         raise ValueError(
@@ -134,7 +134,7 @@ def generate(
     trace: Trace | None = None,
     label: str | None = None,
 ) -> Generation:
-    """Draw texts from a model; the same seed gives the same texts, each whatever their number.
+    """Draw texts from a model; the same seed gives the same texts, however many are drawn.
 
     Args:
         run: The model and its tokenizer.
@@ -144,15 +144,15 @@ def generate(
         prompt: Text that every sample begins with.
         seed: Seed of all randomness.
         trace: Called after every step; see `generate_batches`.
-        label: Class of the texts, for a model trained with classes; the length is that of the text
-            without labels. None leaves the class open.
+        label: Class of the texts, for a model trained with classes; the length does not count
+            labels. None leaves the class unknown.
 
     Returns:
-        The texts and what they cost.
+        The texts, and their number of denoiser calls and time.
 
     Raises:
         ValueError: A number is not positive or far too large, the prompt does not fit, there is no
-            such class, or there is nothing to be guided by.
+            such class, or guidance has neither prompt nor label.
     """
     batches = generate_batches(run, num, length, walk, prompt, seed, trace, label)
     return Generation.join(batches)
@@ -168,7 +168,7 @@ def generate_batches(
     trace: Trace | None = None,
     label: str | None = None,
 ) -> Iterator[Generation]:
-    """Draw texts batch by batch, so that any number of them fits into memory.
+    """Draw texts batch by batch, so that the memory needed does not grow with their number.
 
     Args:
         run: The model and its tokenizer.
@@ -179,14 +179,14 @@ def generate_batches(
         seed: Seed of all randomness.
         trace: Called after every step of a batch with its number, the number of the batch's first
             text, the share of known tokens, the mean SNR of the others and the most likely texts.
-        label: Class of the texts; None leaves it open.
+        label: Class of the texts; None leaves it unknown.
 
     Yields:
-        The texts in order, a batch at a time (`tasks.batches`); those of `generate`.
+        The texts of `generate` in order, a batch at a time (`tasks.batches`).
 
     Raises:
         ValueError: A number is not positive or far too large, the prompt does not fit, there is no
-            such class, or there is nothing to be guided by.
+            such class, or guidance has neither prompt nor label.
     """
     for name, value in (("number of samples", num), ("length", length)):
         if value < 1:
@@ -218,7 +218,7 @@ def _draw(
     seed: int,
     trace: Trace | None,
 ) -> Generation:
-    """Draw the texts of some numbers at once."""
+    """Draw the texts with these numbers in one batch."""
     known = known.expand(len(texts), -1)
     denoiser: Denoiser = Tempered(run.model, walk.temperature)
     if walk.guidance != 1:
@@ -239,7 +239,7 @@ def _draw(
 
 
 def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -> str:
-    """Return one short text on one line, for the progress of a training run.
+    """Return one short text on one line, to be shown during training.
 
     Args:
         model: The denoiser.

@@ -1,4 +1,4 @@
-"""Where a run trains and in which precision: kept in the run, since the numbers depend on it."""
+"""Where a run trains and in which precision: stored in the run, since the results depend on it."""
 
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -43,7 +43,7 @@ class Hardware:
             raise ValueError(f"Training needs at least one device, not {self.devices}.")
 
     def resolved(self) -> "Hardware":
-        """Return the same without "auto": what this machine means by it.
+        """Return the same with "auto" replaced by what this machine has.
 
         Returns:
             The hardware.
@@ -109,12 +109,12 @@ def available_accelerator(accelerator: str) -> str:
 
 @dataclass(frozen=True)
 class Continuation:
-    """Where a run goes on.
+    """The hardware on which a run continues.
 
     Attributes:
         here: The hardware, resolved.
-        kept: What the run remembers for the next time: that, unless the machine forced it.
-        warning: Why numbers will not be those of a run that was never stopped; None if they will.
+        kept: What the run stores for the next time: `here`, unless the machine forced the change.
+        warning: Why results will differ from those of an uninterrupted run; None if they will not.
     """
 
     here: Hardware
@@ -123,17 +123,17 @@ class Continuation:
 
 
 def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuation:
-    """Return where a run goes on: where it was, unless the user or the machine wants otherwise.
+    """Return where a run continues: as before, unless the user or the machine demands otherwise.
 
     Args:
-        kept: Where it has trained; None for a run of a version that did not keep it.
-        asked: Attributes of `Hardware` that the user named; None leaves what was kept.
+        kept: Where it has trained; None for a run of a version that did not store it.
+        asked: Attributes of `Hardware` that the user gave; None leaves what was stored.
 
     Returns:
-        The hardware, and a warning if it is another.
+        The hardware, and a warning if it differs.
 
     Raises:
-        ValueError: The machine does not have what the user named.
+        ValueError: The machine does not have what the user asked for.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     if kept is None:
@@ -152,7 +152,7 @@ def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuati
     return Continuation(
         here,
         remembered,
-        f"this run has trained on {kept}, and goes on with {here} ({reason}): its numbers will "
+        f"this run has trained on {kept}, and continues on {here} ({reason}): its numbers will "
         "differ from those of a run that was never stopped.",
     )
 

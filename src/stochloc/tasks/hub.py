@@ -1,7 +1,7 @@
-"""Where a run is: in a folder of this machine, or on the Hugging Face hub.
+"""Finding a run: in a folder of this machine, or on the Hugging Face hub.
 
-What may be a mistyped folder is never asked for elsewhere, and a hub that does not answer is given
-up after seconds.
+A name that may be a mistyped folder is never looked up on the hub, and a request that is not
+answered is abandoned after seconds.
 """
 
 import os
@@ -30,18 +30,18 @@ FILES = ["*.json", "*.safetensors"]
 
 
 def find_run(run: str | Path, mark: str) -> Path:
-    """Return the folder of a run, fetched from the hub if it is a name of the hub.
+    """Return the folder of a run, downloaded if the name is that of a repository on the hub.
 
     Args:
-        run: A folder, or the name of a repository on the hub, `owner/name`. A name whose first
-            part is a file or a folder here is not asked for.
-        mark: Name of the file by which the folder of a run is known.
+        run: A folder, or the name of a repository on the hub, `owner/name`. A name whose first part
+            is a file or a folder here is not looked up.
+        mark: Name of the file by which the folder of a run is recognised.
 
     Returns:
         The folder on this machine; that of an earlier call if the hub does not answer now.
 
     Raises:
-        ValueError: There is no such folder, and no such model that can be fetched.
+        ValueError: There is no such folder, and no such model that can be downloaded.
     """
     folder = _expanded(Path(run))
     if folder.is_dir():
@@ -66,7 +66,7 @@ def _expanded(path: Path) -> Path:
 
 
 def _hub_cache() -> Path | None:
-    """Return where models are kept if the hub's library cannot know it for want of a home."""
+    """Return where models are cached if there is no home directory."""
     if any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")):
         return None
     try:
@@ -118,7 +118,7 @@ def _fetch(name: str) -> Path:
             "check its name, or log in with: hf auth login."
         ) from error
     except Exception as error:
-        # Whatever the network may raise, which depends on the hub's library underneath.
+        # The network's errors depend on the libraries that the hub's client uses.
         return _fetched_before(hub, name, error)
 
 
@@ -133,12 +133,12 @@ def _fetched_before(hub: HfApi, name: str, error: Exception) -> Path:
             f"{name} is neither the folder of a run nor a model that can be fetched from the hub "
             f"now ({reason}): check its name, or try again later."
         ) from error
-    tell("The hub does not answer; the model is as it was when last fetched.")
+    tell("The hub does not answer; the model is used as last downloaded.")
     return Path(folder)
 
 
 def _within(limit_s: float, ask: Callable[[], object]) -> None:
-    """Wait for an answer, but not for long, as the look-up of a name alone may take."""
+    """Wait for an answer for a limited time; even looking up a host name may take long."""
     failures: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
 
     def work() -> None:
@@ -148,7 +148,7 @@ def _within(limit_s: float, ask: Callable[[], object]) -> None:
         except Exception as error:
             failures.put(error)
 
-    # A daemon, so that the program can end while it still waits.
+    # A daemon thread, so that the program can end while it still waits.
     threading.Thread(target=work, daemon=True).start()
     try:
         failure = failures.get(timeout=limit_s)

@@ -1,8 +1,8 @@
-"""The text a run was trained on, known by its tokens wherever it lies now.
+"""The text a run was trained on, identified by its tokens wherever it is now.
 
-A run keeps what its text was called, where it was absolutely, and a SHA-256 of the tokens of each
-part. Whatever measures on the run's own parts asks here and gets those tokens or a refusal: never
-another text that happens to have the name.
+A run stores the name of its text, its absolute path, and a SHA-256 of the tokens of each part.
+Tasks that measure on the run's own parts get exactly those tokens or an error: never another text
+that happens to have the same name.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ from stochloc.tasks.runs import Run, read_origin
 
 
 class OtherTextError(ValueError):
-    """Where a run's text was sought lies another one."""
+    """The place of a run's text holds another text."""
 
 
 def own_text(run: Run, data: str | None = None) -> Corpus:
@@ -32,13 +32,13 @@ def own_text(run: Run, data: str | None = None) -> Corpus:
 
     Args:
         run: The run.
-        data: Where the text is now, if the user says so.
+        data: Where the text is now, if the user gave it.
 
     Returns:
-        Its training, validation and test tokens, those the run was trained with.
+        The training, validation and test tokens that the run was trained with.
 
     Raises:
-        ValueError: The text cannot be had, or has changed; the message names where it was sought.
+        ValueError: The text cannot be found, or has changed; the message names the places tried.
     """
     named = {} if data is None else {"data": data}
     return find_text(run.folder, run.data, run.tokenizer, opened(named))
@@ -46,13 +46,13 @@ def own_text(run: Run, data: str | None = None) -> Corpus:
 
 @contextmanager
 def in_files(choice: DataChoice) -> Iterator[DataChoice]:
-    """Offer a choice whose texts other processes can read too: pipes are copied to files.
+    """Provide a choice whose texts other processes can read too: pipes are copied to files.
 
     Args:
         choice: Which text, and how it is split.
 
     Yields:
-        The choice; its copies are gone after the block.
+        The choice; the copies are deleted after the block.
     """
     texts = {name: text for name, text in choice.named().items() if is_read_once(text)}
     with TemporaryDirectory() as folder:
@@ -63,20 +63,20 @@ def in_files(choice: DataChoice) -> Iterator[DataChoice]:
 
 
 def find_text(folder: Path, choice: DataChoice, tokenizer: Tokenizer, named: Named) -> Corpus:
-    """Return the text of the run in a folder, sought where it was called so and where it was.
+    """Return the text of the run in a folder, looked for by its name and at its old path.
 
     Args:
-        folder: The run's folder; a run that kept no fingerprint takes the first text there is.
-        choice: What the run calls its text, and how it is split.
+        folder: The run's folder; for a run without a fingerprint the first text found is taken.
+        choice: The name of the run's text, and how it is split.
         tokenizer: The run's.
-        named: What the user says about where `data`, `valid` or `test` are now.
+        named: Where `data`, `valid` or `test` are now, if the user gave it.
 
     Returns:
         The text whose tokens are those of the run.
 
     Raises:
-        OtherTextError: There are only other texts; the message names them.
-        ValueError: There is no text at all; the message names where it was sought.
+        OtherTextError: Only other texts were found; the message names them.
+        ValueError: No text was found; the message names the places tried.
     """
     reasons: list[str] = []
     kind: type[ValueError] = ValueError
@@ -86,13 +86,13 @@ def find_text(folder: Path, choice: DataChoice, tokenizer: Tokenizer, named: Nam
         reasons.append(reason)
         kind = OtherTextError if is_other else kind
     raise kind(
-        f"The text that {folder} was trained on cannot be had ({'; '.join(reasons)}): restore it, "
-        "or say with --data where it is."
+        f"The text that {folder} was trained on cannot be found ({'; '.join(reasons)}): restore "
+        "it, or give its place with --data."
     )
 
 
 def choose_text(run: Run, data: str) -> tuple[Corpus, bool]:
-    """Return a text that a user names for a run, and whether it is the run's own.
+    """Return a text that a user gives for a run, and whether it is the run's own.
 
     Args:
         run: The run.
@@ -103,7 +103,7 @@ def choose_text(run: Run, data: str) -> tuple[Corpus, bool]:
         the usual fractions, and False.
 
     Raises:
-        ValueError: The text cannot be had, or has characters the model has never seen.
+        ValueError: The text cannot be read, or has characters the model has never seen.
     """
     named = opened({"data": data})
     if read_origin(run.folder).fingerprint is not None or is_same_text(data, run.data.data):
@@ -119,14 +119,14 @@ def choose_text(run: Run, data: str) -> tuple[Corpus, bool]:
 
 
 def is_own_name(run: Run, data: str) -> bool:
-    """Return whether a user names a text by the name or the place of a run's own.
+    """Return whether a user gives the name or the path of a run's own text.
 
     Args:
         run: The run.
         data: What the user gave.
 
     Returns:
-        Whether the run's text was called so, or was there.
+        Whether the run's text has this name or was at this path.
     """
     where = read_origin(run.folder).where
     return any(is_same_text(data, own.data) for own in (run.data, where) if own is not None)
@@ -135,10 +135,10 @@ def is_own_name(run: Run, data: str) -> bool:
 def _tries(
     folder: Path, choice: DataChoice, tokenizer: Tokenizer, named: Named
 ) -> Iterator[tuple[Corpus | None, str, bool]]:
-    """Yield the run's text, or why a place lacks it and whether it holds another, for each."""
+    """Yield for every place the run's text, or why it is not there and whether another text is."""
     origin = read_origin(folder)
     places = [choice]
-    # Another place helps only with what the user has not named.
+    # Another place is of use only for texts whose place the user has not given.
     is_asked = not choice.named().keys() <= named.keys()
     if is_asked and origin.where is not None and origin.where != choice.absolute():
         places.append(origin.where)
@@ -151,7 +151,7 @@ def _tries(
         except UnreadableTextError as error:
             yield None, str(error).split(";")[0].rstrip("."), False
         except ValueError:
-            yield None, reason, True  # It has characters that the run's text has not.
+            yield None, reason, True  # It has characters that do not occur in the run's text.
         else:
             is_own = origin.fingerprint in (None, corpus.fingerprint())
             yield corpus if is_own else None, reason, True
@@ -162,7 +162,7 @@ def _called(named: Named) -> str:
 
 
 def _refuse_what_is_gone(kept: Mapping[str, str]) -> None:
-    # A stranger's recipe must not make us wait for a pipe, either.
+    # Nor may the recipe in a downloaded run make us wait for a pipe.
     for text in kept.values():
         if is_read_once(text):
             name = "standard input" if text == STANDARD_INPUT else text

@@ -1,6 +1,6 @@
-"""The paths and transitions that commands know by name, with sensible settings.
+"""The paths and transitions that commands know by name, with default settings.
 
-A walk of N steps and a line integral want different ends. A walk visits N quantiles of an unbounded
+A walk of N steps and a line integral need different ends. A walk visits N quantiles of an unbounded
 spacing, of which the last is ∞, so it costs exactly N denoiser calls. A line integral stops the
 diffusion at a large finite γ and decodes the rest (paper eq. 13), because a learned denoiser's
 error need not vanish fast enough to be integrated to ∞.
@@ -30,10 +30,10 @@ WINDOW_TOKENS = 32
 
 
 def named_path(name: str, continuous: bool = False) -> Path:
-    """Return the path a command means by a name.
+    """Return the path with a name that commands use.
 
     Args:
-        name: One of `names.PathName`, but for "tuned", which is a path of a run (`tasks.tuned`).
+        name: One of `names.PathName` except "tuned", which is a path of a run (`tasks.tuned`).
         continuous: Whether it is for a line integral; else it is for a walk.
 
     Returns:
@@ -48,7 +48,7 @@ def named_path(name: str, continuous: bool = False) -> Path:
 
 
 def named_transition(name: str) -> Transition:
-    """Return the transition a command means by a name.
+    """Return the transition with a name that commands use.
 
     Args:
         name: One of `names.TransitionName`.

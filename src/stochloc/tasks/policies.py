@@ -1,8 +1,8 @@
-"""The policies that commands know by name, with sensible settings.
+"""The policies that commands know by name, with default settings.
 
-A policy is chosen as `NAME` or `NAME:VALUE`, where the value is the one setting that matters most:
-`tolerance:0.1`, `threshold:0.95`, `curvature:0.3`. Corrector rounds can be added to any policy
-that does not take tokens back itself.
+A policy is chosen as `NAME` or `NAME:VALUE`, where the value is the most important setting:
+`tolerance:0.1`, `threshold:0.95`, `curvature:0.3`. Corrector rounds can be added to any policy that
+does not rewind tokens itself.
 """
 
 from collections.abc import Callable
@@ -67,14 +67,16 @@ class PolicyChoice:
     """A policy by name, and correctors around it.
 
     Attributes:
-        name: One of `POLICIES`, with `:VALUE` behind it to change its setting; "path" follows the
-            path of the walk, the others know none.
-        corrector_rounds: Rounds after every step that take tokens back and up again; 0 for none.
-        corrector_share: Share of the tokens taken back in a round.
-        corrector_snr: γ to which they are taken back.
-        corrector: One of `CORRECTORS`: "exact" takes tokens at random and brings them up one by
-            one, each for a denoiser call; "together" brings them up in one call, "least-confident"
-            too and takes those believed least. The last two sharpen the law of the texts.
+        name: One of `POLICIES`, with `:VALUE` after it to change its setting; "path" follows the
+            path of the walk, the others follow none.
+        corrector_rounds: Rounds after every step that rewind tokens and raise them again; 0 for
+            none.
+        corrector_share: Share of the tokens rewound in a round.
+        corrector_snr: γ to which they are rewound.
+        corrector: One of `CORRECTORS`: "exact" rewinds tokens at random and raises them one by one,
+            with one denoiser call each; "together" raises them in one call; "least-confident" does
+            too, and rewinds those of least confidence. The last two sharpen the distribution of the
+            texts.
     """
 
     name: str = "path"
@@ -85,23 +87,23 @@ class PolicyChoice:
 
     @property
     def follows_path(self) -> bool:
-        """Whether the walk follows a path at all."""
+        """Whether the walk follows a path."""
         return self.name.partition(":")[0] == "path"
 
     @property
     def takes_back(self) -> bool:
-        """Whether tokens are taken back, for which a bound pays again."""
+        """Whether tokens are rewound, so that a bound counts their cost again."""
         return self.corrector_rounds > 0 or self.name.startswith("remdm-")
 
     def apply(self, path: Path, denoiser: Denoiser) -> tuple[Policy, Denoiser]:
         """Return the policy, and the denoiser to walk with.
 
         Args:
-            path: The path of the walk, of no account unless the policy follows it.
+            path: The path of the walk, ignored unless the policy follows it.
             denoiser: The denoiser of the walk.
 
         Returns:
-            The policy and the denoiser, which remembers its last call if the policy needs it to.
+            The policy and the denoiser, which stores its last call if the policy needs it.
 
         Raises:
             ValueError: There is no such policy or corrector, or a setting is out of range.

@@ -1,4 +1,4 @@
-"""A first look: train a small model on text that came with the install, and show what it does."""
+"""A first look: train a small model on the built-in text, and show what it can do."""
 
 import shlex
 import time
@@ -27,7 +27,7 @@ SEQUENCES = 64
 NUM_SAMPLES = 4
 TEMPLATE = "and god said let there be _____ and there was"
 CORRUPTED = "and the lord spzke unto moses and tje children of israel"
-# As for a twentieth of the characters wrong; the best settings would take seconds to measure.
+# The settings for an error rate of 5 %; calibration would take several seconds.
 CORRUPTED_SNR, THRESHOLD = 6.2, 0.5
 
 
@@ -35,15 +35,15 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     """Train `tiny` on the built-in corpus, then bound, compare, sample, infill and correct.
 
     Args:
-        folder: The run's folder; a run that is there already is finished or shown again.
+        folder: The run's folder; a run that is already there is continued or shown again.
         seed: Seed of everything random.
-        say: Prints a line for a person.
+        say: Prints a line.
 
     Returns:
         All figures and texts as JSON values.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder contains something else.
     """
     started_s = time.monotonic()
     choice = DataChoice("builtin")
@@ -68,7 +68,7 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
         say(f"  {answer.nats:6.2f}  {answer.text}")
     corrected = correct(run, CORRUPTED, FullWalk(THRESHOLD), CORRUPTED_SNR)
     say(f"\n{CORRUPTED}, corrected:\n\n  {corrected.text}")
-    say(f"\nEverything is in {folder}. Go on with:")
+    say(f"\nEverything is in {folder}. Continue with:")
     say("  " + shlex.join(("stochloc", "sample", str(folder), "--prompt", "and he said")))
     return {
         "run": str(folder),

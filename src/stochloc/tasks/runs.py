@@ -1,4 +1,4 @@
-"""A run's folder: what training leaves behind and every other task opens."""
+"""A run's folder: what training writes and every other task opens."""
 
 import json
 import shlex
@@ -26,16 +26,16 @@ from stochloc.training.recipes import Recipe
 RECIPE = "recipe.json"
 MODEL = "model.safetensors"
 TOKENIZER = "tokenizer.json"
-# An alphabet of all characters there are takes less.
+# An alphabet of all Unicode characters takes less.
 MOST_JSON_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How a run's text is known again.
+    """How a run's text is recognised.
 
     Attributes:
-        where: Where the text was when the run began, absolutely; None if the run does not say.
+        where: Absolute path of the text when the run began; None if it was not stored.
         fingerprint: SHA-256 of the tokens of each part; None in runs of older versions.
     """
 
@@ -51,10 +51,10 @@ class Run:
         model: The denoiser, in evaluation mode.
         tokenizer: Turns text into its tokens and back.
         recipe: How it was trained.
-        data: What it was trained on.
+        data: The text it was trained on.
         folder: Where it is on this machine.
-        checkpoint: Which of its weights these are: those of the best held-out bound, or the last.
-        progress: Where its training is; None if the folder does not say.
+        checkpoint: Which weights these are: those of the best held-out bound, or the last.
+        progress: The progress of its training; None if it was not stored.
     """
 
     model: LocalizationModel
@@ -72,12 +72,12 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return self.model.head.device
 
     @property
     def note(self) -> str | None:
-        """What a user should know of the weights; None where the best are the last."""
+        """A note about the weights for the user; None where the best are the last."""
         return None if self.progress is None else note_on_weights(self.progress, self.checkpoint)
 
     @property
@@ -86,19 +86,19 @@ class Run:
         return self.folder / (MODEL if self.checkpoint == "best" else FILE_NAME)
 
     def denoiser_for(self, length: int) -> Denoiser:
-        """Return the model for texts of a length, in the middle of a window as in training.
+        """Return the model for texts of a length, placed in the middle of a window as in training.
 
         Args:
             length: Tokens of the text.
 
         Returns:
-            A denoiser; longer texts are shown as they are.
+            A denoiser; longer texts are not padded.
         """
         spare = max(0, self.length - length)
         return Padded(self.model, spare // 2, spare - spare // 2)
 
     def beside(self, name: str) -> Path:
-        """Return where something measured of these weights is kept.
+        """Return the path of a file with something measured for these weights.
 
         Args:
             name: Its name beside the best weights.
@@ -120,13 +120,13 @@ def write_description(
 ) -> None:
     """Write the resolved recipe and the tokenizer of a run.
 
-    The recipe comes last: a folder that has one holds a run.
+    The recipe is written last: a folder with a recipe is a run.
 
     Args:
         folder: The run's folder, which exists.
         recipe: How the run is trained.
-        corpus: What it is trained on; its fingerprint is kept.
-        data: What the user called it; where that is absolutely is kept beside it.
+        corpus: What it is trained on; its fingerprint is stored.
+        data: The user's name of it; its absolute path is stored too.
         version: Version of this package.
         hardware: Where the run trains.
     """
@@ -140,7 +140,7 @@ def write_description(
 
 
 def amend_description(folder: Path, recipe: Recipe, hardware: Hardware) -> None:
-    """Write what a resumed run has new: its length and where it trains.
+    """Write what may change when a run is resumed: its length and where it trains.
 
     Args:
         folder: The run's folder.
@@ -148,7 +148,7 @@ def amend_description(folder: Path, recipe: Recipe, hardware: Hardware) -> None:
         hardware: Where it trains from now on.
 
     Raises:
-        ValueError: The folder holds no run, or its description is damaged.
+        ValueError: The folder is not a run, or its description is damaged.
     """
     values = _read_json(folder / RECIPE)
     amended = {**values, **recipe.to_dict(), "hardware": asdict(hardware)}
@@ -163,10 +163,10 @@ def read_hardware(folder: Path) -> Hardware | None:
         folder: The run's folder.
 
     Returns:
-        The hardware; None for a run of a version that did not keep it.
+        The hardware; None for a run of a version that did not store it.
 
     Raises:
-        ValueError: The folder holds no run, or its description is damaged.
+        ValueError: The folder is not a run, or its description is damaged.
     """
     values = _read_json(folder / RECIPE).get("hardware")
     return None if values is None else hardware_from_dict(values)
@@ -182,7 +182,7 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
         Recipe, tokenizer and data.
 
     Raises:
-        ValueError: The folder holds no run, or its description is damaged.
+        ValueError: The folder is not a run, or its description is damaged.
     """
     values = _read_json(folder / RECIPE)
     tokenizer = tokenizer_from_dict(_read_json(folder / TOKENIZER))
@@ -195,16 +195,16 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
 
 
 def read_origin(folder: Path) -> Origin:
-    """Return how the text of a run is known again.
+    """Return how the text of a run is recognised.
 
     Args:
         folder: The run's folder.
 
     Returns:
-        Where it was and what its tokens are.
+        Its path and the checksums of its tokens.
 
     Raises:
-        ValueError: The folder holds no run, or its description is damaged.
+        ValueError: The folder is not a run, or its description is damaged.
     """
     values = _read_json(folder / RECIPE)
     _, _, data = read_description(folder)
@@ -227,14 +227,14 @@ def open_run(
         run: A folder that `stochloc train` wrote, or the name of a repository on the hub.
         device: Where to put the model.
         checkpoint: Which weights: those of the best held-out bound, or the last, which are in the
-            checkpoint that training goes on from. Runs of versions that kept only the last have
-            them as the best.
+            checkpoint from which training continues. In runs of versions that kept only the last
+            these count as the best.
 
     Returns:
         The run.
 
     Raises:
-        ValueError: It is no run, has no model yet, or its model is damaged or of another shape.
+        ValueError: It is not a run, has no model yet, or its model is damaged or of another shape.
     """
     folder = find_run(run, RECIPE)
     recipe, tokenizer, data = read_description(folder)
@@ -242,7 +242,7 @@ def open_run(
         again = shlex.join(("stochloc", "train", "--out", str(folder), "--resume"))
         raise ValueError(f"{run} has no model yet; continue it with: {again}")
     with _naming(folder / "config.json"):
-        # The mixin would read a file of any size and pass over names it does not know.
+        # The mixin would read a file of any size and ignore unknown names.
         ModelConfig(**_read_json(folder / "config.json"))
     with _naming(folder / MODEL):
         model = LocalizationModel.from_pretrained(folder)
@@ -253,16 +253,16 @@ def open_run(
     if model.config.vocabulary_size != tokenizer.vocabulary_size:
         raise ValueError(
             f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "
-            f"{tokenizer.vocabulary_size}: they are not of the same run."
+            f"{tokenizer.vocabulary_size}: they do not belong to the same run."
         )
     return Run(model.to(device).eval(), tokenizer, recipe, data, folder, checkpoint, progress)
 
 
 def note_on_weights(progress: Progress, checkpoint: CheckpointName) -> str | None:
-    """Return what a user should know of a run's weights.
+    """Return a note about a run's weights for the user.
 
     Args:
-        progress: Where the run is.
+        progress: The progress of the run.
         checkpoint: Which weights are used.
 
     Returns:
@@ -282,7 +282,7 @@ def note_on_weights(progress: Progress, checkpoint: CheckpointName) -> str | Non
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn whatever is wrong with a file of a model into one sentence that names it."""
+    """Turn any error about a model's file into one sentence that names the file."""
     try:
         yield
     except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
@@ -291,7 +291,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _load_last(model: LocalizationModel, folder: Path) -> None:
-    """Put the averages of a checkpoint into a model, looked at before they are read."""
+    """Load the averaged weights of a checkpoint into a model, after checking their shapes."""
     path, prefix = folder / FILE_NAME, "average."
     if not path.is_file():
         raise ValueError(f"there is no {FILE_NAME}, which would hold the last weights")
@@ -323,5 +323,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object.")
+        raise ValueError(f"{path} is damaged: it is not a JSON object.")
     return values

@@ -1,6 +1,6 @@
 """Tuning a path to a model: measure what steps cost, then find the best ones for any number.
 
-The measured costs are kept beside the model, one file for each transition, so that
+The measured costs are stored beside the model, one file for each transition, so that
 `--path tuned --steps N` works for every N at once.
 """
 
@@ -34,22 +34,22 @@ def tune(
     say: Callable[[str], None] = lambda line: None,
     data: str | None = None,
 ) -> dict[str, Any]:
-    """Measure step costs on training text and keep them with the model.
+    """Measure step costs on training text and store them with the model.
 
     Args:
-        run: The model; the costs are kept in its folder.
+        run: The model; the costs are stored in its folder.
         transition: Name of the transition whose steps are measured.
         num_sequences: Windows of training text, at least 1.
         seed: Seed of the order of the tokens and of the noise.
-        say: Is told now and then how far the measurement is.
+        say: Called now and then with a line about the progress.
         data: Where the run's text is now, if it has moved.
 
     Returns:
-        JSON values: the best paths of some numbers of steps with the bits per token they promise
-        on the text they were measured on. Costs 288 denoiser calls about each window.
+        JSON values: the best paths for some numbers of steps, with their bits per token on the text
+        that was measured. Takes 288 denoiser calls per window.
 
     Raises:
-        ValueError: The text the run was trained on cannot be had, or has changed.
+        ValueError: The text the run was trained on cannot be found, or has changed.
     """
     step = named_transition(transition)
     corpus = own_text(run, data)
@@ -85,7 +85,7 @@ def tune(
 
 
 class _Reporting:
-    """A denoiser that says now and then how many of its calls are done."""
+    """A denoiser that reports now and then how many of its calls are done."""
 
     def __init__(self, denoiser: Denoiser, num_calls: int, say: Callable[[str], None]) -> None:
         self.denoiser, self.num_calls, self.say, self.calls = denoiser, num_calls, say, 0
@@ -96,7 +96,7 @@ class _Reporting:
         return self.denoiser.codebook
 
     def __call__(self, state: State) -> Posterior:
-        """Return the wrapped denoiser's answer; one call, and now and then a line."""
+        """Return the wrapped denoiser's posterior; one call."""
         posterior = self.denoiser(state)
         self.calls += 1
         if self.calls % max(1, self.num_calls // REPORTS) == 0:

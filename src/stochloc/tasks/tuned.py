@@ -11,7 +11,7 @@ from stochloc.tasks.paths import named_path
 from stochloc.tasks.runs import Run
 from stochloc.training.checkpoint import replacing
 
-# Shares of known tokens between which a tuned path may choose.
+# Shares of known tokens that a tuned path may visit.
 PATH_SHARES = 128
 
 
@@ -59,7 +59,7 @@ def tuned_path(run: Run, transition: str, num_steps: int) -> Interleaved:
 def path_for(
     run: Run, name: str, transition: str, num_steps: int, continuous: bool = False
 ) -> Path:
-    """Return the path a command means by a name, the model's own tuned one included.
+    """Return the path with a name that commands use, the model's own tuned one included.
 
     Args:
         run: The model.

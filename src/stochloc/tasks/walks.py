@@ -1,8 +1,8 @@
-"""How to walk: by name, as commands and reports say it, and resolved for a run.
+"""How to walk: by name, as in commands and reports, and resolved for a run.
 
-`WalkSettings` holds names and numbers only, so that it can stand in a report or behind a flag.
-`WalkSettings.resolve` makes a `Walk` of it, which holds the objects that walk; whoever has objects
-of their own makes a `Walk` directly.
+`WalkSettings` holds names and numbers only, so that flags and reports can express it.
+`WalkSettings.resolve` turns it into a `Walk`, which holds the objects themselves; code with objects
+of its own creates a `Walk` directly.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class Walk:
     Attributes:
         path: The path to follow, if the policy follows one.
         transition: How to take a step.
-        num_steps: Steps wanted.
+        num_steps: Steps requested.
         temperature: Sharpens (below 1) or flattens (above 1) every posterior; 1 is exact.
         policy: Allocates SNR; by default it follows the path.
-        guidance: How far to lean towards what prompt and label change: 1 follows them, more
-            exaggerates them (`core.denoisers.guidance`).
+        guidance: Strength of the influence of prompt and label: 1 conditions on them, more
+            amplifies them (`core.denoisers.guidance`).
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Walk:
         """Return the policy, and the denoiser to walk with.
 
         Args:
-            denoiser: The denoiser of the walk, tempered and guided already.
+            denoiser: The denoiser of the walk, already tempered and guided.
 
         Returns:
             The policy and the denoiser, as `PolicyChoice.apply` returns them.
@@ -55,9 +55,9 @@ class WalkSettings:
     """How to walk, by name.
 
     Attributes:
-        path: Name of the path, one of `names.PathName`; of no account unless the policy follows it.
+        path: Name of the path, one of `names.PathName`; ignored unless the policy follows it.
         transition: Name of the transition, one of `names.TransitionName`.
-        num_steps: Steps wanted; for a line integral, times drawn per sequence.
+        num_steps: Steps requested; for a line integral, times drawn per sequence.
         policy: Allocates SNR; by default it follows the path.
         temperature: As in `Walk`.
         guidance: As in `Walk`.
@@ -72,7 +72,7 @@ class WalkSettings:
 
     @property
     def followed_path(self) -> str | None:
-        """The name of the path, None under a policy that follows none."""
+        """The name of the path; None under a policy that follows none."""
         return self.path if self.policy.follows_path else None
 
     def resolve(self, run: Run, continuous: bool = False) -> Walk:
@@ -83,7 +83,7 @@ class WalkSettings:
             continuous: Whether the path is for a line integral.
 
         Returns:
-            The walk. Under a policy that follows no path, its path is one that is not looked at.
+            The walk. Under a policy that follows no path, its path is not used.
 
         Raises:
             ValueError: There is no such path or transition, or the model has not been tuned.

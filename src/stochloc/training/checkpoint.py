@@ -2,9 +2,9 @@
 
 The file holds the weights, their average and the optimiser's moments under flat names, and the step
 and what is being trained as text in its header. It is written under another name, flushed and then
-renamed, so a run that is cut off at any moment leaves the previous checkpoint or the new one, never
-half of one. Random numbers need no state: every step seeds its own generators from the seed and
-the step.
+renamed, so a run that is killed at any moment leaves either the previous checkpoint or the new one,
+never a partial one. Random numbers need no state: every step seeds its own generators from the seed
+and the step.
 """
 
 import json
@@ -27,7 +27,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Best:
-    """The held-out bound of the best averaged weights a run has had.
+    """The best averaged weights of a run: their step and their held-out bound.
 
     Attributes:
         step: Number of updates they had.
@@ -43,11 +43,11 @@ class Best:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is, as its checkpoint's header says.
+    """The progress of a run, as stored in its checkpoint's header.
 
     Attributes:
         step: Number of updates done.
-        best: Its best averaged weights, None where there are none or none were kept.
+        best: Its best averaged weights; None if there are none or none were stored.
     """
 
     step: int
@@ -55,7 +55,7 @@ class Progress:
 
     @classmethod
     def read(cls, folder: Path) -> "Progress | None":
-        """Return where a run is, without reading its tensors.
+        """Return the progress of a run, without reading its tensors.
 
         Args:
             folder: The run's folder.
@@ -90,7 +90,7 @@ class Checkpoint:
         """Return one part of the tensors, under their names within it.
 
         Args:
-            name: What stands before the first dot, `model` for instance.
+            name: The part of the names before the first dot, for instance `model`.
 
         Returns:
             The tensors; empty if there is no such part.
@@ -103,7 +103,7 @@ class Checkpoint:
         }
 
     def moments(self) -> dict[str, dict[str, Tensor]]:
-        """Return what the optimiser remembers of every parameter: the part `optimizer`."""
+        """Return the optimiser's state of every parameter: the part `optimizer`."""
         grouped: dict[str, dict[str, Tensor]] = {}
         for flat, tensor in self.part("optimizer").items():
             parameter, name = flat.rsplit(".", 1)
@@ -112,7 +112,7 @@ class Checkpoint:
 
     @property
     def best(self) -> "Best | None":
-        """Return the best model of the run so far, None where there is none or none was kept."""
+        """Return the best weights of the run so far; None if there are none or none were stored."""
         values = self.description.get(BEST)
         return None if values is None else Best(**values)
 
@@ -151,7 +151,7 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             step, description = int(header["step"]), json.loads(header["recipe"])
             if not (isinstance(description, dict) and description):
-                raise TypeError("it does not say what it is of")
+                raise TypeError("it does not say what was trained")
             checkpoint = cls(step, description, tensors)
             _ = checkpoint.best
             return checkpoint
@@ -162,7 +162,7 @@ class Checkpoint:
 
 
 def flatten(nested: Mapping[Any, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return tensors under flat names, each with memory of its own as a file wants them.
+    """Return tensors under flat names, each in memory of its own, as the file format requires.
 
     Args:
         nested: Tensors by two names.
@@ -179,7 +179,7 @@ def flatten(nested: Mapping[Any, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Offer a temporary path beside `path` and move it there only if the block succeeds.
+    """Provide a temporary path beside `path` and rename it only if the block succeeds.
 
     Args:
         path: The file to replace.

@@ -2,10 +2,11 @@
 
     average ← decay · average + (1 - decay) · weights,
 
-with the decay warmed up as `(1 + n)/(10 + n)` so that the random start is soon forgotten.
+with the decay warmed up as `(1 + n)/(10 + n)` so that the random initial values soon lose their
+weight.
 
-Averages are float32 even where weights are bfloat16: a step of a thousandth is below half of what
-that type can tell apart, and an average kept in it would never move.
+Averages are float32 even where weights are bfloat16: an update by a thousandth is less than half
+the spacing of that type's values, and an average stored in it would never change.
 """
 
 import math
@@ -33,7 +34,7 @@ class AveragedWeights:
 
     @property
     def num_pieces(self) -> int:
-        """How many values of the weights' type one average takes: 1 for float32, 3 for bfloat16."""
+        """How many values of the weights' type an average needs: 1 for float32, 3 for bfloat16."""
         # The smallest step from 1 is 2 to the power of 1 minus the bits of a value.
         bits = min(1 - round(math.log2(torch.finfo(p.dtype).eps)) for p in self.parameters)
         return math.ceil(FLOAT32_BITS / bits)
@@ -51,7 +52,7 @@ class AveragedWeights:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the averages, rounded to the weights' type, into the module for a block."""
+        """Load the averages, rounded to the weights' type, into the module for a block."""
         pieces = self.pieces()
         next(pieces)
         try:
@@ -60,12 +61,13 @@ class AveragedWeights:
             pieces.close()
 
     def pieces(self) -> Generator[None]:
-        """Put the averages into the module, piece by piece; the pieces add up to them exactly.
+        """Load the averages into the module, piece by piece; the pieces sum to them exactly.
 
-        What gathers a module's weights from many processes gathers these too, whatever their type.
+        Code that gathers a module's weights from many processes can gather these too, whatever
+        their type.
 
         Yields:
-            Nothing, `num_pieces` times; then, or when closed, the weights are back in their place.
+            Nothing, `num_pieces` times; then, or when closed, the weights are restored.
         """
         weights = [p.detach().clone() for p in self.parameters]
         rest = self.averages
@@ -80,12 +82,12 @@ class AveragedWeights:
 
     @torch.no_grad()
     def clear(self) -> None:
-        """Set all averages to 0, to be summed up from pieces."""
+        """Set all averages to 0, before pieces are added."""
         torch._foreach_zero_(self.averages)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def add_piece(self) -> None:
-        """Add what the module holds now to the averages."""
+        """Add the module's present weights to the averages."""
         for average, parameter in zip(self.averages, self.parameters, strict=True):
             average += parameter.detach()
 

@@ -1,7 +1,7 @@
-"""Stopping in good order: a signal asks the work to save and stop; Ctrl-C again stops it at once.
+"""Orderly interruption: a signal makes the work save and stop; a second Ctrl-C stops it at once.
 
-An update must not be torn, so a signal that comes within one is noted and answered after it. What
-can be done again from what is saved may be torn: `at_once` marks it.
+An update must not be cut off, so a signal that arrives during one is noted and handled after it.
+Work that can be repeated from what is saved may be cut off: `at_once` marks it.
 """
 
 import signal
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-# SIGHUP, which Windows does not know, comes when a terminal closes.
+# SIGHUP, which Windows does not have, is sent when a terminal closes.
 SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stopped the work, and what was done is saved.
+    """A signal stopped the work, and its results so far are saved.
 
     Args:
-        signum: Which one.
+        signum: Number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -37,12 +37,12 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interruption:
-    """Notes SIGINT, SIGTERM and SIGHUP while it is entered; outside the main thread, nothing.
+    """Notes SIGINT, SIGTERM and SIGHUP while it is entered; does nothing outside the main thread.
 
-    A signal that the program was started to ignore, SIGHUP under nohup say, stays ignored.
+    A signal that the program was started to ignore, such as SIGHUP under nohup, stays ignored.
 
     Attributes:
-        signum: The first signal that came; 0 while there is none.
+        signum: The first signal received; 0 while there is none.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Interruption:
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
     def check(self) -> None:
-        """Stop if a signal has come.
+        """Stop if a signal was received.
 
         Raises:
             Stopped: One has.
@@ -76,7 +76,7 @@ class Interruption:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Let a signal stop the work of a block in its midst.
+        """Let a signal stop the work of a block immediately.
 
         Raises:
             Stopped: One has come, before or within.
@@ -89,8 +89,8 @@ class Interruption:
             self._tears = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        # Another signal is no impatience: Ctrl-C reaches children, who then hear SIGTERM as well.
-        # Nor is SIGHUP, which shell and terminal both send.
+        # A second signal of another kind does not mean impatience: child processes receive SIGTERM
+        # after Ctrl-C. Nor does SIGHUP, which shell and terminal both send.
         is_repeated = number == self.signum in (signal.SIGINT, signal.SIGTERM)
         self.signum = self.signum or number
         if self._tears or is_repeated:

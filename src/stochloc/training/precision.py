@@ -1,4 +1,4 @@
-"""In which type training multiplies: the transformer's products alone, in one process or in many.
+"""The precision of the transformer's products in training, in one process or many.
 
 | precision | weights, moments of the optimiser | products of the transformer |
 |---|---|---|
@@ -8,12 +8,12 @@
 | bf16-true | bfloat16 | bfloat16 |
 
 A product is one with learned matrices (the converter's, the blocks', the head's) or one of
-attention. All else is float32 in every precision: γ and noise, codes and evidence, logits, the
-loss, the average of the weights, and the held-out bound. Fabric's own plugins would also round what
-a module is given, γ among it, where processes share the work and not where there is one.
+attention. Everything else is float32 in every precision: γ and noise, codes and evidence, logits,
+the loss, the average of the weights, and the held-out bound. Fabric's own plugins would also round
+a module's inputs, γ among them, but only where several processes share the work.
 
-Which one is faster depends on the processor: CPUs without float16 units take many times as long
-for 16-mixed as for 32-true, those that know bfloat16 half as long for bf16-mixed.
+Which one is faster depends on the processor: CPUs without float16 units take many times as long for
+16-mixed as for 32-true; those with bfloat16 units take half as long for bf16-mixed.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -25,12 +25,12 @@ PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 
 
 def precision_plugin(precision: PrecisionName, accelerator: str, is_sharded: bool) -> Precision:
-    """Return how a Fabric computes in a precision.
+    """Return the Fabric plugin of a precision.
 
     Args:
         precision: Its name.
         accelerator: "cpu", "cuda" or "mps".
-        is_sharded: Whether FSDP shards the module; it rounds inputs by rules of its own.
+        is_sharded: Whether FSDP shards the module; it rounds inputs by its own rules.
 
     Returns:
         The plugin.
@@ -52,29 +52,29 @@ def precision_plugin(precision: PrecisionName, accelerator: str, is_sharded: boo
 
 @final
 class HalfProducts(MixedPrecision):
-    """Products in half precision by autocast; what goes in and out of the module is left alone."""
+    """Products in half precision by autocast; inputs and outputs of the module are unchanged."""
 
     def convert_input(self, data: Any) -> Any:  # noqa: ANN401
-        """Return what the module is given as it is."""
+        """Return the module's inputs unchanged."""
         return data
 
     def convert_output(self, data: Any) -> Any:  # noqa: ANN401
-        """Return what the module answers as it is."""
+        """Return the module's outputs unchanged."""
         return data
 
 
 @final
 class HalfWeights(HalfPrecision):
-    """Weights in bfloat16; what else there is keeps its type, and so does torch's default."""
+    """Weights in bfloat16; all other types, and torch's default type, are unchanged."""
 
     def forward_context(self) -> AbstractContextManager[None]:
         """Return a context that changes nothing."""
         return nullcontext()
 
     def convert_input(self, data: Any) -> Any:  # noqa: ANN401
-        """Return what the module is given as it is."""
+        """Return the module's inputs unchanged."""
         return data
 
     def convert_output(self, data: Any) -> Any:  # noqa: ANN401
-        """Return what the module answers as it is."""
+        """Return the module's outputs unchanged."""
         return data

@@ -1,4 +1,4 @@
-"""How several processes that train one model tell a person how it ended: once."""
+"""Reporting the end of a training run once, whichever of its processes ends first."""
 
 from torch import distributed
 from torch.distributed import distributed_c10d
@@ -9,13 +9,13 @@ _TOLD = "stochloc/told"
 
 
 def may_tell_end() -> bool:
-    """Return whether this process is the one to tell how the work ended; ask once, at the end.
+    """Return whether this process reports how the work ended; called once, at the end.
 
-    What ends one process ends the others, by the same fault or because they miss the first one.
-    The first to ask tells. Processes that do not talk to each other each tell for themselves.
+    An error that ends one process ends the others, by the same cause or because they lose the
+    first. The first to call reports. Processes that do not communicate each report for themselves.
 
     Returns:
-        Whether to tell; what a process that may not tell met with is of no interest.
+        Whether to report; errors of the other processes are consequences and can be ignored.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return True
@@ -23,5 +23,5 @@ def may_tell_end() -> bool:
     try:
         return store.add(_TOLD, 1) == 1
     except RuntimeError:
-        # The store is gone with the first process, and that has told.
+        # The store ended with the first process, which has reported.
         return is_first_process()

@@ -1,4 +1,4 @@
-"""What a person sees of a training run, on stderr: a bar in a terminal, a few lines elsewhere."""
+"""The progress display of a training run on stderr: a bar in a terminal, a few lines elsewhere."""
 
 import math
 import time
@@ -17,7 +17,7 @@ class ProgressDisplay:
     Args:
         first_step: Updates already done.
         num_steps: Updates in all.
-        update_tokens: Tokens an update sees.
+        update_tokens: Tokens per update.
         visible: Whether to show anything; processes other than the first stay silent.
     """
 
@@ -56,7 +56,7 @@ class ProgressDisplay:
         self.bar.stop()
 
     def update(self, step: int, loss_nats: float) -> None:
-        """Show where the run is.
+        """Show the progress of the run.
 
         Args:
             step: Updates done.

@@ -14,7 +14,7 @@ def to_json(values: Any, indent: int | None = None) -> str:  # noqa: ANN401
         indent: Spaces of indentation; None for a single line.
 
     Returns:
-        The text; infinite numbers and NaN, which JSON does not have, are null.
+        The text; infinite numbers and NaN, which JSON lacks, are null.
     """
     return json.dumps(_finite(values), ensure_ascii=False, indent=indent, allow_nan=False)
 

@@ -8,14 +8,13 @@ from stochloc.training.recipes import TrainingConfig
 def learning_rate(config: TrainingConfig, progress: int | float) -> float:
     """Return the learning rate of an update: linear warm-up, then cosine decay to 0.
 
-    It depends on the length of the run and the progress alone. A run that is made longer continues
-    along the curve of its new length: where the rate had fallen to 0, it rises at once to that
-    curve.
+    It depends only on the length of the run and the progress. A run that is made longer continues
+    along the curve of its new length: a rate that had fallen to 0 jumps up to that curve.
 
     Args:
         config: Gives the peak, the warm-up and the number of updates.
-        progress: How much is done before this update, in `[0, num_steps]`: of a run the number of
-            its updates, of a trial with another budget the share used, times `num_steps`.
+        progress: Progress before this update, in `[0, num_steps]`: for a run its number of updates,
+            for a trial with another budget the share used, times `num_steps`.
 
     Returns:
         The learning rate.

@@ -28,7 +28,7 @@ Check = Callable[[Tensor, Tensor], None]
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What moves the parameters: one of torch's optimizers, or Fabric's wrapper of it."""
+    """Updates the parameters: one of torch's optimizers, or Fabric's wrapper of one."""
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -36,17 +36,17 @@ class Optimizer(Protocol):
         ...
 
     def step(self) -> Any:  # noqa: ANN401
-        """Move the parameters by their gradients."""
+        """Update the parameters by their gradients."""
         ...
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         ...
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """What computes an update; Lightning's `Fabric` is one, and `OneProcess` is another."""
+    """Computes an update; Lightning's `Fabric` is one engine, `OneProcess` another."""
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +88,7 @@ class OneProcess:
     """One process in the precision of its parameters, without Fabric.
 
     Attributes:
-        device: Where the module is.
+        device: The module's device.
     """
 
     device: torch.device
@@ -122,24 +122,24 @@ class OneProcess:
 
 
 def accept(value: Tensor, tokens: Tensor) -> None:
-    """Accept any loss or norm: the check of those who look at the loss afterwards."""
+    """Accept any loss or norm: the check for callers that examine the loss afterwards."""
 
 
 @dataclass
 class Updates:
-    """A module in training, and everything that an update changes.
+    """A module in training, with everything that an update reads and changes.
 
     Attributes:
-        engine: What computes.
-        module: What is trained, as the engine wraps it.
-        optimizer: Moves the parameters, as the engine wraps it.
+        engine: Computes gradients.
+        module: The module to train, as the engine wraps it.
+        optimizer: Updates the parameters, as the engine wraps it.
         average: The running average of the weights.
         config: Seed, batch, length, learning rate and norm of the gradient.
-        draw: Draws so many windows of such a length from the training text.
+        draw: Draws a number of windows of a length from the training text.
         loss: Returns the loss of a batch, nats per token, from a stream of noise.
-        check_loss: Is given the loss and the batch before there is a gradient, and raises if
-            training must end there.
-        check_gradient: The same for the gradient's norm, before the weights move.
+        check_loss: Called with the loss and the batch before the gradient is computed; raises if
+            training must end.
+        check_gradient: The same for the gradient's norm, before the weights change.
         done: Number of updates done.
     """
 
@@ -158,7 +158,7 @@ class Updates:
         """Do one update and return its loss, nats per token, without its gradient.
 
         Args:
-            progress: How much of the training is done, as `learning_rate` counts it.
+            progress: Progress of the training, as `learning_rate` takes it.
 
         Returns:
             The loss of this process's share of the batch, before the update.

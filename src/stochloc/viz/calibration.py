@@ -2,7 +2,7 @@
 
 Reliability: of the tokens predicted with confidence c, a fraction c should be correct.
 Uncertainty: if codes are distributed as the posterior says, `E‖x - x̂‖² = 1 - ‖x̂‖²`; the right
-side needs no labels, so where both agree the model knows its own error.
+    side needs no labels, so where both agree the model predicts its own error.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from stochloc.viz.style import COLOURS, INK, MARKERS, snr_axis
 SNRS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 40.0)
 RELIABILITY_SNRS = (1.0, 3.0, 6.0, 12.0)
 NUM_BINS = 10
-# Bins of fewer tokens are too noisy to draw; they are counted.
+# Bins of fewer tokens are too noisy to draw; their tokens are still counted.
 LEAST_DRAWN = 30
 
 
@@ -101,7 +101,7 @@ class ReliabilityPicture:
 
 @dataclass(frozen=True, eq=False)
 class UncertaintyPicture:
-    """The error, and the error that the posterior claims, over γ.
+    """The error, and the error that the posterior predicts, over γ.
 
     Attributes:
         snr: Values of γ.

@@ -10,7 +10,7 @@ from stochloc.tasks.compare.table import Comparison, Row
 from stochloc.viz.files import Picture, Rows
 from stochloc.viz.style import COLOURS, INK, MARKERS
 
-# Twenty methods need more than seven colours: the dashes change when the colours repeat.
+# Twenty methods need more than seven colours: the dash pattern changes when colours repeat.
 DASHES = ("-", "--", ":")
 
 

@@ -18,7 +18,7 @@ from stochloc.viz.held_out import HeldOut, windows_of
 
 @dataclass(frozen=True)
 class Subject:
-    """What figures are about. The same subject gives the same data.
+    """The subject of figures. The same subject gives the same data.
 
     Attributes:
         run: The model; None for figures that need none.

@@ -64,7 +64,7 @@ class Prediction:
 
     @property
     def nats(self) -> PerToken:
-        """`-log Q(x|z)`, the cost of deciding now."""
+        """`-log Q(x|z)`, the cost of deciding at this γ."""
         return self._of_free(-self.posterior.log_prob(self.tokens))
 
     @property
@@ -113,7 +113,7 @@ def predictions(
     snr: Float[Tensor, " windows"],
     generator: torch.Generator,
 ) -> Iterator[Prediction]:
-    """Ask a denoiser about the windows, each at one γ for all its tokens.
+    """Evaluate a denoiser on the windows, each at one γ for all its tokens.
 
     Args:
         denoiser: Gives the posterior.

@@ -93,7 +93,7 @@ def measure(
     Args:
         denoiser: Gives the posterior.
         length: Tokens of the text.
-        policy: Allocates SNR; any policy.
+        policy: Allocates SNR.
         transition: Takes the steps.
         num_steps: Steps requested, at least 1.
         read: The text of every token of the vocabulary, `(V,)`.

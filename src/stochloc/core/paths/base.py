@@ -15,8 +15,8 @@ A path has two methods.
 
       -log P(x) = ∫₀¹ E_z [ Σ_i ½ speed_i ‖x_i - x̂_i‖² - jump_i log Q(x_i|z) ] dt,
 
-  up to the tokens still uncertain at the end of the path. Several tokens that jump at once are
-  decided independently: then the right side bounds the left from above.
+  plus the cost of tokens still uncertain at the end of the path. Several tokens that jump at once
+  are decided independently: then the right side is an upper bound.
 
 Only *free* tokens move: those known from the start (a prompt) are not part of any order.
 """
@@ -85,7 +85,7 @@ class Point:
     jump: Snr
 
     def slowed(self, share: float) -> "Point":
-        """Return the point of a path that is given only the fraction `share` of the time.
+        """Return the point of the path when it is given only the fraction `share` of the time.
 
         Args:
             share: In `(0, 1]`.
@@ -193,7 +193,7 @@ class Then(Path):
 
     @property
     def rises_to_infinity(self) -> bool:
-        """Whether one of the paths does."""
+        """Whether one of the paths rises to ∞ continuously."""
         return self.first.rises_to_infinity or self.second.rises_to_infinity
 
     @property

@@ -61,7 +61,7 @@ class Decode(Path):
 
     @property
     def snr_end(self) -> float:
-        """All tokens end known."""
+        """∞: all tokens are known at the end."""
         return math.inf
 
     @property

@@ -4,10 +4,10 @@ An interleaved path has two coordinates: the share of tokens that are known, tak
 order, and the γ that all others have reached. Along one axis it is masked diffusion, along the
 other Gaussian diffusion; between them lies every mixture.
 
-The finite-step bound of such a path is a sum over its steps, and the state at each knot has the
-channel's own law whatever came before. So the expected cost of a step depends on its two ends
-alone: measured once on a lattice of knots, it gives the cost of every path on the lattice, and
-the best path of N steps is found by dynamic programming, `O(N)` times the number of edges.
+The finite-step bound of such a path is a sum over its steps, and the state at each knot is
+distributed as the channel, whatever the steps before. So the expected cost of a step depends on its
+two ends alone: measured once on a lattice of knots, it gives the cost of every path on the lattice,
+and the best path of N steps is found by dynamic programming, `O(N)` times the number of edges.
 """
 
 from dataclasses import dataclass
@@ -47,11 +47,11 @@ class Interleaved(Path):
 
     @property
     def snr_end(self) -> float:
-        """All tokens end known."""
+        """∞: all tokens are known at the end."""
         return torch.inf
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
-        """Return the path's own knots, whatever `num_steps` says, with a random order drawn."""
+        """Return the path's own knots in a random order of the tokens; `num_steps` is ignored."""
         steps = torch.full_like(offered(num_steps, free), len(self.known) - 1)
         ranks, counts = random_ranks(free, generator), self._counts(free)
         snr = torch.tensor(self.snr, dtype=real_type(free), device=free.device)

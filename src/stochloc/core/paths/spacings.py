@@ -89,8 +89,8 @@ class Lomax:
     """Dense at small γ with a power-law tail: `p(γ) ∝ (1 + γ/scale)^-(shape + 1)`.
 
     The density is positive at 0, where the integrand of the bound is largest, and falls more slowly
-    than any exponential, so the weights `1/p` never make a variance infinite: not at 0, where a
-    log-normal density would, and not at ∞. Without a cut the path ends at ∞.
+    than any exponential, so the weights `1/p` keep the variance finite, both at 0, where a
+    log-normal density would make it infinite, and at ∞. Without a cut-off the path ends at ∞.
 
     Attributes:
         scale: Where the density starts to fall, positive, in units of γ.
@@ -114,7 +114,7 @@ class Lomax:
     def quantile(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return `scale ((1 - t · mass)^(-1/shape) - 1)`."""
         snr = self.scale * torch.expm1(-torch.log1p(-time * self._mass) / self.shape)
-        # Rounding must not move the end beyond the cut.
+        # Rounding must not move the end beyond the cut-off.
         return snr.clamp(max=self.snr_max)
 
     def rate(self, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -137,14 +137,14 @@ class CharacterTokenizer(PlainText):
 
 
 class _Unknown:
-    """Counts the characters of a text that are not in an alphabet, and knows where they begin."""
+    """Counts the characters of a text that are not in an alphabet, and where the first one is."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.line, self.column, self.first = 1, 1, ""
 
     def look_at(self, text: str, is_unknown: Bool[np.ndarray, " characters"]) -> None:
-        """Look at the next piece of the text."""
+        """Count in the next piece of the text."""
         places = np.flatnonzero(is_unknown)
         if len(places) and not self.counts:
             line, column = self._after(text[: places[0]])
@@ -154,7 +154,7 @@ class _Unknown:
         self.line, self.column = self._after(text)
 
     def described(self) -> str:
-        """Return where the first one is, and which others there are."""
+        """Describe where the first one is, and which others there are."""
         total = sum(self.counts.values())
         if total == 1:
             return self.first

@@ -14,7 +14,7 @@ from stochloc.data.tokenizers.slots import Slots
 @final
 @dataclass(frozen=True)
 class LabelledTokenizer:
-    """A tokenizer with a token more for every class; labels mean no text.
+    """A tokenizer with an additional token for every class; labels stand for no text.
 
     Args:
         inner: the tokenizer of the texts.
@@ -75,5 +75,5 @@ class LabelledTokenizer:
         return self.inner.places(text)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able facts from which `tokenizer_from_dict` makes an equal tokenizer."""
+        """Return JSON values from which `tokenizer_from_dict` makes an equal tokenizer."""
         return {"kind": "labelled", "inner": self.inner.to_dict(), "labels": list(self.labels)}

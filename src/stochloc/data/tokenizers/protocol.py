@@ -1,8 +1,8 @@
 """What a tokenizer is.
 
-Tasks ask a tokenizer what they need to know, never of which class it is. One that turns plain text
-into tokens inherits `PlainText`; labels (`data.tokenizers.labelled`) and slots
-(`data.tokenizers.slotted`) are laid around any other.
+Tasks use the properties of a tokenizer, never its class. One that turns plain text into tokens
+inherits `PlainText`; labels (`data.tokenizers.labelled`) and slots (`data.tokenizers.slotted`) are
+laid around any other.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
 
     @property
     def slots(self) -> Slots | None:
-        """The slots that texts are laid out in; None where token follows token."""
+        """The slots that texts are laid out in; None where texts have no gaps."""
         ...
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
@@ -63,21 +63,21 @@ class Tokenizer(Protocol):
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able facts from which `tokenizer_from_dict` makes an equal tokenizer."""
+        """Return JSON values from which `tokenizer_from_dict` makes an equal tokenizer."""
         ...
 
 
 class PlainText:
-    """What a tokenizer answers whose tokens are all of text: it has neither labels nor slots."""
+    """The defaults of a tokenizer whose tokens are all text: it has neither labels nor slots."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """None: every token is of text."""
+        """None: every token is text."""
         return ()
 
     @property
     def slots(self) -> None:
-        """None: token follows token."""
+        """None: texts have no gaps."""
         return
 
 

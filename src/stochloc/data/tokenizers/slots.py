@@ -40,7 +40,7 @@ class Slots:
         return torch.arange(1, length, 2)
 
     def tokens_for(self, length: int) -> int:
-        """Return how many positions of a clean layout a training window of a length may take."""
+        """Return how many positions of a clean layout a training window of this length may need."""
         return 2 * length
 
     def draw_windows(

@@ -7,9 +7,9 @@ additional token, *empty*, stands for no character:
     meant     _ t _ h e q _ u i c _ k _        or  _ t _ h _ _ _ u _ ...
 
 A character that was deleted is restored in a gap, and the place of one that was inserted becomes
-empty. So a model of such layouts corrects texts of the wrong length by the same rule as all others:
-every position has a posterior. Clean text is laid out with empty gaps; `data.tokenizers.slots`
-draws training windows from it.
+empty. So a model of such layouts also corrects texts of the wrong length: every position has a
+posterior. Clean text is laid out with empty gaps; `data.tokenizers.slots` draws training windows
+from it.
 """
 
 from collections.abc import Iterable, Iterator

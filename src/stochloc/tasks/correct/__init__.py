@@ -1,4 +1,4 @@
-"""Repairing a text that was read wrongly."""
+"""Correcting a corrupted text."""
 
 from stochloc.tasks.correct.correct import Change, Correction, correct
 

@@ -57,12 +57,12 @@ def correction_defaults(
 
     Args:
         run: The model.
-        data: Where the run's text is now, if it has moved.
+        data: Where the run's text is now, if it was moved.
         say: Receives the reason if the defaults could not be measured.
 
     Returns:
-        The defaults; those of errors at 5 % where the run's own validation text cannot be had, and
-        then nothing is kept. Costs 40 denoiser calls the first time.
+        The defaults. Where the run's own validation text cannot be found they are those for an
+        error rate of 5 %, and nothing is stored. Costs 40 denoiser calls the first time.
 
     Raises:
         ValueError: The file of the defaults is damaged, or the model was trained with classes.
@@ -73,16 +73,16 @@ def correction_defaults(
     channel = channel_of(run.tokenizer)
     try:
         valid = own_text(run, data).valid
-        # Twice as long as needed: what is lost on the way is made up for by what follows.
+        # Twice as long as needed, so that enough remains when characters are lost.
         clean = held_out_windows(valid, 2 * run.length, NUM_WINDOWS)
     except (ValueError, OSError) as error:
         say(
-            f"stochloc: {str(error).rstrip('.')}; meanwhile settings for one wrong character in "
-            "twenty are used, which were not measured."
+            f"stochloc: {str(error).rstrip('.')}; using settings that were not measured, "
+            "for one wrong character in twenty."
         )
         return Defaults(snr_at(FALLBACK_RATE, channel.num_symbols), FALLBACK_THRESHOLD)
     chosen = _measure(run, channel, clean)
-    # A folder that cannot be written to, a hub's cache say, is measured anew every time.
+    # Where the folder cannot be written to, as in a hub's cache, every call measures again.
     with suppress(OSError), replacing(run.beside(FILE)) as file:
         values = {**asdict(chosen), "text": text}
         file.write_text(json.dumps(values, indent=2), encoding="utf-8")
@@ -90,7 +90,7 @@ def correction_defaults(
 
 
 def _kept(run: Run, text: str | None) -> Defaults | None:
-    """Return what was measured on this validation text since the model was written, if it was."""
+    """Return the stored defaults if they were measured on this text since the model was written."""
     path = run.beside(FILE)
     if not (path.is_file() and path.stat().st_mtime >= run.weights.stat().st_mtime):
         return None
@@ -112,7 +112,7 @@ def _measure(run: Run, channel: Channel, clean: Int[Tensor, "windows length"]) -
         (mask, rate): _errors_after(run, channel, meant, read, snr_at(mask, channel.num_symbols))
         for mask, (rate, (meant, read)) in product(MASK_RATES, texts.items())
     }
-    # A short text may have no error at all at a low rate, and then must not gain any.
+    # A short text may contain no error at a low rate; it is then counted as containing one.
     before = {
         rate: max(1, int((meant != read).sum())) / meant.numel()
         for rate, (meant, read) in texts.items()

@@ -6,12 +6,12 @@ Under *substitutions* at rate ρ every symbol s is, with probability ρ, one of 
 
 Posteriors weigh texts by `exp(z·x)` (paper A.1), so with simplex codes the soft mask `z = g e_s`
 *is* this channel: `P(x|z) = P(x|s)`. The signal-to-noise ratio of a soft mask is a log-odds, and
-names an error rate. Codes with fewer dimensions are told `g e_s·e_v` only.
+corresponds to an error rate. Codes with fewer dimensions carry only `g e_s·e_v`.
 
 *Edits* lose and add characters too. On a layout in slots (`data.tokenizers.slotted`) these are
-tokens like any other: an empty place costs `1/V` whatever was read there, and how often gaps are
-filled and places empty differs from training by known odds. Both are nats for the empty token,
-added in `z`.
+tokens like any other: the likelihood of an empty place is `1/V` whatever was read there, and the
+odds of filled gaps and empty places differ from those in training by a known factor. Both are
+evidence for the empty token, added to `z`.
 """
 
 import math
@@ -40,13 +40,13 @@ class Channel(Protocol):
     def evidence(
         self, read: Int[Tensor, "*batch length"], snr: Float[Tensor, "*batch length"]
     ) -> Float[Tensor, "*batch length vocabulary"]:
-        """Return nats for every token of the text that was meant, up to a constant per position."""
+        """Return the evidence for every original token, up to a constant per position."""
         ...
 
     def corrupt(
         self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
     ) -> tuple[Int[Tensor, "num length"], Int[Tensor, "num length"]]:
-        """Return what was meant and what is read, position by position."""
+        """Return the original and the corrupted text, position by position."""
         ...
 
 
@@ -54,7 +54,8 @@ def snr_at(rate: float, num_symbols: int) -> float:
     """Return the SNR of the soft mask at an error rate, `g = log((1-ρ)(V-1)/ρ)`; exact.
 
     Args:
-        rate: ρ, in `[0, 1]`; at 0 the symbol is known, `g = ∞`, at `1 - 1/V` it says nothing.
+        rate: ρ, in `[0, 1]`; at 0 the symbol is known, `g = ∞`; at `1 - 1/V` it carries no
+            information.
         num_symbols: V, at least 2.
 
     Returns:
@@ -80,7 +81,7 @@ def rate_at(snr: Float[Tensor, "*shape"], num_symbols: int) -> Float[Tensor, "*s
 
 @dataclass(frozen=True)
 class Substitutions:
-    """Every symbol may be replaced by any other; lengths stay.
+    """Every symbol may be replaced by any other; the length stays the same.
 
     Attributes:
         num_symbols: V, at least 2.
@@ -113,7 +114,7 @@ class Substitutions:
             generator: Source of randomness, on the CPU.
 
         Returns:
-            The texts, and what is read.
+            The original texts, and the corrupted ones.
         """
         return clean, _substitute(clean, rate, self.num_symbols, generator)
 
@@ -123,8 +124,8 @@ class Edits:
     """Symbols may be replaced, lost and added: texts in slots.
 
     Attributes:
-        slots: What texts are laid out in; their rate is how often a model has seen slots change
-            their role.
+        slots: The slots of the layout; their rate is how often slots changed their role in
+            training.
         lost: Characters lost for every one replaced, positive.
         added: Characters added for every one replaced, positive.
     """
@@ -135,7 +136,7 @@ class Edits:
 
     @property
     def num_symbols(self) -> int:
-        """Number of symbols that can be read, V; the empty token is none."""
+        """Number of symbols that can be read, V, without the empty token."""
         return self.slots.empty
 
     def evidence(
@@ -152,7 +153,7 @@ class Edits:
         """
         size, empty = self.num_symbols, self.slots.empty
         trained = torch.logit(torch.tensor(self.slots.rate).to(snr))
-        # A rate that underflows to 0 would be taken for certainty, which has no evidence.
+        # A rate that underflows to 0 would mean certainty, for which evidence is not finite.
         rate = rate_at(snr, size).clamp_min(math.sqrt(torch.finfo(snr.dtype).tiny))
         is_gap = read == empty
         in_gap = trained - torch.logit(rate * self.lost)
@@ -174,7 +175,7 @@ class Edits:
             generator: Source of randomness, on the CPU.
 
         Returns:
-            Layouts of what was meant and of what is read.
+            Layouts of the original and of the corrupted texts.
         """
         size, empty = self.num_symbols, self.slots.empty
         is_gap = clean == empty
@@ -185,7 +186,7 @@ class Edits:
 
 
 def channel_of(tokenizer: Tokenizer) -> Channel:
-    """Return the channel whose errors a model with this tokenizer can repair.
+    """Return the channel whose errors a model with this tokenizer can correct.
 
     Args:
         tokenizer: Of the model.
@@ -211,8 +212,8 @@ def soft_mask(
 ) -> State:
     """Return the state of a corrupted text: `z = Σ_v nats_v e_v`, the token where it is certain.
 
-    Its γ is 0: what was read did not come through the Gaussian channel, so a walk from here still
-    has all of that channel before it, and with the exact denoiser samples `P(x|s)`.
+    Its γ is 0: the evidence did not come through the Gaussian channel, so a walk from here still
+    passes through all of that channel, and with the exact denoiser it samples `P(x|s)`.
 
     Args:
         codebook: The token codes; with simplex codes the state is exact.

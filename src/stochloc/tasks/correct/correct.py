@@ -1,13 +1,13 @@
 """Correcting corrupted text: the text as read is evidence about the original.
 
-Every character becomes a soft mask (`tasks.correct.channels`), so nobody has to know where the
-errors are, and one pass or a walk decides (`tasks.correct.decoding`). How strong the masks are and
-how probable a change must be is measured on held-out text, once for every model
+Every character becomes a soft mask (`tasks.correct.channels`), so the positions of the errors need
+not be known, and one pass or a walk decides (`tasks.correct.decoding`). The strength of the masks
+and the threshold for a change are calibrated on held-out text, once for every model
 (`tasks.correct.calibration`).
 
 A model of texts in slots (`stochloc train --slots`) also finds lost and added characters; any other
-model keeps the length. Texts longer than the model's window are repaired in windows that overlap
-by half, each position in the window in whose middle it is.
+model keeps the length. Texts longer than the model's window are corrected in windows that overlap
+by half; each position is decided in the window whose centre is nearest.
 """
 
 import json
@@ -36,12 +36,12 @@ class Change:
     """One change of a text.
 
     Attributes:
-        position: Number of the character that was changed in the text as it was given, from 0; a
-            lost one is put before it.
-        read: What stood there; nothing for a lost character.
-        text: What stands there now; nothing for an added character.
-        probability: Of the change: in one pass given the text as read, after a walk given also
-            that all the rest is right.
+        position: Index of the changed character in the input, from 0; a lost character is inserted
+            before it.
+        read: The character there; empty for a lost character.
+        text: Its replacement; empty for an added character.
+        probability: Probability of the change given the text as read; after a walk, given also that
+            all other positions are right.
     """
 
     position: int
@@ -52,19 +52,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Correction:
-    """A text repaired.
+    """A corrected text.
 
     Attributes:
-        text: The text now.
-        read: The text as read: in the model's alphabet, but for characters that are unknown to it.
+        text: The corrected text.
+        read: The text as read, in the model's alphabet except for characters unknown to it.
         changes: From left to right; a character that the model does not know is always changed.
-        snr: SNR of the soft mask of a character without a confidence of its own; ∞ is certain.
+        snr: SNR of the soft mask of characters without a confidence of their own; ∞ is certain.
         error_rate: The rate of substitutions at which that soft mask is exact.
         threshold: The probability above which a change was made.
         denoiser_calls: Calls of the denoiser, each about several windows of the text.
         seconds: Time it took.
-        content: The text now as it is written to a file; a model of bytes need not make UTF-8.
-        notes: What was changed before the text was read, line breaks for instance.
+        content: The corrected text as it is written to a file; that of a byte model need not be
+            UTF-8.
+        notes: How the input was normalised, for instance its line breaks.
     """
 
     text: str
@@ -101,21 +102,22 @@ def correct(
 
     Args:
         run: The model and its tokenizer.
-        text: The text as read. Characters that the model does not know say nothing: they are blanks
-            (SNR 0), filled first with what is most probable in one call, for any threshold.
-        decoder: How to decide; in one pass with the model's own threshold when absent.
+        text: The text as read. Characters that the model does not know are blanks (SNR 0): they are
+            first filled with the most probable tokens in one call, whatever the threshold.
+        decoder: How to decide; by default in one pass with the model's own threshold.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
-            symbol; ∞ changes nothing, 0 ignores the text. The model's own when absent.
-        confidences: How probable it is that each character was read rightly, in `[0, 1]`, one for
-            each token of the text, also as `parse_confidences` reads them; 1 is certain, and stays.
-            In place of `snr`.
+            symbol; ∞ changes nothing, 0 ignores the text. By default the model's own.
+        confidences: Probability that each character was read correctly, in `[0, 1]`, one for each
+            token of the text, or a string that `parse_confidences` accepts; a character of
+            confidence 1 never changes. Replaces `snr`.
 
     Returns:
         The text and its changes. Posterior probabilities are exact for simplex codes, errors at
-        the given rate and the exact denoiser; with a network they are as good as the network.
+        the given rate and the exact denoiser; with a network they are only as accurate as the
+        network.
 
     Raises:
-        ValueError: The text is empty, a setting is out of range, or the confidences are not one for
+        ValueError: The text is empty, a setting is out of range, or there is not one confidence for
             each character.
     """
     started_s = time.monotonic()
@@ -181,7 +183,7 @@ def parse_confidences(text: str) -> list[float]:
 def _levels(
     run: Run, channel: Channel, length: int, confidences: Sequence[float]
 ) -> Float[Tensor, " length"]:
-    """Return the SNR of every position; a gap is as doubtful as the more doubtful neighbour."""
+    """Return the SNR of every position; a gap has the smaller SNR of its two neighbours."""
     places = _text_positions(run.tokenizer, length)
     if len(confidences) != len(places):
         raise ValueError(
@@ -204,7 +206,7 @@ def _in_windows(
     levels: Float[Tensor, " length"],
     decoder: Decoder,
 ) -> Decision:
-    """Decide every position in the window in whose middle it is."""
+    """Decide every position in the window whose centre is nearest."""
     width = min(run.length, len(read))
     last = len(read) - width
     starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
@@ -230,7 +232,7 @@ def _encode(
     """Return the tokens of a text, some known one where a character is unknown, and where."""
     characters = list(seen.text)
     if seen.unknown:
-        # Only alphabets leave characters unknown, and then each has a token of its own.
+        # Only tokenizers with an alphabet have unknown characters; their tokens are characters.
         known = run.tokenizer.decode([0])
         for place in seen.unknown:
             characters[place] = known
@@ -251,7 +253,7 @@ def _changes(
     run: Run, seen: NormalisedText, read: Int[Tensor, " length"], decided: Decision
 ) -> tuple[Change, ...]:
     decode = run.tokenizer.decode
-    # A character added behind the last one stands at the end of what was typed.
+    # A character added after the last one has the position of the end of the input.
     typed = (*seen.places, seen.places[-1] + 1)
     places = run.tokenizer.places(seen.text)
     positions = _text_positions(run.tokenizer, len(read)).tolist()

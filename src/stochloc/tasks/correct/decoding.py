@@ -40,7 +40,7 @@ class Decision(NamedTuple):
 
 
 def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: float) -> Decision:
-    """Return the most probable tokens where they are probable enough, else what was read.
+    """Return the most probable tokens where they exceed the threshold, else what was read.
 
     Args:
         posterior: The denoiser's posterior.
@@ -48,7 +48,7 @@ def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: f
         threshold: The probability that a change must exceed.
 
     Returns:
-        The decision, and what the posterior cost.
+        The decision, with the denoiser calls of the posterior.
     """
     tokens = torch.where(posterior.confidence > threshold, posterior.mode, read)
     return Decision(tokens, posterior.log_prob(tokens).exp(), posterior.calls)
@@ -67,10 +67,10 @@ class OnePass:
     def decide(
         self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
     ) -> Decision:
-        """Return the most probable tokens, or those that were read where none is probable enough.
+        """Return the most probable tokens where they exceed the threshold, else what was read.
 
         Args:
-            denoiser: Asked once.
+            denoiser: Called once.
             state: The soft mask of what was read.
             read: What was read.
 
@@ -86,9 +86,9 @@ class FullWalk:
 
     Attributes:
         threshold: A change is made if its probability exceeds this, in `[0, 1]`.
-        walk: How to walk; the steps themselves are `Thresholded`. By default it decides all tokens
-            that are at least 90 % sure, and at least one, then asks again.
-        seed: Seed of the finite steps' noise.
+        walk: How to walk; the steps themselves are `Thresholded`. By default each step decides all
+            tokens of at least 90 % confidence, and at least one.
+        seed: Seed of the noise of finite steps.
     """
 
     threshold: float
@@ -101,7 +101,7 @@ class FullWalk:
         """Return the result of a walk, without the changes that the last call does not confirm.
 
         Args:
-            denoiser: Asked once for every step, and once more.
+            denoiser: Called once for every step, and once more.
             state: The soft mask of what was read.
             read: What was read.
 
@@ -129,11 +129,11 @@ Decoder = OnePass | FullWalk
 
 @dataclass(frozen=True)
 class Thresholded:
-    """Ancestral steps, but decisions for what was read unless something else is probable enough.
+    """Ancestral finite steps; decisions keep the token read unless the mode exceeds a threshold.
 
     Attributes:
         read: What was read.
-        threshold: The probability above which the mode is decided for.
+        threshold: The probability above which the mode is chosen.
     """
 
     read: Int[Tensor, "batch length"]

@@ -5,9 +5,9 @@ unmasking its blanks one token at a time, in K orders that are the same for all 
 
     nats = -log (1/K) Σ_k Π_i Q(x_i | given tokens, blanks earlier in order k),
 
-which is the exact cost of the sampler that picks one of these orders: there is no noise in it to
-upset the ranking. Where blanks have unknown lengths the given tokens stand at other places in every
-layout, so the whole text is scored: the given tokens first, then the blanks.
+which is the exact cost of the sampler that picks one of these orders: it has no noise that could
+change the ranking. Where blanks have unknown lengths the positions of the given tokens differ
+between layouts, so the whole text is scored: the given tokens first, then the blanks.
 """
 
 import math
@@ -46,7 +46,7 @@ class Infilling:
     """How to fill blanks.
 
     Attributes:
-        num_answers: Most answers wanted, at least 1.
+        num_answers: Largest number of answers, at least 1.
         num_draws: Walks for every layout of the template, at least 1; equal results count once.
         walk: How to walk.
         num_orders: Orders in which an answer is scored, at least 1.
@@ -87,12 +87,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Infilled:
-    """Answers and what they cost.
+    """Answers and their costs.
 
     Attributes:
         answers: The most probable first.
         scored: "blanks", or "text" where blanks have unknown lengths.
-        denoiser_calls: Calls of the denoiser, each about a batch of texts.
+        denoiser_calls: Denoiser calls, each for a batch of texts.
         seconds: Time it took.
     """
 
@@ -119,16 +119,16 @@ def infill(
         constraints: Characters that blanks may hold: `aeiou` for all, `2:a-e` for the second; one
             such text, or several.
         marker: What stands for a blank of one token.
-        say: Is told what was changed before the template was read, and, where lengths are unknown,
-            how many combinations of them are done.
+        say: Called with a line about every normalisation of the template and, where lengths are
+            unknown, about the progress over their combinations.
 
     Returns:
-        Different answers, ranked by what they cost the model that knows no constraint. Costs as
-        many calls as the walk, and one for every blank token and order; where lengths are unknown,
-        for every layout, and one more for every token and order.
+        Different answers, ranked by their cost without the constraints. Takes as many calls as the
+        walk, and one for every blank token and order; where lengths are unknown, as many for every
+        layout, and one more for every token and order.
 
     Raises:
-        ValueError: The template, a constraint or a setting makes no sense, or the blanks do not fit
+        ValueError: The template, a constraint or a setting is invalid, or the blanks do not fit
             into the window of the model.
     """
     infilling = infilling or Infilling()
@@ -186,7 +186,7 @@ class _Filler:
     def _draw(self, allowed: Tensor | None) -> Int[Tensor, "draws length"]:
         denoiser, device = self.denoiser, self.known.device
         if allowed is not None:
-            # Given tokens, whose blank is -1, read the row added at the end.
+            # Given tokens have blank -1, which selects the row added at the end.
             rows = torch.cat([allowed, torch.ones_like(allowed[:1])])
             denoiser = Constrained(denoiser, rows[self.layout.blank[self.window]].to(device))
         walk, fillings = self.infilling.walk, []
@@ -202,7 +202,7 @@ class _Filler:
         return torch.cat(fillings)
 
     def _nats(self, fillings: Int[Tensor, "draws length"]) -> Float[Tensor, " draws"]:
-        """Return `-log` of the mean over orders of what an order makes of each filling."""
+        """Return `-log` of the mean over orders of the probability of each filling."""
         orders = self._orders()
         log_probs = torch.stack([self._log_prob(fillings, order) for order in orders])
         return math.log(len(orders)) - log_probs.logsumexp(0)
@@ -241,7 +241,7 @@ class _Filler:
         return seeded_streams(self.run.device, self.infilling.seed, ((n,) for n in rows))
 
     def _orders(self) -> list[Order]:
-        """Return orders, given tokens first: to the right, to the left, then random ones."""
+        """Return orders with given tokens first: left to right, right to left, then random ones."""
         length, seed = len(self.known), torch.Generator().manual_seed(self.infilling.seed)
         ways = [torch.arange(length), torch.arange(length).flip(0)]
         ways += [torch.randperm(length, generator=seed) for _ in range(self.infilling.num_orders)]
@@ -264,7 +264,7 @@ class _Filler:
 
 
 def _window(layout: Layout, length: int) -> slice:
-    """Return what a model can see at once of a long text, with the blanks in its middle."""
+    """Return the window of a long text that the model is shown, with the blanks in its middle."""
     if len(layout) <= length:
         return slice(None)
     places = (layout.known == UNKNOWN).nonzero().flatten().tolist() or [0]

@@ -2,7 +2,7 @@
 
 Every `_` is a blank of one token, `{n}` one of n tokens, and `{a-b}` one of unknown length, from a
 to b. `{{` and `}}` stand for braces. A template with blanks of unknown length has several layouts,
-one for each combination of lengths. Blanks are counted from 1, as they are written.
+one for each combination of lengths. Blanks are numbered from 1, from left to right.
 """
 
 import itertools
@@ -62,7 +62,7 @@ class Template:
 
     Attributes:
         pieces: Token ids of given text, or a blank.
-        notes: What was changed before the text was read (`data.normalisation`).
+        notes: How the text was normalised (`data.normalisation`).
     """
 
     pieces: tuple[tuple[int, ...] | Blank, ...]
@@ -81,7 +81,7 @@ class Template:
             The template.
 
         Raises:
-            ValueError: It has no blank, a marker is malformed, or a character is not known.
+            ValueError: There is no blank, a marker is malformed, or a character is unknown.
         """
         if not marker or set(marker) & set("{}"):
             raise ValueError(f"A blank cannot be marked by {marker!r}; use a character like '_'.")
@@ -158,8 +158,8 @@ def allowed_tokens(
     Args:
         constraints: Sets of characters such as `aeiou` or `a-e` for all blanks, `2:xyz` for the
             second blank; a blank named by several may hold what they have in common. Of a range
-            counts what the model knows; a character named by itself must be known. A single text is
-            one such set, not one for each of its characters.
+            only the characters that the model knows count; a character given by itself must be
+            known. A single string is one such set, not one for each of its characters.
         num_blanks: Number of blanks.
         tokenizer: How a character becomes a token.
 
@@ -169,7 +169,7 @@ def allowed_tokens(
     Raises:
         ValueError: A set is malformed, names a blank that is not there or a character that is not
             one token of the model, has a range of which the model knows nothing, or leaves a blank
-            without any.
+            without allowed tokens.
     """
     constraints = (constraints,) if isinstance(constraints, str) else constraints
     alphabet = _alphabet(tokenizer) if constraints else {}
@@ -198,7 +198,7 @@ def _read_blank(part: str, marker: str) -> Blank:
     shortest, longest = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 0 <= shortest <= longest or longest < 1:
         raise ValueError(
-            f"The marker {part!r} is no blank; write {{3}} for three tokens, {{2-5}} for two to "
+            f"The marker {part!r} is not a blank; write {{3}} for three tokens, {{2-5}} for two to "
             "five, and {{ for a brace."
         )
     return Blank(shortest, longest)
@@ -228,7 +228,7 @@ def _between(first: str, last: str, alphabet: dict[str, int]) -> set[int]:
 
 
 def _alphabet(tokenizer: Tokenizer) -> dict[str, int]:
-    """Return the token of every character that is one, capitals included where all is small."""
+    """Return the token of each one-token character, and of capitals if all letters are small."""
     texts = {tokenizer.decode([token]) for token in range(tokenizer.vocabulary_size)}
     forms = {form for text in texts for form in (text, text.upper()) if len(form) == 1}
     alphabet: dict[str, int] = {}

@@ -18,13 +18,13 @@ def optimizer_family(config: TrainingConfig) -> OptimizerFamily:
     """Return the kind of optimizer that a configuration names.
 
     Args:
-        config: Names it.
+        config: The configuration.
 
     Returns:
         The kind.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: There is none with that name.
     """
     if config.optimizer not in OPTIMIZERS:
         raise ValueError(
@@ -44,9 +44,9 @@ def make_optimizer(
 
     Args:
         model: The module to train.
-        config: Names the kind, and gives the weight decay and the decay of the moments.
-        undecayed: Matrices that are not decayed either.
-        is_fused: Whether one kernel may do all of a step; see `OptimizerFamily.make`.
+        config: Names the kind, the weight decay and the decay of the moments.
+        undecayed: Matrices without weight decay.
+        is_fused: Whether one kernel may do the whole step; see `OptimizerFamily.make`.
 
     Returns:
         The optimizer.

@@ -1,4 +1,4 @@
-"""AdamW: steps of a length that does not depend on that of the gradient, and decoupled decay."""
+"""AdamW: step sizes independent of the gradient's scale, and decoupled weight decay."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,5 +24,5 @@ class AdamW:
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=is_fused)
 
     def moments(self, shape: torch.Size) -> dict[str, torch.Size]:
-        """Return the number of steps and both averages."""
+        """Return the shapes of the step count and both averages."""
         return {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}

@@ -1,4 +1,4 @@
-"""What a kind of optimizer is."""
+"""The protocol of a kind of optimizer."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -7,7 +7,7 @@ import torch
 
 @runtime_checkable
 class OptimizerFamily(Protocol):
-    """Makes optimizers of one kind and says what they remember of a parameter."""
+    """Creates optimizers of one kind and describes their state."""
 
     def make(
         self, groups: list[dict[str, Any]], learning_rate: float, beta2: float, is_fused: bool
@@ -16,10 +16,10 @@ class OptimizerFamily(Protocol):
 
         Args:
             groups: Parameters under "params", each group with its "weight_decay".
-            learning_rate: The peak; the schedule sets it anew before every update.
+            learning_rate: The peak; the schedule sets the rate before every update.
             beta2: Decay of squared gradients, for kinds that average them.
-            is_fused: Whether one kernel may do all of a step; such a kernel wants to undo the scale
-                of gradients itself, too late to clip them before.
+            is_fused: Whether one kernel may do the whole step; such a kernel unscales gradients
+                itself, which is too late for clipping.
 
         Returns:
             The optimizer.
@@ -27,7 +27,7 @@ class OptimizerFamily(Protocol):
         ...
 
     def moments(self, shape: torch.Size) -> dict[str, torch.Size]:
-        """Return names and shapes of what is remembered of a parameter, as a checkpoint holds it.
+        """Return names and shapes of a parameter's optimizer state, as in a checkpoint.
 
         Args:
             shape: Of the parameter.
