@@ -52,6 +52,7 @@ from stochloc.core.policies.unmasking import (
     Share,
 )
 from stochloc.core.sampling import Sample, finish, localize, sample
+from stochloc.core.speculation import Speculation, sample_left_to_right
 from stochloc.core.streams import Randomness, Streams, among
 from stochloc.core.transitions import Ancestral, Euler, Transition
 from stochloc.core.tuning import StepCosts, measure_step_costs
@@ -117,6 +118,7 @@ __all__ = [
     "Share",
     "SimplexCodebook",
     "Spacing",
+    "Speculation",
     "State",
     "Step",
     "StepCosts",
@@ -145,5 +147,6 @@ __all__ = [
     "rewind",
     "right_to_left",
     "sample",
+    "sample_left_to_right",
     "start",
 ]
