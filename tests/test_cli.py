@@ -86,7 +86,7 @@ def test_eval_bounds_every_path_with_both_transitions_and_continuously(place, ca
     assert ("line integral" in result["estimator"]) == (mode == ("--continuous",))
 
 
-def test_eval_speaks_to_people_too(place, capsys):
+def test_without_json_eval_prints_readable_text(place, capsys):
     main(["eval", str(place / "run"), "--sequences", "2", "--steps", "2"])
     out = capsys.readouterr().out
     assert "bits per character" in out
@@ -159,7 +159,7 @@ def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys, monkey
     assert abs(walk["equal"]["fraction"] - exact) < 5 * walk["equal"]["stderr"]
 
 
-def test_cyclic_speaks_to_people_too(capsys, monkeypatch):
+def test_without_json_cyclic_prints_readable_text(capsys, monkeypatch):
     monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1, 8))
     monkeypatch.setattr("stochloc.tasks.cyclic.LINE_INTEGRAL_SAMPLES", 4)
     monkeypatch.setattr("stochloc.tasks.cyclic.ADAPTIVE_STEPS", 2)

@@ -134,7 +134,7 @@ def test_results_that_cannot_be_written_are_an_error_of_their_own(monkeypatch, e
         say("a result")
 
 
-def test_a_reader_who_left_is_told_from_results_that_are_lost(monkeypatch):
+def test_a_reader_that_left_is_distinguished_from_results_that_are_lost(monkeypatch):
     for is_account in (True, False):
         with unread() as stream:
             monkeypatch.setattr(sys, "stdout", stream)

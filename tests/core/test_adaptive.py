@@ -384,7 +384,7 @@ def test_the_schedules_of_remasking_are_those_published():
     assert loop.remask[45] == loop.remask[94] == 0.02
 
 
-def test_remasking_by_confidence_shares_out_one_tokens_worth_by_how_little_it_was_believed():
+def test_remasking_by_confidence_distributes_one_tokens_worth_by_lack_of_confidence():
     # Over 20,000 rows the masked frequencies follow exp(-confidence), within 5.5 errors of at most
     # 0.0035.
     num = 20_000
@@ -468,7 +468,7 @@ def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps, se
     assert costs.cost(best) == pytest.approx(cheapest)
 
 
-def test_a_path_costs_what_its_tokens_pay_to_be_decided_and_what_the_others_pay_to_rise():
+def test_a_path_costs_the_sum_of_its_tokens_decisions_and_rises():
     decide = torch.tensor([[3.0, 2.0], [1.5, 0.9]], dtype=torch.float64)
     rise = torch.tensor([[[0.0, 0.7], [math.inf, 0.0]], [[0.0, 0.4], [math.inf, 0.0]]]).double()
     lattice = torch.tensor([0.0, 0.25]).double(), torch.tensor([0.0, 1.0]).double()

@@ -55,7 +55,7 @@ def test_at_zero_nothing_is_seen_and_at_infinity_the_token_is_known():
     assert not state.is_finished
 
 
-def test_two_advances_have_the_law_of_one_and_the_covariance_of_brownian_motion():
+def test_two_advances_have_the_distribution_of_one_and_the_covariance_of_brownian_motion():
     first = observe(CODES, TOKENS, full(0.7), generator(0))
     second = advance(CODES, first, TOKENS, full(1.8), generator(1))
     assert_law(second.z[:, 0], 2.5 * CODES.vectors[3], 2.5)
@@ -65,7 +65,7 @@ def test_two_advances_have_the_law_of_one_and_the_covariance_of_brownian_motion(
     assert ((products.mean(0) - 0.7).abs() < 5.5 * products.std(0) / math.sqrt(NUM)).all()
 
 
-def test_rewinding_gives_the_channels_law_and_the_covariance_of_a_bridge():
+def test_rewinding_gives_the_channels_distribution_and_the_covariance_of_a_bridge():
     high = observe(CODES, TOKENS, full(3.0), generator(0))
     low = rewind(CODES, high, full(1.2), generator(1))
     assert_law(low.z[:, 0], 1.2 * CODES.vectors[3], 1.2)
@@ -74,7 +74,7 @@ def test_rewinding_gives_the_channels_law_and_the_covariance_of_a_bridge():
     assert (low.snr == 1.2).all()
 
 
-def test_rewinding_and_advancing_again_has_the_channels_law():
+def test_rewinding_and_advancing_again_has_the_channels_distribution():
     high = observe(CODES, TOKENS, full(3.0), generator(0))
     low = rewind(CODES, high, full(0.5), generator(1))
     again = advance(CODES, low, TOKENS, full(2.5), generator(2))

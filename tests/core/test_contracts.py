@@ -334,7 +334,7 @@ def test_every_token_jumps_exactly_once_or_never(name):
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_a_policy_hands_out_snr_upwards_up_to_the_end_and_none_to_known_tokens(name):
+def test_a_policy_allocates_snr_upwards_up_to_the_end_and_none_to_known_tokens(name):
     policy, path = POLICIES[name], PATHS[name]
     assert isinstance(policy, Policy)
     tokens = EXACT.sample(5, generator(0))

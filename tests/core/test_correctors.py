@@ -83,7 +83,7 @@ def total_variation(probs: Tensor) -> float:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
-def test_the_law_is_kept_by_every_set_one_by_one_and_by_sets_of_one_together(share):
+def test_the_distribution_is_kept_by_every_set_one_by_one_and_by_sets_of_one_together(share):
     """Exactly: without any sampling. Two drawn together move the distribution by 0.1 at once."""
     num_taken = math.ceil(3 * share)
     for keys in permutations(range(3)):
@@ -96,7 +96,7 @@ def test_the_law_is_kept_by_every_set_one_by_one_and_by_sets_of_one_together(sha
         assert together < 1e-12 if num_taken == 1 else together > 0.1
 
 
-def test_rounds_bring_any_law_nearer_and_one_that_takes_all_gives_the_prior_at_once():
+def test_rounds_bring_any_distribution_closer_and_one_that_rewinds_all_gives_the_prior_at_once():
     uniform = torch.full((27,), 1 / 27, dtype=torch.float64)
     round_of_one = torch.stack(
         [kernel(keys, 0.1, OneByOne()) for keys in permutations(range(3))]
@@ -135,7 +135,7 @@ PATHS = {
 @pytest.mark.parametrize("transition", [Ancestral(), Euler()], ids=["ancestral", "euler"])
 @pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
 @pytest.mark.parametrize("name", PATHS)
-def test_with_the_exact_corrector_a_walk_keeps_the_exact_law(name, share, transition):
+def test_with_the_exact_corrector_a_walk_keeps_the_exact_distribution(name, share, transition):
     """χ² of 27 sequences, 26 degrees of freedom: above 90 with a probability of 6e-9.
 
     8,000 samples see a total variation of 0.05 at every try: χ² is then at least
@@ -163,7 +163,7 @@ def test_the_sharpening_correctors_do_not_keep_it():
         assert distance == pytest.approx(expected.get(key, 0.0), abs=0.035), far
 
 
-def test_random_corrections_bring_a_coarse_walk_within_reach_of_the_exact_law():
+def test_random_corrections_bring_a_coarse_walk_close_to_the_exact_distribution():
     # Three tokens at once are drawn independently: χ² above 300. Ten rounds mend it.
     assert chi_square(walk(Follow(Masked()), 8000, steps=1)) > 300
     assert chi_square(walk(Corrected(Follow(Masked()), 10, 0.6), 8000, steps=1)) < 90
@@ -224,7 +224,7 @@ def test_a_token_never_goes_below_the_snr_it_had_at_the_start():
         assert fell, "nothing was taken back, so nothing could go too far"
 
 
-def test_a_bridge_pinned_at_the_start_has_the_law_of_the_channel_that_began_there():
+def test_a_bridge_from_the_start_has_the_distribution_of_the_channel_that_began_there():
     """20,000 copies; 5.5 standard errors of means and of (co)variances, at most 0.05."""
     num = 20_000
     floor, _ = softly_masked(num, (2.0, 0.5, 0.0))
@@ -293,7 +293,7 @@ def test_the_least_confident_are_taken_back_and_least_of_all_at_random():
         assert (highest <= confidence.masked_fill(taken, math.inf).amin(-1)).all()
 
 
-def test_a_decided_token_is_doubted_by_the_probability_it_was_drawn_with():
+def test_the_confidence_of_a_decided_token_is_the_probability_it_was_drawn_with():
     # Two of four tokens are decided per step; the round takes back the one that was least likely.
     state = start(CHAIN.codebook, 60, 4)
     policy = Corrected(Follow(Masked()), rounds=1, share=0.01, choice=LeastConfident())

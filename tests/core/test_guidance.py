@@ -53,7 +53,7 @@ def test_guidance_is_the_power_of_the_quotient_token_by_token(strength):
     assert (guided.log_prob(state.known.clamp(min=0))[known] == 0).all()
 
 
-def test_what_either_law_rules_out_stays_ruled_out_and_the_condition_wins_where_nothing_is_left():
+def test_guidance_keeps_what_either_posterior_excludes_and_the_condition_wins_if_nothing_is_left():
     def posterior_of(*probs):
         return DensePosterior(torch.tensor([[probs]], dtype=torch.float64).log(), WORLD.codebook)
 
@@ -63,7 +63,7 @@ def test_what_either_law_rules_out_stays_ruled_out_and_the_condition_wins_where_
     torch.testing.assert_close(apart.probs, posterior_of(0.25, 0.75, 0.0).probs)
 
 
-def test_a_guided_walk_of_strength_1_draws_from_the_conditional_law_and_stronger_ones_lean_on():
+def test_a_guided_walk_of_strength_1_draws_from_the_conditional_and_stronger_ones_sharpen_it():
     # χ² of 13 sequences, 12 degrees of freedom: above 60 with a probability of 2e-8.
     num = 20_000
 

@@ -237,7 +237,7 @@ def test_the_bound_given_a_label_is_minus_log_p_of_x_given_y():
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("path", [Masked(), Autoregressive((2, 1, 0)), Diffusion(Lomax())])
-def test_a_prompt_is_continued_by_the_exact_conditional_law(path, transition):
+def test_a_prompt_is_continued_from_the_exact_conditional_distribution(path, transition):
     """χ² of 9 continuations, 8 degrees of freedom: above 50 with a probability of 4e-8.
 
     Tokens drawn independently, each from its right conditional marginal, give more than 100, as
@@ -272,7 +272,7 @@ def test_a_prompt_is_continued_by_the_exact_conditional_law(path, transition):
         (Diffusion(Lomax()), 24, 0.15),
     ],
 )
-def test_the_bound_holds_for_the_law_of_the_sampler_and_tightens(
+def test_the_bound_holds_for_the_distribution_of_the_sampler_and_tightens(
     path, steps, largest_gap, transition
 ):
     """40,000 samples know log q(x) to 0.005-0.02; 4.5 errors of both sides are allowed.

@@ -187,7 +187,7 @@ def test_for_a_single_token_the_ancestral_bound_is_exact_at_every_number_of_step
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize(("path", "steps"), [("d", 1), ("d", 2), ("d", 4), ("m", 1), ("u", 3)])
-def test_the_bound_of_n_steps_holds_for_the_law_of_the_n_step_sampler(path, steps, transition):
+def test_the_bound_of_n_steps_holds_for_the_n_step_sampler(path, steps, transition):
     # 100,000 samples know log q(x) to about 0.007; a bound of the exact distribution instead of the
     # sampler's would fall short by 0.05 to 0.3 here for some x.
     world = full_support(2, 2, SimplexCodebook(2), seed=8)
@@ -223,7 +223,7 @@ def test_a_bound_given_known_tokens_is_the_conditional_probability():
     assert_equal_within(integral, exact)
 
 
-def test_given_a_label_the_bound_is_that_of_the_conditional_law():
+def test_given_a_label_the_bound_is_that_of_the_conditional_distribution():
     world = WORLDS["full support"]
     labels = world.denoiser.sequences.sum(-1) % 2
     conditional = world.denoiser.given(labels, 1)

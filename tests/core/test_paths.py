@@ -160,7 +160,7 @@ def test_a_free_walk_ends_with_all_tokens_known_and_leaves_the_prompt_alone(name
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("name", ["masked", "autoregressive"])
-def test_one_token_at_a_time_draws_from_the_exact_law(name, transition):
+def test_one_token_at_a_time_draws_from_the_exact_distribution(name, transition):
     # χ² with 26 degrees of freedom: above 85 with a probability of 4e-8.
     denoiser, num = WORLDS["full support"].denoiser, 50_000
     state = start(denoiser.codebook, num, 3)
@@ -327,7 +327,7 @@ def test_an_isolated_path_costs_no_more_calls_than_it_has_tokens_to_decide():
     )
 
 
-def test_a_cold_walk_finds_the_most_likely_first_token():
+def test_a_walk_at_low_temperature_finds_the_most_likely_first_token():
     denoiser = Tempered(WORLDS["full support"].denoiser, 1e-3)
     state = start(denoiser.codebook, 8, 3)
     tokens = sample(denoiser, state, Follow(Autoregressive()), Ancestral(), 3, generator(0)).tokens

@@ -175,7 +175,7 @@ def test_a_known_token_is_not_confused_with_its_near_neighbours_on_a_large_circl
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
-def test_a_temperature_without_a_meaning_is_refused(temperature):
+def test_an_invalid_temperature_is_refused(temperature):
     with pytest.raises(ValueError, match="positive and finite"):
         Tempered(WORLDS["full support"].denoiser, temperature)
 

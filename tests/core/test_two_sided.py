@@ -166,7 +166,7 @@ def test_leaving_out_place_by_place_gives_the_same_with_a_call_for_each(world, k
     torch.testing.assert_close(slow.log_probs_of(0, size).exp(), expected, atol=1e-10, rtol=0)
 
 
-def test_a_known_token_has_no_part_in_what_is_said_of_it():
+def test_a_known_token_does_not_affect_its_own_leave_one_out_posterior():
     denoiser = WORLDS["cyclic 5"].denoiser
     known = torch.tensor([[0, 1, 4, 3, 4]])
     answer = leave_one_out(denoiser, start(denoiser.codebook, 1, 5, known))

@@ -71,7 +71,7 @@ def test_a_changed_file_or_another_tokenizer_has_tokens_of_its_own(text_file):
     assert len(paths | {changed.path}) == 3
 
 
-def test_a_text_is_known_by_its_bytes_not_by_its_name_size_and_date(tmp_path):
+def test_a_text_is_identified_by_its_bytes_not_by_its_name_size_and_date(tmp_path):
     path = tmp_path / "d.txt"
     for text in ("aab" * 2000, "aba" * 2000):
         path.write_text(text)
@@ -278,7 +278,7 @@ def test_parts_given_as_files_are_not_cut_from_the_text(tmp_path, text_file):
 @pytest.mark.parametrize(
     "fractions", [(0.0, 0.5, 0.5), (0.9, 0.2, 0.1), (1.2, -0.1, -0.1), (0.5, 0.1, 0.1)]
 )
-def test_fractions_that_are_no_shares_are_refused(text_file, fractions):
+def test_invalid_fractions_are_refused(text_file, fractions):
     with pytest.raises(ValueError, match="let them sum to 1"):
         load_corpus(text_file, fractions=fractions)
 

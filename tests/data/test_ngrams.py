@@ -30,7 +30,7 @@ def witten_bell(text, context, token, size):
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=40), st.integers(1, 4))
-def test_every_term_is_the_witten_bell_law(text, order):
+def test_every_term_follows_the_witten_bell_formula(text, order):
     model = NgramModel.fit(np.array(text), order, 4)
     probe = [*text[::-1], 3, 0, 3]
     expected = [
@@ -41,7 +41,7 @@ def test_every_term_is_the_witten_bell_law(text, order):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_every_law_sums_to_one_whether_its_context_was_seen_or_not(order):
+def test_every_distribution_sums_to_one_whether_its_context_was_seen_or_not(order):
     model = NgramModel.fit(TEXT, order, 4)
     windows = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     sums = np.exp(model.log_prob(windows)[:, -1]).reshape(16, 4).sum(axis=1)

@@ -150,7 +150,7 @@ def test_a_corpus_can_come_from_every_kind_of_input(kind, tmp_path, monkeypatch)
     assert len(corpus.train) == 270
 
 
-def test_bytes_that_are_no_utf8_come_back_as_they_were(tmp_path):
+def test_bytes_that_are_not_utf8_are_returned_unchanged(tmp_path):
     (tmp_path / "text").write_bytes(b"caf\xe9 \xff\n")
     tokenizer = SlottedTokenizer(ByteTokenizer())
     text = read_text(str(tmp_path / "text"), tokenizer)
@@ -159,7 +159,7 @@ def test_bytes_that_are_no_utf8_come_back_as_they_were(tmp_path):
         read_text(str(tmp_path / "text"), LATIN)
 
 
-def test_a_missing_text_is_told_from_one_that_may_not_be_read(tmp_path, monkeypatch):
+def test_a_missing_text_is_distinguished_from_one_without_permission(tmp_path, monkeypatch):
     path = tmp_path / "text"
     with pytest.raises(ValueError, match="There is no file"):
         read_text(str(path), LATIN)

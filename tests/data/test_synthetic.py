@@ -107,7 +107,7 @@ def test_too_many_sequences_are_refused():
         MarkovChain.random(4, generator()).enumerate(11)
 
 
-def test_probabilities_that_are_no_law_are_refused():
+def test_probabilities_that_are_not_distributions_are_refused():
     half = torch.full((2,), 0.5, dtype=torch.float64)
     with pytest.raises(ValueError, match="transition probabilities"):
         MarkovChain(half, torch.ones(2, 2, dtype=torch.float64))

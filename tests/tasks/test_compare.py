@@ -467,7 +467,7 @@ def test_a_trial_gives_the_same_figures_whatever_torchs_default_type_is(method, 
     assert found[0] == found[1]
 
 
-def test_a_trial_does_not_decay_what_its_method_says_is_no_weight(text, tmp_path):
+def test_a_trial_does_not_decay_parameters_that_its_method_excludes(text, tmp_path):
     own = contestant("argmax-flow", text, tmp_path)
     free = {
         id(parameter)
@@ -479,7 +479,7 @@ def test_a_trial_does_not_decay_what_its_method_says_is_no_weight(text, tmp_path
     assert {id(parameter) for parameter in own.method.undecayed()} <= free
 
 
-def test_a_trial_tells_its_method_before_each_update_what_share_is_then_done(text, tmp_path):
+def test_a_trial_passes_its_method_the_share_of_the_budget_used_before_each_update(text, tmp_path):
     own, told = contestant("latent-flow", text, tmp_path), []
     own.method.prepare = told.append
     for _ in range(3):

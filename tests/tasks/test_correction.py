@@ -376,7 +376,7 @@ def test_a_corrected_text_is_written_whole_or_not_at_all(
     assert out.read_text() == result["text"] + "\n"
 
 
-def test_bytes_that_are_no_utf8_are_scored_and_corrected_by_a_model_of_bytes(
+def test_bytes_that_are_not_utf8_are_scored_and_corrected_by_a_byte_model(
     tmp_path, call, call_json
 ):
     text = tmp_path / "latin1.txt"

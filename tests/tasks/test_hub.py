@@ -97,7 +97,9 @@ def test_without_a_home_models_of_the_hub_are_kept_in_a_temporary_folder(folder,
         find_run("~nobody/x", RECIPE)
 
 
-def test_a_hub_that_never_answers_is_announced_and_given_up(folder, hub, monkeypatch, capsys):
+def test_a_hub_request_is_announced_and_abandoned_if_never_answered(
+    folder, hub, monkeypatch, capsys
+):
     monkeypatch.setattr("stochloc.tasks.hub.ANSWER_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hub(f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -166,7 +168,7 @@ def serving(files):
         server.shutdown()
 
 
-def test_a_model_of_the_hub_is_opened_and_kept_for_when_the_hub_is_away(
+def test_a_model_of_the_hub_is_opened_and_cached_for_when_the_hub_is_unreachable(
     trained, folder, hub, capsys
 ):
     files = {p.name: p.read_bytes() for p in (trained / "run").iterdir() if p.suffix == ".json"}

@@ -199,5 +199,5 @@ def test_the_command_prints_answers_and_the_same_seed_gives_the_same(trained, ca
     (("the _", "--path", "tuned"), "tune"), (("the _", "--temperature", "0"), "temperature"),
     (("the _", "--seed", "-1"), "seed"),
 ])  # fmt: skip
-def test_an_infilling_that_makes_no_sense_is_refused(trained, refuse, arguments, reason):
+def test_an_invalid_infilling_is_refused(trained, refuse, arguments, reason):
     assert reason in refuse("infill", trained / "run", *arguments)

@@ -74,7 +74,7 @@ def test_a_path_that_is_not_followed_is_named_on_stderr_and_not_reported(trained
     assert "the policy entropy" in told
 
 
-def test_the_bound_of_corrector_rounds_is_refused_and_an_empty_one_is_called_so(
+def test_the_bound_of_corrector_rounds_is_refused_and_an_empty_bound_is_reported(
     trained, call, call_json, refuse
 ):
     run = trained / "run"

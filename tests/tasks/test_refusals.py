@@ -66,7 +66,7 @@ def test_a_run_that_cannot_be_is_refused_before_its_folder_is_made(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_out_that_is_a_file_or_below_one_is_refused_and_kept(trained, tmp_path, refuse):
+def test_an_out_that_is_a_file_or_below_one_is_refused_and_unchanged(trained, tmp_path, refuse):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
         refuse("train", "--data", trained / "text.txt", "--out", out, *TRAIN)
@@ -110,14 +110,12 @@ def test_a_resumed_run_names_the_option_that_contradicts_it(copy, refuse, name, 
     ("eval", ("--accelerator", "mps"), "mps"),
 ])  # fmt: skip
 @pytest.mark.parametrize("json_too", [(), ("--json",)], ids=["", "json"])
-def test_a_question_that_makes_no_sense_is_refused(
-    trained, refuse, command, arguments, reason, json_too
-):
+def test_an_invalid_question_is_refused(trained, refuse, command, arguments, reason, json_too):
     sentence = refuse(command, trained / "run", *arguments, *json_too)
     assert reason in sentence
 
 
-def test_a_machine_without_room_is_told_in_a_sentence(trained, refuse, monkeypatch):
+def test_too_little_memory_is_reported_in_one_sentence(trained, refuse, monkeypatch):
     def fail(*_):
         torch.empty(10**15)
 
@@ -132,7 +130,7 @@ def test_a_machine_without_room_is_told_in_a_sentence(trained, refuse, monkeypat
     (("--size", "1"), "two symbols"), (("--sequences", "1"), "two sequences"),
     (("--snr", "0"), "positive"), (("--snr", "nan"), "positive"), (("--seed", "-1"), "seed"),
 ])  # fmt: skip
-def test_a_cyclic_experiment_that_makes_no_sense_is_refused(refuse, arguments, reason):
+def test_an_invalid_cyclic_experiment_is_refused(refuse, arguments, reason):
     assert reason in refuse("cyclic", *arguments)
 
 
@@ -310,7 +308,7 @@ def test_a_run_in_a_folder_that_cannot_be_written_is_refused_but_can_be_used(
     assert snapshot(place) == before
 
 
-def test_a_model_there_is_no_room_for_leaves_no_run(trained, tmp_path, refuse, monkeypatch):
+def test_a_model_too_large_for_the_memory_leaves_no_run(trained, tmp_path, refuse, monkeypatch):
     def no_room(*arguments):
         raise MemoryError
 

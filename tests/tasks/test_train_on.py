@@ -141,7 +141,7 @@ def test_seconds_go_on_from_where_they_were(run, call):
 
 
 @pytest.mark.usefixtures("worse_and_worse")
-def test_the_best_model_is_kept_used_and_told_of_and_the_last_is_to_be_had(run, call):
+def test_the_best_model_is_used_with_a_note_and_the_last_is_available(run, call):
     best = load_file(run / "model.safetensors")
     told = call(*RESUME, run, "--steps", 7).err
     assert "best on validation text, of step 4" in told
@@ -257,7 +257,7 @@ def test_a_resumed_run_keeps_its_precision_and_its_numbers(trained, tmp_path, ca
     assert equal(tensors(cut), tensors(whole))
 
 
-def test_a_change_of_precision_is_warned_of_made_and_kept(run, call):
+def test_a_change_of_precision_is_made_and_stored_with_a_warning(run, call):
     told = call(*RESUME, run, "--steps", 6, "--precision", "bf16-true").err
     assert "trained on cpu, 32-true, and continues on cpu, bf16-true (as asked)" in told
     assert "numbers will differ" in told
@@ -266,7 +266,7 @@ def test_a_change_of_precision_is_warned_of_made_and_kept(run, call):
     assert "differ" not in call(*RESUME, run, "--steps", 7).err
 
 
-def test_hardware_that_is_missing_gives_way_with_a_warning_and_is_not_forgotten(run, call, refuse):
+def test_missing_hardware_is_replaced_with_a_warning_and_stays_in_the_run(run, call, refuse):
     if torch.cuda.is_available():
         pytest.skip("this machine has what is to be missing")
     recipe = json.loads((run / "recipe.json").read_text())
@@ -300,7 +300,7 @@ def test_one_device_has_no_strategy_and_several_have_ddp_so_that_equal_things_co
 
 
 @pytest.mark.parametrize("error", [OSError(37, "No locks available"), OSError(95, "Not supported")])
-def test_a_file_system_without_locks_is_warned_of_and_worked_on(
+def test_without_file_locks_a_warning_is_printed_and_the_work_continues(
     trained, tmp_path, monkeypatch, capsys, error
 ):
     def refused(*arguments):

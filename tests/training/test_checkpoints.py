@@ -248,7 +248,7 @@ def test_how_often_a_run_is_evaluated_and_saved_does_not_change_what_it_learns(w
 
 
 @pytest.mark.parametrize("what", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch_and_the_checkpoint(
+def test_a_nan_loss_ends_the_run_and_keeps_the_batch_and_the_checkpoint(
     tmp_path, monkeypatch, what
 ):
     losses, batches = [], []
@@ -273,9 +273,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch_and_the_check
     assert Recipe.from_dict(note["recipe"]) == recipe()
 
 
-def test_a_gradient_that_is_no_number_ends_the_run_before_it_reaches_the_weights(
-    tmp_path, monkeypatch
-):
+def test_a_nan_gradient_ends_the_run_before_the_weights_change(tmp_path, monkeypatch):
     before = {}
 
     def exploding(model, tokens, *rest):

@@ -57,7 +57,7 @@ def test_what_may_be_torn_is_torn_and_what_was_asked_before_it_never_begins(numb
 
 
 @BOTH
-def test_once_what_may_be_torn_is_over_a_signal_is_only_noted(number):
+def test_after_interruptible_work_a_signal_is_only_noted(number):
     with Interruption() as interruption:
         with interruption.at_once():
             pass
@@ -99,7 +99,7 @@ def test_outside_the_main_thread_signals_are_left_alone():
     assert handlers == [before]
 
 
-def test_a_folder_is_held_by_one_process_and_free_when_that_is_killed(tmp_path):
+def test_a_folder_is_locked_by_one_process_and_released_when_that_is_killed(tmp_path):
     script = (
         "import sys, time\nfrom pathlib import Path\n"
         "from stochloc.training.exclusive import exclusive\n"

@@ -47,7 +47,7 @@ def test_the_loss_divides_by_the_uncertain_tokens_of_the_whole_batch():
     assert loss.item() == pytest.approx((1 + 3 + 3) / 3)
 
 
-def test_a_batch_of_known_tokens_has_no_loss_instead_of_no_number():
+def test_a_batch_of_known_tokens_has_loss_zero_instead_of_nan():
     model = LocalizationModel(ModelConfig(3, 8, 1, 2))
     snr = [[math.inf, math.inf]]
     loss = cross_entropy(model, torch.zeros(1, 2).long(), Given(snr), generator(0))

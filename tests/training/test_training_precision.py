@@ -131,7 +131,7 @@ def test_a_run_cut_off_in_any_precision_resumes_to_the_same_bits(tmp_path, preci
         assert torch.equal(one[name], other[name]), name
 
 
-def test_the_average_of_bfloat16_weights_moves_by_steps_that_bfloat16_cannot_tell_apart():
+def test_the_average_of_bfloat16_weights_moves_by_steps_below_the_spacing_of_bfloat16():
     """A thousandth of the way to 2, a thousand times: 1 + (1 - 0.999^n); bfloat16 would stay at 1.
 
     The warm-up of the decay is over from the start, as 9,000 updates have been done.

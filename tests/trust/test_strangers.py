@@ -123,7 +123,7 @@ def test_absurd_and_unknown_values_of_the_recipe_are_refused(run, refused, name,
     {"kind": ["bytes"]}, {"kind": "slotted", "inner": {"kind": "bytes"}, "rate": float("nan")},
     {"kind": "labelled", "inner": {"kind": "bytes"}, "labels": []},
 ])  # fmt: skip
-def test_a_tokenizer_that_is_none_is_refused(run, refused, facts):
+def test_what_is_not_a_tokenizer_is_refused(run, refused, facts):
     (run / "tokenizer.json").write_text(json.dumps(facts))
     refused()
 
@@ -156,7 +156,7 @@ class Bomb:
         return (open, (str(self.path), "w"))
 
 
-def test_nothing_is_unpickled_whatever_it_is_called(run, refused, worker, tmp_path):
+def test_no_file_is_unpickled_whatever_its_name(run, refused, worker, tmp_path):
     bomb, sign = pickle.dumps({"head": Bomb(tmp_path / "exploded")}), tmp_path / "exploded"
     (run / WEIGHTS).unlink()
     for name in (WEIGHTS, "pytorch_model.bin", "checkpoint.safetensors", "model.pt"):

@@ -139,7 +139,7 @@ def test_an_exact_posterior_lies_on_the_diagonal_and_knows_its_error():
     assert (mean.abs() < SIGMAS * stderr)[small].all()
 
 
-def test_a_posterior_made_too_sure_leaves_the_diagonal():
+def test_an_overconfident_posterior_leaves_the_diagonal():
     text, hasty = text_of(WORLD, 3000), Tempered(WORLD.denoiser, 0.5)
     for curve in calibration.measure_reliability(hasty, text, generator(8)).curves[:2]:
         fullest = curve.counts.argmax()
