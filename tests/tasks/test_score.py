@@ -157,7 +157,7 @@ def test_the_same_line_has_the_same_cost_wherever_it_stands(run, scoring):
     jump = alone.lines[0].nats_stderr
     assert fox > 0 and jump > 0
     assert result.draws_stderr == pytest.approx(math.hypot(3 * jump, fox), rel=1e-3)
-    assert len(result.priced) == 4
+    assert len(result.scored_lines) == 4
     without = score(run, [line for line in lines if line], scoring)
     assert result.stderr == pytest.approx(without.stderr, rel=1e-3)
 

@@ -75,8 +75,8 @@ class ScoredLine:
         text: The line as the model sees it.
         tokens: The text of every token.
         token_nats: The cost of every token, in nats; single ones may be negative.
-        refused: Why the line was not scored, a sentence; None if it was.
-        notes: What was changed before the line was read.
+        refused: Why the line was not scored, in one sentence; None if it was.
+        notes: How the line was normalised.
         nats_stderr: Standard error of `nats` over the draws behind it; 0 where nothing is drawn,
             None for a single draw.
     """
@@ -99,7 +99,7 @@ class ScoredLine:
         return self.nats / math.log(2) / max(1, len(self.text))
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
-        """Return the costs as JSON values, those of the tokens only if asked; None if refused."""
+        """Return the costs as JSON values, with those of tokens on request; None if refused."""
         pairs = zip(self.tokens, self.token_nats, strict=True)
         tokens = [{"token": token, "nats": nats} for token, nats in pairs]
         return {
@@ -119,9 +119,9 @@ class Scored:
     Attributes:
         lines: In the order of the text.
         scoring: How they were scored.
-        denoiser_calls: Calls of the denoiser, each about a batch of lines.
+        denoiser_calls: Denoiser calls, each for a batch of lines.
         seconds: Time it took.
-        counted: In words, what the tokens are.
+        counted: What "per token" means, in words.
     """
 
     lines: tuple[ScoredLine, ...]
@@ -131,14 +131,14 @@ class Scored:
     counted: str = "tokens of text"
 
     @property
-    def priced(self) -> tuple[ScoredLine, ...]:
+    def scored_lines(self) -> tuple[ScoredLine, ...]:
         """The lines that were scored, without blank ones; all figures are about these."""
         return tuple(line for line in self.lines if line.refused is None and line.tokens)
 
     @property
     def nats(self) -> float:
         """The total cost of all lines."""
-        return math.fsum(line.nats for line in self.priced)
+        return math.fsum(line.nats for line in self.scored_lines)
 
     @property
     def draws_stderr(self) -> float | None:
@@ -146,8 +146,8 @@ class Scored:
 
         Lines of the same text share their draws, so their errors add up; those of others do not.
         """
-        counts, errors = Counter(line.text for line in self.priced), {}
-        for line in self.priced:
+        counts, errors = Counter(line.text for line in self.scored_lines), {}
+        for line in self.scored_lines:
             if line.nats_stderr is None:
                 return None
             errors[line.text] = line.nats_stderr
@@ -156,7 +156,8 @@ class Scored:
     @property
     def stderr(self) -> float:
         """Standard error of `nats` over the text: its spread between blocks of lines."""
-        return float(ratio_stderr(*self._nats_and(1.0 for _ in self.priced))) * len(self.priced)
+        lines = self.scored_lines
+        return float(ratio_stderr(*self._nats_and(1.0 for _ in lines))) * len(lines)
 
     @property
     def bits_per_character(self) -> float:
@@ -166,16 +167,16 @@ class Scored:
     @property
     def bits_per_character_stderr(self) -> float:
         """Standard error of `bits_per_character`, a ratio, over blocks of lines."""
-        characters = (float(len(line.text)) for line in self.priced)
+        characters = (float(len(line.text)) for line in self.scored_lines)
         return float(ratio_stderr(*self._nats_and(characters))) / math.log(2)
 
     def _nats_and(self, sizes: Iterator[float]) -> tuple[Tensor, Tensor]:
-        nats = [line.nats for line in self.priced]
+        nats = [line.nats for line in self.scored_lines]
         return torch.tensor(nats).double(), torch.tensor(list(sizes)).double()
 
     @property
     def _characters(self) -> int:
-        return sum(len(line.text) for line in self.priced)
+        return sum(len(line.text) for line in self.scored_lines)
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
         """Return all costs as JSON values.
@@ -241,10 +242,10 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     # From left to right nothing is drawn.
     is_exact = isinstance(walk.path, Autoregressive) and not scoring.continuous
     num_draws = 1 if is_exact else scoring.num_draws
-    prices, calls = _price(run, sorted(wanted), walk, scoring, num_draws)
+    costs, calls = _cost(run, sorted(wanted), walk, scoring, num_draws)
     rows = zip(encoded, seen, refused, strict=True)
     return Scored(
-        tuple(_scored_line(run, ids, prices, is_exact, text, why) for ids, text, why in rows),
+        tuple(_scored_line(run, ids, costs, is_exact, text, why) for ids, text, why in rows),
         scoring,
         calls,
         time.monotonic() - started_s,
@@ -312,7 +313,7 @@ def _windows(ids: Tokens, length: int) -> list[Window]:
     return [(begin, ids[begin : begin + length]) for begin in range(0, len(ids), length)]
 
 
-def _price(
+def _cost(
     run: Run, windows: Sequence[Window], walk: Walk, scoring: Scoring, num_draws: int
 ) -> tuple[dict[Window, Float[Tensor, "draws length"]], int]:
     """Return the cost of every window in every draw, and the denoiser calls."""
@@ -348,7 +349,7 @@ def _bound(
 def _scored_line(
     run: Run,
     ids: Tokens,
-    prices: dict[Window, Float[Tensor, "draws length"]],
+    costs: dict[Window, Float[Tensor, "draws length"]],
     is_exact: bool,
     seen: NormalisedText,
     refused: str | None,
@@ -358,7 +359,7 @@ def _scored_line(
     text = decode(np.array(ids, dtype=np.int64)) if refused is None else seen.text
     if not ids:
         return ScoredLine(text, (), (), refused, seen.notes, 0.0)
-    draws = torch.cat([prices[window] for window in _windows(ids, run.length)], -1)
+    draws = torch.cat([costs[window] for window in _windows(ids, run.length)], -1)
     stderr = 0.0 if is_exact else None
     if len(draws) > 1:
         stderr = float(draws.sum(-1).std() / math.sqrt(len(draws)))
@@ -367,7 +368,7 @@ def _scored_line(
 
 
 def _counted(tokenizer: Tokenizer) -> str:
-    """Return in words what is counted; lines carry no label."""
+    """Return what is counted, in words; lines carry no label."""
     if tokenizer.labels:
         return "tokens of text, whose class is left open"
     return what_is_counted(tokenizer)
