@@ -16,11 +16,10 @@ masks at the same time, each the baseline of the other,
 
 An update therefore takes two network calls and costs 2.3 times that of a plain encoder
 (`benchmarks/methods.py`). Initially `w = 1`, the linear schedule. Training times begin at 1e-3
-(google-deepmind/md4, `models/diffusion/genmd4.py`: `t1`); the bound covers all times, whose
-exponent is half the smallest w of the sequence (`time_integral`).
-
-Our choices: w is the exponential of the parameter, theirs its softplus; the sampler's times are
-evenly spaced; the bound covers all times and so needs no reconstruction term.
+(google-deepmind/md4, `models/diffusion/genmd4.py`: `t1`). The bound covers all times, so it
+has no reconstruction term; the exponent q of its times (`time_integral`) is half the smallest w of
+the sequence. Our choices: w is the exponential of the parameter, theirs its softplus; the sampler's
+times are evenly spaced.
 """
 
 from itertools import pairwise

@@ -22,7 +22,7 @@ the rest, at least two layers, for h, which reads ε through a perceptron; b and
 within 0.999 of its limit. As in the paper the weight of the divergence is small at first, because q
 would otherwise collapse to the prior before the emission has learned to read z: it grows from 0 to
 1 over the first third of training. (The authors' weight is 1e-5 for 4 epochs, then grows for 10, of
-at most 100: harvardnlp/TextFlow, `config.py`, `utils.py`; trainings as short as ours would end
+at most 100: harvardnlp/TextFlow, `config.py`, `utils.py`; training as short as ours would end
 before that.) The bound is importance weighted, as in the authors' evaluation.
 """
 

@@ -10,15 +10,15 @@ whose minimum is at the true ratios. For masks the authors scale the network's o
 which leaves the distribution of the masked token to be learned; the output need not sum to 1. Both
 networks are conditioned on the time, as in the authors' code
 (louaaron/Score-Entropy-Discrete-Diffusion, `model/transformer.py`), although the distribution of a
-masked token does not depend on it. Both kernels use the authors' log-linear noise; their geometric
-noise gives no lower bound with the uniform kernel (docs/log.md). Training times begin at 1e-3, as
-theirs do (`losses.py`, `sampling_eps`); the bound covers all times.
+masked token does not depend on it. Both kernels use the authors' log-linear noise; with the uniform
+kernel their geometric noise gives the same bound within its error (docs/log.md). Training times
+begin at 1e-3, as theirs do (`losses.py`, `sampling_eps`); the bound covers all times.
 
 Our choices: the time enters as t by an added embedding, theirs as `-log α` by modulating every
 layer; training times are stratified over the batch, theirs are drawn independently; masks end at
 α = 0, theirs at 1e-3.
 
-Samplers go from t to s with `a = α_t/α_s`. *Tweedie*: the ratios at s follow from those at t,
+Samplers step from t to s with `a = α_t/α_s`. *Tweedie*: the ratios at s follow from those at t,
 
     p(x_s = y|x_t) ∝ max(0, s_y - (1-a) π(y) Σ_y' s_y') [a δ(y = x_t) + (1-a) π(x_t)],
 
