@@ -1,7 +1,7 @@
-"""Which trials of a contest come next.
+"""The order in which the trials of a contest are run.
 
 Methods are taken in the order they are named, and all of them from the first seed before any from
-the second; a method's full trials wait until its short ones have chosen a learning rate.
+the second; a method's full trials wait until its grid trials have chosen a learning rate.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from stochloc.tasks.compare.trial import Trial
 
 
 class Agenda:
-    """Which trials of a contest come next: a method's full trials wait for its learning rate.
+    """The open and finished trials of a contest.
 
     Args:
-        contest: What is compared.
+        contest: The methods and settings that are compared.
 
     Attributes:
-        news: Which learning rates were chosen, in sentences; whoever tells them takes them out.
+        news: Messages about chosen learning rates; the caller removes those it has printed.
     """
 
     def __init__(self, contest: Contest) -> None:
@@ -35,7 +35,7 @@ class Agenda:
 
     @property
     def num_trials(self) -> int:
-        """Number of trials in all; where no learning rate is chosen yet, all seeds are counted."""
+        """Total number of trials; it includes all seeds of methods without a learning rate yet."""
         settled = [t for trials in (*self.grid.values(), *self.full.values()) for t in trials]
         undecided = sum(not self._is_tried(method) for method in self.contest.methods)
         grid_has_first_seed = self.contest.short_share == 1
@@ -48,7 +48,7 @@ class Agenda:
         return len(self.results)
 
     def next(self) -> Trial | None:
-        """Return a trial to begin, None if there is none at the moment."""
+        """Return the next trial to run; None if there is none at the moment."""
         if not self.ready:
             return None
         order = self.contest.methods.index
@@ -57,7 +57,7 @@ class Agenda:
         return first
 
     def next_unfinished(self, folder: Path) -> Trial | None:
-        """Return a trial to run, having entered those that are finished.
+        """Return the next trial without a result, entering the results found in the folder.
 
         Args:
             folder: Holds a folder for each trial.
@@ -66,7 +66,7 @@ class Agenda:
             The trial; None if there is none at the moment.
 
         Raises:
-            ValueError: A result in the folder is damaged or of other settings.
+            ValueError: A result in the folder is damaged or has other settings.
         """
         while (trial := self.next()) is not None:
             done = trial.result(folder / trial.name)
@@ -91,7 +91,7 @@ class Agenda:
                 self._enter(method, rate)
 
     def full_results(self) -> list[Result]:
-        """Return the results of full trials there are, lower seeds first."""
+        """Return the results of all finished full trials, lower seeds first."""
         trials = sorted(
             (trial for own in self.full.values() for trial in own), key=lambda t: t.training.seed
         )
@@ -117,7 +117,7 @@ def choose_rate(results: Sequence[Result]) -> float | None:
         results: Results of short trials of one method.
 
     Returns:
-        The rate; None if training diverged at each.
+        The rate; None if training diverged at every rate.
     """
     finite = [result for result in results if not result["diverged"]]
     if not finite:

@@ -1,4 +1,4 @@
-"""How long a method of a comparison may train: so many updates, tokens or seconds."""
+"""The training budget of a method in a comparison, in updates, tokens or seconds."""
 
 import math
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a method may train.
+    """A training budget.
 
     Attributes:
-        unit: "updates", "tokens" or "seconds" (of training alone, by the wall clock).
-        amount: How many.
+        unit: "updates", "tokens" or "seconds" (wall-clock time of training alone).
+        amount: The number of units, positive.
     """
 
     unit: str
@@ -18,7 +18,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
-        """Return the budget that a text such as `updates=1500` describes.
+        """Return the budget written as text, such as `updates=1500`.
 
         Args:
             text: Unit, equals sign, positive amount.
@@ -27,7 +27,7 @@ class Budget:
             The budget.
 
         Raises:
-            ValueError: The text describes none.
+            ValueError: The text is not of this form.
         """
         unit, _, amount = text.partition("=")
         try:
@@ -41,12 +41,12 @@ class Budget:
         return cls(unit, value)
 
     def share_used(self, step: int, tokens_per_update: int, seconds: float) -> float:
-        """Return which share of the budget is used up, at least 1 at its end.
+        """Return the share of the budget that is used up; 1 or more at its end.
 
         Args:
-            step: Updates done.
-            tokens_per_update: Tokens of each.
-            seconds: Time they took.
+            step: Number of updates done.
+            tokens_per_update: Tokens per update.
+            seconds: Time the updates took.
 
         Returns:
             The share.

@@ -1,9 +1,9 @@
 """Table 1 in one run: every method on the same backbone, text, optimiser, budget and evaluation.
 
-For each method a small grid of learning rates is tried with a share of the budget and judged by the
-bound on validation text; with the best one the method is trained in full from each seed, scored on
-test text and sampled. Trials are independent and remember themselves, so a comparison may be cut
-off, continued, or extended by methods and seeds in the same folder.
+For each method a small grid of learning rates is tried with a share of the budget; the rate with
+the lowest bound on validation text is chosen. With it the method is trained in full from each seed,
+scored on test text and sampled. Trials are independent and each saves its own state, so a
+comparison can be interrupted, continued, or extended by methods and seeds in the same folder.
 
     contest -> agenda of trials -> workers, each a trial_run -> results -> summary -> table
 """
@@ -34,16 +34,16 @@ def compare(
     say: Callable[[str], None] = print,
     source: Path | None = None,
 ) -> Comparison:
-    """Run what is missing of a contest and return its results.
+    """Run the unfinished trials of a contest and return its results.
 
     Args:
-        contest: What to compare.
-        folder: Where trials are kept and the results are written, after each full trial.
-        jobs: Trials at a time, each a process with its share of the cores.
+        contest: The methods and settings to compare.
+        folder: Where trials are stored, and the results after each full trial.
+        jobs: Number of trials at a time, each a process with its share of the cores.
         device: Where to compute.
-        say: Tells a person how far it is.
-        source: The `trials.jsonl` of an earlier comparison, or its folder, whose trials count as
-            finished; None for none.
+        say: Receives progress messages.
+        source: The `trials.jsonl` of an earlier comparison, or its folder, whose trials are
+            treated as finished; None for none.
 
     Returns:
         The results.
@@ -52,7 +52,7 @@ def compare(
         ValueError: The text is too short, a setting is out of range, the folder holds another
             contest or a training run, or every method diverged.
         OSError: The disk is full; finished trials are kept.
-        Stopped: A signal asked for it; what trials have done is saved.
+        Stopped: A signal interrupted it; the state of running trials is saved.
     """
     if jobs < 1:
         raise ValueError(f"Trials run one at a time or more, not {jobs}.")
@@ -69,7 +69,7 @@ def _compare(
     say: Callable[[str], None],
     source: Path | None,
 ) -> Comparison:
-    """Compare on texts that every process can read."""
+    """Run a comparison on texts in files that every process can read."""
     corpus = choice.load(contest.tokenizer)
     if corpus.tokenizer.labels:
         raise ValueError("Methods are compared on a text without classes; name one file as --data.")
@@ -102,7 +102,7 @@ def _compare(
                 say(agenda.news.pop(0))
             results = agenda.full_results() + earlier_results(contest, trials)
             comparison = summarise(contest, corpus, judge, results)
-            # No method has a figure before its learning rate is chosen.
+            # A method has no result before its learning rate is chosen.
             if comparison.rows and not trial.is_short:
                 comparison.write(folder)
         results = agenda.full_results() + earlier_results(contest, trials)

@@ -1,4 +1,4 @@
-"""What is compared and how: a contest gives each method's trials, and the settings they share."""
+"""A contest: the methods and settings of a comparison, from which its trials follow."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -14,19 +14,19 @@ from stochloc.training.recipes import TrainingConfig
 
 @dataclass(frozen=True)
 class Contest:
-    """What is compared and how.
+    """The methods and settings of a comparison.
 
     Attributes:
-        choice: Which text, and how it is split.
-        tokenizer: How it becomes tokens; None for the corpus's default.
+        choice: The text and its split.
+        tokenizer: Name of the tokenizer; None for the corpus's default.
         methods: Names of `methods.METHODS`.
-        budget: How long each method trains.
-        num_seeds: Full trials of each method, from seed 0 up.
+        budget: Training budget of each method.
+        num_seeds: Number of full trials of each method, from seed 0 up.
         grid: Learning rates to choose from.
         short_share: Share of the budget that a trial of the grid gets, in (0, 1].
         backbone: The transformer of all methods.
-        training: Length, batch and the rest, the same for all.
-        scoring: How all are measured.
+        training: Length, batch and the other training settings of all methods.
+        scoring: How all methods are measured.
         half_products: Whether updates multiply the transformer's matrices in bfloat16.
     """
 
@@ -61,8 +61,8 @@ class Contest:
             method: Name of the method.
 
         Returns:
-            A trial for each rate, short ones unless they get the whole budget: then they are the
-            full trials of the first seed. None if there is no choice.
+            A short trial for each rate, or, if they get the whole budget, the full trials of the
+            first seed. An empty list if the grid has a single rate.
         """
         if len(self.grid) == 1:
             return []
@@ -73,7 +73,7 @@ class Contest:
         return [replace(trial, budget=budget, is_short=True) for trial in trials]
 
     def full_trials(self, method: str, rate: float) -> list[Trial]:
-        """Return a method's trials in full.
+        """Return the full trials of a method.
 
         Args:
             method: Name of the method.
@@ -85,7 +85,7 @@ class Contest:
         return [self._trial(method, rate, seed) for seed in range(self.num_seeds)]
 
     def settings(self) -> dict[str, Any]:
-        """Return what all trials share, as JSON values."""
+        """Return the settings shared by all trials, as JSON values."""
         shared = self._trial(self.methods[0], self.grid[0], 0).to_dict()
         own = ("method", "is_short")
         for name in ("learning_rate", "seed"):
@@ -104,13 +104,13 @@ class Contest:
 
 
 def parse_methods(text: str) -> tuple[str, ...]:
-    """Return the methods that a list of names, or `all`, means.
+    """Return the methods in a list of names, in which `all` stands for Table 1.
 
     Args:
         text: Names separated by commas; "all" for the methods of Table 1.
 
     Returns:
-        Names, each once.
+        The names without repetitions.
 
     Raises:
         ValueError: There is no such method.
@@ -121,6 +121,6 @@ def parse_methods(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         raise ValueError(
-            f"There is no method {unknown[0]!r}; the methods are all, {', '.join(METHODS)}."
+            f"There is no method {unknown[0]!r}; choose from all, {', '.join(METHODS)}."
         )
     return tuple(names)

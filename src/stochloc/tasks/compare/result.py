@@ -1,4 +1,4 @@
-"""The result of a finished trial as its file holds it: JSON values, and the trial they are of."""
+"""The result of a finished trial as stored in its file: JSON values that include the trial."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def parse_result(text: bytes, place: str) -> dict[str, Any]:
 
     Args:
         text: The JSON, in UTF-8.
-        place: Where it was read, for the message if it is damaged.
+        place: Where the text comes from, for the error message.
 
     Returns:
         The result.
@@ -42,7 +42,7 @@ def parse_result(text: bytes, place: str) -> dict[str, Any]:
         result = json.loads(text.decode("utf-8"))
         training = result["trial"]["training"]
         _ = result["diverged"], result_name(result), training["seed"]
-        # Trials from before there was a choice do not name their optimizer.
+        # Trials from before there was a choice of optimizers do not name theirs.
         training.setdefault("optimizer", ADAMW)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{place} is damaged ({error}); delete it to run it again.") from error
@@ -50,7 +50,7 @@ def parse_result(text: bytes, place: str) -> dict[str, Any]:
 
 
 def result_name(result: dict[str, Any]) -> str:
-    """Return the name of the trial that a result is of."""
+    """Return the name of the trial of a result."""
     trial = result["trial"]
     training = trial["training"]
     return trial_name(

@@ -1,6 +1,6 @@
-"""One trial of a comparison from its beginning, or its last checkpoint, to its result.
+"""Running one trial of a comparison, from its start or its last checkpoint to its result.
 
-Every trial has a folder with a checkpoint while it runs and `result.json` when it is done.
+The folder of a trial holds a checkpoint while it runs and `result.json` when it is finished.
 """
 
 import math
@@ -22,13 +22,13 @@ from stochloc.training.records import to_json
 
 @contextmanager
 def default_type(dtype: torch.dtype) -> Iterator[None]:
-    """Make torch's default floating type another one for a block.
+    """Change torch's default floating-point type within a block.
 
     Args:
         dtype: The type.
 
     Yields:
-        Nothing; then the type that was the default is so again.
+        Nothing; afterwards the previous default is restored.
     """
     kept = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -38,7 +38,7 @@ def default_type(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(kept)
 
 
-# As in the fresh interpreters of several jobs, whatever the caller's program makes tensors in.
+# The same default as in the fresh interpreters of several jobs, whatever the caller has set.
 @default_type(torch.float32)
 def run_trial(
     trial: Trial,
@@ -48,23 +48,23 @@ def run_trial(
     device: torch.device,
     say: Callable[[str], None],
 ) -> Result:
-    """Run a trial to its end, or return its result if it has one.
+    """Run a trial to its end, or return its result if it is finished.
 
     Args:
-        trial: What to do.
-        corpus: What to train on and to be measured on.
-        judge: Judges samples.
-        folder: The trial's folder; made if it is missing.
+        trial: The trial.
+        corpus: The text for training and evaluation.
+        judge: Scores samples.
+        folder: The trial's folder; created if it is missing.
         device: Where to compute.
-        say: Tells a person how far it is, about ten times.
+        say: Receives about ten progress messages.
 
     Returns:
         The result as JSON values; `diverged` if the loss became infinite or NaN.
 
     Raises:
-        ValueError: The folder holds another trial or something damaged.
+        ValueError: The folder holds another trial or damaged files.
         OSError: The disk is full; the last checkpoint is intact.
-        Stopped: A signal asked for it; the checkpoint is of the last update.
+        Stopped: A signal interrupted it; a checkpoint of the last update is saved.
     """
     done = trial.result(folder)
     if done is not None:

@@ -1,4 +1,4 @@
-"""The results of a contest's full trials, summed up as a comparison."""
+"""The summary of a contest's full trials as a comparison."""
 
 import math
 from collections.abc import Sequence
@@ -11,19 +11,20 @@ from stochloc.tasks.compare.result import RESULT, Result, read_result
 from stochloc.tasks.compare.table import Comparison, make_row
 from stochloc.tasks.counting import characters_in
 
-YARDSTICK = "ar"
+# The method whose update is the unit of the others' relative cost.
+REFERENCE = "ar"
 
 
 def earlier_results(contest: Contest, folder: Path) -> list[Result]:
-    """Return full trials of other methods that an earlier call left in the same folder.
+    """Return the results of earlier full trials of other methods in the same folder.
 
     Args:
-        contest: Its methods are left out, and trials of other settings.
+        contest: Its methods are excluded, and so are trials with other settings.
         folder: Holds a folder for each trial.
 
     Returns:
-        The results, lower seeds first; where a method has several learning rates, those of the
-        rate whose validation bound is lowest.
+        The results, lower seeds first; of a method with several learning rates, those at the rate
+        with the lowest validation bound.
 
     Raises:
         ValueError: A result is damaged.
@@ -52,16 +53,16 @@ def earlier_results(contest: Contest, folder: Path) -> list[Result]:
 def summarise(
     contest: Contest, corpus: Corpus, judge: Judge, results: Sequence[Result]
 ) -> Comparison:
-    """Return the comparison that the results of full trials make.
+    """Return the summary of full trials.
 
     Args:
-        contest: What was compared.
-        corpus: On what.
-        judge: Judges the corpus's own text too.
+        contest: The methods and settings that were compared.
+        corpus: The text.
+        judge: Scores the validation text.
         results: Results of full trials, lower seeds first.
 
     Returns:
-        The comparison, its rows ordered by bits per character.
+        The comparison, with rows in ascending order of bits per character.
     """
     finished: dict[str, list[Result]] = {}
     diverged: list[str] = []
@@ -71,11 +72,10 @@ def summarise(
             diverged.append(f"{method}, seed {seed}")
         else:
             finished.setdefault(method, []).append(result)
-    yardstick = finished.get(YARDSTICK, [])
-    costs = [result["cpu_seconds_per_update"] for result in yardstick]
-    yardstick_s = sum(costs) / len(costs) if costs else math.nan
-    rows = [make_row(own, yardstick_s) for own in finished.values()]
-    # The judge has read the test part: its own text is judged by another.
+    costs = [result["cpu_seconds_per_update"] for result in finished.get(REFERENCE, [])]
+    reference_s = sum(costs) / len(costs) if costs else math.nan
+    rows = [make_row(own, reference_s) for own in finished.values()]
+    # The judge is fitted to the test text, so the text's own score is that of the validation text.
     windows = held_out_windows(corpus.valid, contest.training.length, contest.scoring.windows)
     return Comparison(
         judge.score(windows),

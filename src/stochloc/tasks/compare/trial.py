@@ -1,7 +1,7 @@
-"""What a trial of a comparison is: a method, a learning rate, a seed, and how it is measured.
+"""A trial of a comparison: a method, a learning rate, a seed, and how it is measured.
 
-A trial is a value. Its name and its settings as JSON tell whether a folder already holds its
-result; `trial_run` trains and measures it.
+A trial is a value. By its name and its settings as JSON a folder is recognised that already holds
+its result; `trial_run` trains and measures it.
 """
 
 import json
@@ -20,12 +20,12 @@ class Scoring:
     """How a trained method is measured.
 
     Attributes:
-        windows: Windows of test text.
+        windows: Number of windows of test text.
         num_samples: Times drawn per window for a bound that is an average over times.
-        valid_windows: Windows of validation text, for the choice of the learning rate and curves.
-        valid_samples: Times drawn per window there.
-        texts: Sequences drawn at each number of steps.
-        steps: Numbers of steps.
+        valid_windows: Number of windows of validation text, for learning rates and curves.
+        valid_samples: Times drawn per window of validation text.
+        texts: Number of samples drawn at each number of steps.
+        steps: Numbers of sampling steps.
     """
 
     windows: int = 192
@@ -52,15 +52,15 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Trial:
-    """What is to be trained and measured.
+    """A method to train and measure, with all settings.
 
     Attributes:
         method: A name of `methods.METHODS`.
         backbone: The transformer.
-        training: Length, batch, learning rate, seed and the rest; its law of γ is not used.
-        budget: How long to train.
-        scoring: How to measure.
-        is_short: Whether it only helps to choose a learning rate.
+        training: Length, batch, learning rate, seed and so on; its distribution of γ is unused.
+        budget: Training budget.
+        scoring: How the method is measured.
+        is_short: Whether the trial only serves to choose a learning rate.
         half_products: Whether updates round the factors of the transformer's matrix products to
             bfloat16; all else, bounds and samples are computed in float32 and float64.
     """

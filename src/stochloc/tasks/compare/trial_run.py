@@ -1,7 +1,7 @@
-"""A method at work in a trial: its updates, its checkpoint, its bounds and its samples.
+"""A running trial of a method: its updates, checkpoints, bounds and samples.
 
-Updates seed their own generators from the seed and the step, so a trial that was cut off gives the
-same figures (up to what a budget of seconds allows), and all methods see the same windows of text.
+Every update seeds its generators from the seed and the step, so an interrupted trial gives the same
+results (unless its budget is in seconds), and all methods see the same windows of text.
 """
 
 import math
@@ -30,11 +30,11 @@ SHOWN_TEXTS = 2
 
 
 class TrialRun:
-    """A method at work in a trial.
+    """A running trial of a method.
 
     Args:
-        trial: What to do.
-        corpus: What to train on.
+        trial: The trial.
+        corpus: The text for training and evaluation.
         folder: The trial's folder, which exists.
         device: Where to compute.
     """
@@ -78,7 +78,7 @@ class TrialRun:
         started_s, started_cpu_s = time.monotonic(), time.process_time()
         self.method.prepare(min(self._share_after(self.step + 1), 1.0))
         progress = min(self.share_used, 1.0) * self.trial.training.num_steps
-        # Asking for the loss waits for the device: the clocks stop after that.
+        # Reading the loss waits for the device, so the clocks stop after that.
         loss = float(self.updates.update(progress))
         self.seconds += time.monotonic() - started_s
         self.cpu_seconds += time.process_time() - started_cpu_s
@@ -108,13 +108,13 @@ class TrialRun:
         )
 
     def score(self, judge: Judge) -> dict[str, Any]:
-        """Bound test text with the averaged weights, draw samples and have them judged.
+        """Return the bound on test text and the scores of samples, with the averaged weights.
 
         Args:
-            judge: An n-gram model of held-out text.
+            judge: Scores samples.
 
         Returns:
-            The figures as JSON values.
+            The results as JSON values.
         """
         scoring, training = self.trial.scoring, self.trial.training
         tokenizer = self.corpus.tokenizer

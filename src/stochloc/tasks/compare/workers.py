@@ -1,4 +1,4 @@
-"""Working off the trials of a contest, in this process or in several at a time."""
+"""Running the trials of a contest, in this process or in several at a time."""
 
 import os
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from stochloc.training.interruption import Interruption, Stopped
 def run_here(
     agenda: Agenda, choice: DataChoice, folder: Path, device: str
 ) -> Iterator[tuple[Trial, Result]]:
-    """Work off the trials there are, one after the other.
+    """Run all open trials, one after the other.
 
     Args:
-        agenda: Which trials; results are entered into it, finished ones of the folder too.
-        choice: Which text.
+        agenda: The trials; all results are entered, also those already in the folder.
+        choice: The text and its split.
         folder: Holds a folder for each trial.
         device: Where to compute.
 
@@ -42,20 +42,20 @@ def run_here(
 def run_in_processes(
     agenda: Agenda, choice: DataChoice, folder: Path, device: str, jobs: int
 ) -> Iterator[tuple[Trial, Result]]:
-    """Work off the trials there are, several at a time, each a process.
+    """Run all open trials, several at a time, each in a process.
 
     Args:
-        agenda: Which trials; results are entered into it, finished ones of the folder too.
-        choice: Which text, in files that every process can read.
+        agenda: The trials; all results are entered, also those already in the folder.
+        choice: The text and its split, in files that every process can read.
         folder: Holds a folder for each trial.
         device: Where to compute.
         jobs: Number of processes, each with its share of the cores.
 
     Yields:
-        Every trial that was run, with its result, in the order in which they end.
+        Every trial that was run, with its result, in the order in which they finish.
 
     Raises:
-        Stopped: A signal asked for it; each trial has saved what it has done.
+        Stopped: A signal interrupted it; each trial has saved its state.
     """
     contest, threads = agenda.contest, max(1, (os.cpu_count() or 1) // jobs)
     running: dict[Future[Result], Trial] = {}
