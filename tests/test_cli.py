@@ -1,4 +1,4 @@
-"""The command line: the contract others script against, and what bad input is told."""
+"""The command line: the contract that scripts rely on, and the messages for bad input."""
 
 import json
 import os
@@ -355,7 +355,7 @@ def test_a_full_disk_is_one_sentence(place, tmp_path, capsys, monkeypatch):
     assert "No space left" in sentence
 
 
-def test_an_unknown_path_is_answered_by_the_parser(place, capsys):
+def test_the_parser_refuses_an_unknown_path(place, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["eval", str(place / "run"), "--path", "zigzag"])
     assert stopped.value.code == 2

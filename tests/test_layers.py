@@ -102,13 +102,13 @@ def test_the_mathematics_compares_no_strings_but_the_kind_of_a_device(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_file_can_be_read_at_a_sitting(path):
+def test_a_file_stays_within_the_limit_of_lines(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES or name_of(path) in LONG_FILES, lines
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_function_is_read_at_a_glance_and_called_with_few_parameters(path):
+def test_a_function_stays_within_the_limits_of_lines_and_parameters(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body

@@ -1,4 +1,4 @@
-"""Where output goes wrong: messages are lost in peace, results never in silence."""
+"""When output fails: messages may be lost silently, results never are."""
 
 import io
 import json
@@ -146,7 +146,7 @@ def test_a_reader_that_left_is_distinguished_from_results_that_are_lost(monkeypa
 @pytest.mark.parametrize(
     ("command", "encoding"), [*((name, "ascii") for name in WITH_RESULTS), ("score", "cp1252")]
 )
-def test_no_encoding_loses_a_result(place, monkeypatch, command, encoding):
+def test_every_result_is_printed_in_every_encoding(place, monkeypatch, command, encoding):
     for more in ((), ("--json",)):
         shown = io.BytesIO()
         told = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
@@ -238,7 +238,7 @@ def last_words(monkeypatch, capsys, stdout, line):
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_of_several_processes_the_first_one_speaks(monkeypatch, capsys):
+def test_only_the_first_of_several_processes_prints(monkeypatch, capsys):
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert is_first_process()

@@ -1,4 +1,5 @@
-"""The defaults are part of every published figure: a change must be meant, and measured anew."""
+"""The defaults are part of every published figure: a change must be intended, and measured
+again."""
 
 import math
 

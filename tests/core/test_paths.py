@@ -353,7 +353,7 @@ def test_a_walk_at_low_temperature_finds_the_most_likely_first_token():
         (lambda: Autoregressive((1, 0)).draw(2, FREE, generator(0)), "2 positions"),
     ],
 )
-def test_a_mistake_is_answered_by_one_clear_sentence(mistake, reason):
+def test_a_mistake_is_refused_with_one_clear_sentence(mistake, reason):
     with pytest.raises(ValueError, match=reason) as raised:
         mistake()
     assert "\n" not in str(raised.value)

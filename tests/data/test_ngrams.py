@@ -1,4 +1,4 @@
-"""N-gram models: the formula of Witten and Bell, term by term, and what it buys."""
+"""N-gram models: the formula of Witten and Bell, term by term, and its gain over counts."""
 
 import math
 

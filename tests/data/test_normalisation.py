@@ -135,7 +135,7 @@ def given_as(kind, raw, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["file", "gz", "fifo", "stdin"])
-def test_every_kind_of_input_is_read_alike(kind, tmp_path, monkeypatch):
+def test_every_kind_of_input_gives_the_same_text(kind, tmp_path, monkeypatch):
     raw = "\ufeffab\r\n\nc\u00e9 d\re\n\r\n\n".encode()
     if kind == "fifo" and not hasattr(os, "mkfifo"):
         pytest.skip("there are no named pipes here")

@@ -1,4 +1,4 @@
-"""Texts in slots: layouts keep the text, windows are poured at the rates they promise."""
+"""Texts in slots: layouts keep the text, and windows change slots at the stated rates."""
 
 import numpy as np
 import pytest

@@ -25,7 +25,7 @@ def test_drawn_windows_are_pieces_of_the_text(length, rest, num):
     assert ((windows[:, 0] >= 0) & (windows[:, 0] <= rest)).all()
 
 
-def test_every_place_is_equally_likely():
+def test_every_position_is_equally_likely():
     # Chi-square with 10 degrees of freedom; detects a place 5 % too rare. False alarm 1e-6.
     windows = draw_windows(np.arange(13), 110_000, 3, generator())
     counts = torch.bincount(windows[:, 0], minlength=11).double()

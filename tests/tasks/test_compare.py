@@ -201,7 +201,7 @@ def test_the_published_trials_are_those_of_the_published_table(path):
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_comparison_cut_off_within_a_trial_goes_on_to_the_same_figures(
+def test_a_comparison_cut_off_within_a_trial_resumes_to_the_same_figures(
     compared, text, call, tmp_path, jobs, monkeypatch
 ):
     cut, folder = tmp_path / "cut", tmp_path / "whole"
@@ -381,7 +381,7 @@ def test_the_agenda_takes_methods_in_order_and_all_first_seeds_before_any_second
     assert agenda.num_done == agenda.num_trials == 8
 
 
-def test_a_method_that_diverges_everywhere_is_left_out_and_the_others_go_on():
+def test_a_method_that_diverges_everywhere_is_left_out_and_the_others_continue():
     agenda = Agenda(contest())
     while (trial := agenda.next()) is not None:
         bits = math.inf if trial.method == "a" else 3.0

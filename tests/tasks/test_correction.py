@@ -295,7 +295,7 @@ def test_defaults_are_measured_once_and_kept_beside_the_model(trained, tmp_path,
         correction_defaults(run)
 
 
-def test_defaults_are_measured_anew_for_a_model_that_was_trained_on(trained, tmp_path):
+def test_defaults_are_measured_again_after_further_training(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     (tmp_path / "run" / "correction.json").write_text("damaged")
     os.utime(tmp_path / "run" / "correction.json", (0, 0))

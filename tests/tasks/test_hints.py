@@ -1,4 +1,4 @@
-"""Commands that are told to a person run as they are, whatever the folder is called."""
+"""Commands suggested in messages run as printed, whatever the folder's name."""
 
 import shlex
 import shutil

@@ -1,4 +1,4 @@
-"""A run by name: what may be a mistyped folder is not asked for, and no hub is waited for long."""
+"""Finding a run: mistyped folders are not looked up, and no request to the hub takes long."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Names that the command line offers are those of the tables that make something of them."""
+"""The names that the command line offers are those in the tables that define them."""
 
 from typing import get_args
 

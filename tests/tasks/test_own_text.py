@@ -1,4 +1,4 @@
-"""A run's text is known by its tokens wherever it lies, and no other text is taken for it."""
+"""A run's text is recognised by its tokens wherever it is, and no other text is used for it."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def test_no_command_measures_on_another_text_in_its_place(place, call, refuse, m
     assert not (place / "here" / "run" / "correction.json").exists()
 
 
-def test_settings_kept_from_another_text_are_measured_anew(place):
+def test_settings_measured_on_another_text_are_measured_again(place):
     run = open_run("run")
     kept = {"snr": 1.0, "threshold": 0.5, "clean_changes": 0.0, "errors_left": 0.0}
     for text in ({}, {"text": "of another text"}):

@@ -58,9 +58,7 @@ def test_a_line_costs_the_same_alone_and_beside_others(run):
     assert together[2].nats == pytest.approx(together[4].nats, abs=1e-5)
 
 
-def test_a_line_keeps_its_noise_whatever_lines_follow_and_however_many_make_a_batch(
-    run, monkeypatch
-):
+def test_the_noise_of_a_line_depends_neither_on_other_lines_nor_on_the_batch_size(run, monkeypatch):
     scoring = Scoring(WalkSettings("diffusion", num_steps=4))
     together = [line.nats for line in score(run, LINES, scoring).lines]
     first = [line.nats for line in score(run, LINES[:3], scoring).lines]

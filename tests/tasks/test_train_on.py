@@ -1,4 +1,4 @@
-"""Runs that go on: longer than planned, on other hardware, with the best model they have had."""
+"""Continued runs: longer than planned, on other hardware, with the best model so far."""
 
 import fcntl
 import json
@@ -61,7 +61,7 @@ def worse_and_worse(monkeypatch):
     monkeypatch.setattr(Trainer, "_measure", measured)
 
 
-def test_a_finished_run_goes_on_by_the_schedule_of_its_new_length(run, call):
+def test_a_finished_run_continues_by_the_schedule_of_its_new_length(run, call):
     before = metrics(run)
     call(*RESUME, run, "--steps", 7)
     recipe = open_run(run).recipe
@@ -107,7 +107,7 @@ def test_an_unfinished_run_made_longer_is_bit_by_bit_one_that_was_longer_from_th
     assert bounds(folders[0]) == bounds(folders[1])
 
 
-def test_a_run_killed_between_its_new_length_and_the_next_checkpoint_goes_on(run, call):
+def test_a_run_killed_between_its_new_length_and_the_next_checkpoint_resumes(run, call):
     recipe = json.loads((run / "recipe.json").read_text())
     recipe["training"]["num_steps"] = 6
     (run / "recipe.json").write_text(json.dumps(recipe))
@@ -129,7 +129,7 @@ def test_a_dry_run_of_a_longer_run_prints_it_and_changes_nothing(run, call):
     assert (run / "recipe.json").read_bytes() == before
 
 
-def test_seconds_go_on_from_where_they_were(run, call):
+def test_a_resumed_run_counts_elapsed_seconds_from_where_it_stopped(run, call):
     lines = (run / METRICS).read_text().splitlines()
     records = [json.loads(line) for line in lines]
     for record in records:

@@ -1,4 +1,4 @@
-"""Signals: noted within an update, answered after it, and at once where nothing is lost."""
+"""Signals: noted during an update, handled after it, and at once where nothing is lost."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 @BOTH
-def test_a_signal_is_noted_and_answered_when_asked(number):
+def test_a_signal_is_noted_and_handled_at_the_next_check(number):
     before = signal.getsignal(number)
     with Interruption() as interruption:
         interruption.check()
@@ -135,7 +135,7 @@ def wait_for_updates(run):
 
 
 @BOTH
-def test_a_signal_saves_the_run_within_seconds_and_it_goes_on_to_the_same_model(tmp_path, number):
+def test_a_signal_saves_the_run_within_seconds_and_it_resumes_to_the_same_model(tmp_path, number):
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train = ("train", "--data", tmp_path / "text.txt", *SETTINGS, "--steps", "300", "--out")

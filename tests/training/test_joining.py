@@ -80,7 +80,7 @@ def recipe():
     return Recipe("own", ModelConfig(5, 16, 1, 2), training)
 
 
-def test_a_new_optimizer_trains_and_a_run_of_it_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+def test_a_new_optimizer_trains_and_its_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setitem(OPTIMIZERS, "momentum", Momentum())
     tokens = np.arange(200) % 5
     for name in ("whole", "cut"):

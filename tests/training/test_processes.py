@@ -1,4 +1,4 @@
-"""Two processes train the model that one process would, had it both halves of every batch."""
+"""Two processes train the same model as one process that has both halves of every batch."""
 
 import json
 import math

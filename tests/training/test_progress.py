@@ -1,4 +1,4 @@
-"""What a run tells a person who has no terminal: now and then a line, with rates and the rest."""
+"""Progress without a terminal: now and then a line with loss, speed and time left."""
 
 import math
 import re

@@ -97,7 +97,7 @@ def test_a_mixture_gives_each_law_its_share_of_the_rows():
         lambda: Recipe.from_dict({"preset": "tiny"}),
     ],
 )
-def test_a_mistake_is_answered_by_one_clear_sentence(mistake):
+def test_a_mistake_is_refused_with_one_clear_sentence(mistake):
     with pytest.raises(ValueError, match=r".{20,}") as raised:
         mistake()
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""In every precision the transformer multiplies in the type asked for, and nothing else does."""
+"""In every precision the transformer's products, and only these, are in the requested type."""
 
 import math
 from pathlib import Path
@@ -204,7 +204,7 @@ def test_losses_in_half_precision_are_those_of_float32_up_to_the_rounding_of_the
         assert losses == [0.0, 0.0]
 
 
-def test_a_wrapped_module_is_given_what_one_alone_is_given():
+def test_a_wrapped_module_receives_the_same_inputs_as_an_unwrapped_one():
     """Fabric's plugins round inputs to the half type: γ above 65,504 would be ∞ in float16."""
     snr = torch.tensor([[1e6, 0.1234567]])
     for precision in TYPES:

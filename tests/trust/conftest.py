@@ -1,4 +1,4 @@
-"""A tiny run, and a process of its own in which strangers' files and wishes are tried."""
+"""A tiny run, and a separate process in which untrusted files and inputs are tried."""
 
 import json
 import os

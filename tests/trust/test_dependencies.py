@@ -1,4 +1,5 @@
-"""What the package needs: the oldest versions it names, nothing besides, and from a wheel alone."""
+"""Dependencies: the oldest stated versions suffice, no others are needed, and the wheel is
+complete."""
 
 import os
 import re

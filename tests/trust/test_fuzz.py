@@ -1,4 +1,5 @@
-"""Ten thousand odd cases: each ends in a result or in one clear sentence, soon, leaving nothing.
+"""Ten thousand odd cases: each ends quickly with a result or one clear sentence, and leaves no
+files.
 
 The cases are drawn by hypothesis and given to a process of its own, which must neither die nor
 hang nor show a traceback (see `trust.conftest`).

@@ -1,4 +1,4 @@
-"""Killed at any moment, a process leaves whole files and a run that ends as if nothing happened.
+"""Killed at any moment, a process leaves complete files and a run that resumes to equal results.
 
 In all 52 SIGKILLs: 30 in training that writes a checkpoint every second update, 10 while a corpus
 is encoded, 12 in a comparison. What is written is read after every one of them.

@@ -1,4 +1,5 @@
-"""Model files from strangers: one clear sentence, soon, in little memory, and no code is run."""
+"""Untrusted model files: refused in one sentence, quickly, in little memory, without running
+code."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""A process that does what it is told, line by line, and says how it ended: a user's Python.
+"""A process that executes requests line by line and reports their outcome: a user's Python.
 
 Tests run under a type checker that would stop bad values before the library sees them; this
 process does not. Each request is a JSON list, the name of an action and its arguments.

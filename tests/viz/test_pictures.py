@@ -290,7 +290,7 @@ def test_settings_out_of_range_are_refused_in_a_sentence(
     assert reason in refuse(capsys, "plot", "all", place / "run", "--out", tmp_path, *arguments)
 
 
-def test_an_unknown_figure_is_answered_by_the_parser(tmp_path, capsys):
+def test_the_parser_refuses_an_unknown_figure(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["plot", "portrait", "--out", str(tmp_path)])
     assert stopped.value.code == 2
