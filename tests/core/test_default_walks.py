@@ -1,5 +1,4 @@
-"""The defaults are part of every published figure: a change must be intended, and measured
-again."""
+"""Every published figure depends on the defaults: a change must be intended and measured."""
 
 import math
 

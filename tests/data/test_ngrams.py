@@ -1,4 +1,4 @@
-"""N-gram models: the formula of Witten and Bell, term by term, and its gain over counts."""
+"""N-gram models: the formula of Witten and Bell, term by term, and what a longer context gains."""
 
 import math
 

@@ -1,5 +1,4 @@
-"""Dependencies: the oldest stated versions suffice, no others are needed, and the wheel is
-complete."""
+"""Dependencies: the oldest stated versions suffice, and the wheel is complete."""
 
 import os
 import re

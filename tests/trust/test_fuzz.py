@@ -1,5 +1,4 @@
-"""Ten thousand odd cases: each ends quickly with a result or one clear sentence, and leaves no
-files.
+"""Ten thousand odd cases: each ends quickly, with a result or one sentence, and without files.
 
 The cases are drawn by hypothesis and given to a process of its own, which must neither die nor
 hang nor show a traceback (see `trust.conftest`).

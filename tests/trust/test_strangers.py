@@ -1,5 +1,4 @@
-"""Untrusted model files: refused in one sentence, quickly, in little memory, without running
-code."""
+"""Untrusted model files: refused quickly in one sentence, in little memory, running no code."""
 
 import json
 import pickle
