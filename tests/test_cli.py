@@ -349,7 +349,7 @@ def test_a_full_disk_is_one_sentence(place, tmp_path, capsys, monkeypatch):
     def full_disk(*arguments):
         raise OSError(28, "No space left on device", "model.safetensors")
 
-    monkeypatch.setattr("stochloc.training.loop.Checkpoint.write", full_disk)
+    monkeypatch.setattr("stochloc.training.trainer.Checkpoint.write", full_disk)
     sentence = refuse(capsys, "train", "--data", place / "text.txt", "--out", tmp_path / "run",
                       *TRAIN)  # fmt: skip
     assert "No space left" in sentence

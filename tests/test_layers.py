@@ -34,7 +34,6 @@ PLANNED = {"app", "importers"}
 MOST_LINES, MOST_BODY_LINES, MOST_PARAMETERS = 350, 60, 10
 LONG_FILES = {
     "tasks/score.py": "scoring and its three accounts: table, text and JSON",
-    "training/loop.py": "the loop, its state and its checkpoints, which must agree to the bit",
 }
 CORE_PACKAGES = {"torch", "jaxtyping", "stochloc"}
 

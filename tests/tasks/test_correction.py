@@ -257,7 +257,7 @@ def test_changes_say_what_became_of_the_text_and_long_texts_are_done_in_windows(
 
 def test_slotted_training_is_the_same_when_cut_off_and_resumed(trained, slotted, tmp_path):
     from stochloc.cli import main
-    from stochloc.training.loop import Trainer
+    from stochloc.training.trainer import Trainer
 
     update = Trainer.update
 

@@ -312,7 +312,7 @@ def test_a_model_too_large_for_the_memory_leaves_no_run(trained, tmp_path, refus
     def no_room(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("stochloc.training.loop.LocalizationModel", no_room)
+    monkeypatch.setattr("stochloc.training.trainer.LocalizationModel", no_room)
     wanted = ("--data", trained / "text.txt", "--out", tmp_path / "run", *TRAIN)
     assert "not enough memory" in refuse("train", *wanted)
     assert not (tmp_path / "run").exists()

@@ -16,8 +16,9 @@ from stochloc.tasks.hardware import Hardware, resumed_hardware
 from stochloc.tasks.runs import open_run, read_hardware
 from stochloc.training.checkpoint import FILE_NAME, Best, Checkpoint
 from stochloc.training.exclusive import LOCK
-from stochloc.training.loop import METRICS, Trainer
+from stochloc.training.metrics import METRICS
 from stochloc.training.schedule import learning_rate
+from stochloc.training.trainer import Trainer
 
 RESUME = ("train", "--resume", "--out")
 

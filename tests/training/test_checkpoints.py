@@ -17,10 +17,13 @@ from stochloc.core import Masked, line_integral
 from stochloc.data import held_out_windows
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint
-from stochloc.training.loop import FAILURE, METRICS, Texts, Trainer, train
+from stochloc.training.loop import train
+from stochloc.training.metrics import METRICS
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.seeds import seeded_streams
+from stochloc.training.texts import Texts
+from stochloc.training.trainer import FAILURE, Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 CONFIGS = {
@@ -258,7 +261,7 @@ def test_a_nan_loss_ends_the_run_and_keeps_the_batch_and_the_checkpoint(
         batches.append(tokens)
         return losses[-1] * what if len(losses) == 4 else losses[-1]
 
-    monkeypatch.setattr("stochloc.training.loop.cross_entropy", exploding)
+    monkeypatch.setattr("stochloc.training.trainer.cross_entropy", exploding)
     with pytest.raises(ValueError, match=f"became {what} in update 4: lower the learning rate"):
         run(tmp_path, recipe())
     with safe_open(tmp_path / FILE_NAME, framework="pt") as file:
@@ -283,7 +286,7 @@ def test_a_nan_gradient_ends_the_run_before_the_weights_change(tmp_path, monkeyp
             loss.register_hook(lambda gradient: gradient * math.inf)
         return loss
 
-    monkeypatch.setattr("stochloc.training.loop.cross_entropy", exploding)
+    monkeypatch.setattr("stochloc.training.trainer.cross_entropy", exploding)
     with pytest.raises(ValueError, match=r"The gradient became .* in update 1: lower"):
         run(tmp_path, recipe())
     kept = load_file(tmp_path / FAILURE)

@@ -7,10 +7,10 @@ import pytest
 
 from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.network import FASTEST_TIME
-from stochloc.training.loop import Texts
 from stochloc.training.objective import UNLABELLED_SHARE
 from stochloc.training.recipes import TrainingConfig, preset
 from stochloc.training.snr import Endpoints, Masks, Mixture, SentenceLogNormal, TokenLogNormal
+from stochloc.training.texts import Texts
 
 OURS = Endpoints(TokenLogNormal(mean=math.log(5.0), sigma=1.2))
 TRAINING = {

@@ -14,10 +14,12 @@ from lightning_fabric import Fabric
 from stochloc.nn import ModelConfig
 from stochloc.training import snr
 from stochloc.training.checkpoint import Checkpoint
-from stochloc.training.loop import Texts, Trainer, train
+from stochloc.training.loop import train
 from stochloc.training.optimizers import OPTIMIZERS, make_optimizer
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.snr import LAWS, Masks, SnrLaw, law_from_dict, law_to_dict
+from stochloc.training.texts import Texts
+from stochloc.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)

@@ -98,12 +98,12 @@ def test_two_processes_that_resume_continue_as_if_never_cut(place):
     assert [line["step"] for line in lines if "valid_bits_per_token" in line] == [2, 4]
     # The checkpoint of step 2 is that of a run of 4 steps that was cut off there.
     script = (
-        "import sys, stochloc.training.loop as loop\n"
-        "update = loop.Trainer.update\n"
-        "def cut(trainer):\n"
-        "    if trainer.step == 3: sys.exit(7)\n"
-        "    return update(trainer)\n"
-        "loop.Trainer.update = cut\n"
+        "import sys, stochloc.training.trainer as trainer\n"
+        "update = trainer.Trainer.update\n"
+        "def cut(run):\n"
+        "    if run.step == 3: sys.exit(7)\n"
+        "    return update(run)\n"
+        "trainer.Trainer.update = cut\n"
         "from stochloc.cli import main\n"
         "main(sys.argv[1:])\n"
     )

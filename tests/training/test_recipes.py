@@ -9,7 +9,6 @@ import torch
 
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.ema import AveragedWeights
-from stochloc.training.loop import check_sharing
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import PRESETS, Recipe, TrainingConfig, preset
 from stochloc.training.schedule import learning_rate
@@ -23,6 +22,7 @@ from stochloc.training.snr import (
     law_from_dict,
     law_to_dict,
 )
+from stochloc.training.trainer import check_sharing
 
 
 def generator(seed):

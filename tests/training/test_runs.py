@@ -13,9 +13,12 @@ from stochloc.core import Masked, line_integral
 from stochloc.data import MarkovChain
 from stochloc.nn import ModelConfig
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint, replacing
-from stochloc.training.loop import METRICS, Texts, Trainer, train
+from stochloc.training.loop import train
+from stochloc.training.metrics import METRICS
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.schedule import learning_rate
+from stochloc.training.texts import Texts
+from stochloc.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 

@@ -15,9 +15,11 @@ from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.tasks.hardware import Hardware
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.ema import AveragedWeights
-from stochloc.training.loop import Texts, Trainer, train
+from stochloc.training.loop import train
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import Recipe, TrainingConfig
+from stochloc.training.texts import Texts
+from stochloc.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 TYPES = {

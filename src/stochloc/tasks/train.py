@@ -26,8 +26,10 @@ from stochloc.tasks.runs import (
 )
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.exclusive import LOCK, exclusive
-from stochloc.training.loop import Texts, Trainer, train
+from stochloc.training.loop import train
 from stochloc.training.recipes import Recipe, preset
+from stochloc.training.texts import Texts
+from stochloc.training.trainer import Trainer
 
 PREVIEW_TOKENS = 128
 
