@@ -13,14 +13,16 @@ ratios see `overhead.py`. Medians and quartiles of the ratio of processor times.
 import argparse
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from overhead import SMOKE, VOCABULARY, PlainEncoder, Size, ratios, update_of
+from torch import Tensor
 from torch.nn import functional as F
 
-from stochloc.methods import METHODS, TABLE_1, Frame
+from stochloc.methods import METHODS, TABLE_1, Frame, Method
 from stochloc.nn import Backbone
-from stochloc.nn.backbones.encoder import Transformer
+from stochloc.training.update import OneProcess
 
 SIZE = Size(4, 128, 4, 32, 128)
 
@@ -52,16 +54,19 @@ def main() -> None:
     for name in options.methods:
         for is_half in (False, True) if options.half else (False,):
             method = METHODS[name](frame)
-            for module in method.modules():
-                if isinstance(module, Transformer):
-                    module.half_products = is_half
+            engine = OneProcess(torch.device("cpu"), is_half)
             group[f"{name}, bfloat16" if is_half else name] = update_of(
-                method, lambda method=method: method.loss(tokens, generator), True
+                method, partial(_loss, method, engine, tokens, generator), True
             )
     print("| method | update / plain encoder | quartiles |\n|---|---|---|")
     for name, values in ratios(group, rounds).items():
         low, middle, high = statistics.quantiles(values, n=4)
         print(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |")
+
+
+def _loss(method: Method, engine: OneProcess, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    with engine.autocast():
+        return method.loss(tokens, generator)
 
 
 if __name__ == "__main__":

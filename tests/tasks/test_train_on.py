@@ -53,13 +53,13 @@ def equal(one, other):
 @pytest.fixture
 def worse_and_worse(monkeypatch):
     """Every held-out bound is one bit above that before it, but for the second, the best."""
-    measure = Trainer._measure
+    evaluate = Trainer.evaluate
 
-    def measured(trainer, averaged):
+    def measured(trainer):
         bits = 1.0 if trainer.step == 4 else 2.0 + trainer.step
-        return {**measure(trainer, averaged), "valid_bits_per_token": bits}
+        return {**evaluate(trainer), "valid_bits_per_token": bits}
 
-    monkeypatch.setattr(Trainer, "_measure", measured)
+    monkeypatch.setattr(Trainer, "evaluate", measured)
 
 
 def test_a_finished_run_continues_by_the_schedule_of_its_new_length(run, call):

@@ -7,6 +7,10 @@
 | 16-mixed | float32 | float16, the loss scaled so that small gradients do not vanish |
 | bf16-true | bfloat16 | bfloat16 |
 
+An update asks its engine (`update.Engine.autocast`) in which type products are taken: a Fabric
+answers with the plugins below, and `OneProcess`, in which methods are compared, with
+`half_products`, which leaves the matrices around the transformer in float32.
+
 A product is one with learned matrices (the converter's, the blocks', the head's) or one of
 attention. Everything else is float32 in every precision: γ and noise, codes and evidence, logits,
 the loss, the average of the weights, and the held-out bound. Fabric's own plugins would also round

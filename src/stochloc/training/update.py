@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from stochloc.nn.backbones.encoder import half_products
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.schedule import learning_rate
@@ -85,19 +86,22 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class OneProcess:
-    """One process in the precision of its parameters, without Fabric.
+    """One process without Fabric.
 
     Attributes:
         device: The module's device.
+        half_products: Whether losses are computed with the transformer's products in bfloat16
+            (`nn.backbones.encoder.half_products`); all else has the type of the parameters.
     """
 
     device: torch.device
+    half_products: bool = False
     global_rank: int = 0
     world_size: int = 1
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Return a context that changes nothing."""
-        return nullcontext()
+        """Return the context in which the loss is computed."""
+        return half_products() if self.half_products else nullcontext()
 
     def backward(self, tensor: Tensor) -> None:
         """Add the gradient of a loss to the parameters."""

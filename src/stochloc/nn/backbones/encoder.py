@@ -8,13 +8,34 @@ Shape suffixes: B batch, L length, W width, H heads, D width of a head.
 """
 
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_HALF_PRODUCTS = ContextVar("half_products", default=False)
+
+
+@contextmanager
+def half_products() -> Iterator[None]:
+    """Make transformers round the factors of matrix products to bfloat16 within a block.
+
+    Only while gradients are recorded: faster where the processor knows that type, and without
+    effect on bounds and samples, which record none.
+
+    Yields:
+        Nothing; then products are taken as before.
+    """
+    before = _HALF_PRODUCTS.set(True)
+    try:
+        yield
+    finally:
+        _HALF_PRODUCTS.reset(before)
 
 
 class Past(NamedTuple):
@@ -36,14 +57,7 @@ class Transformer(nn.Module):
         neighbour_logit: Attention logit with which every head begins to look at a neighbour of its
             own; 0 for heads without biases, which begin blind to distance.
         causal: Whether a token sees only itself and those before it.
-
-    Attributes:
-        half_products: Whether `forward` rounds the factors of matrix products to bfloat16 while
-            gradients are recorded: faster where the processor knows that type, and without effect
-            on bounds and samples, which record none.
     """
-
-    half_products = False
 
     def __init__(
         self,
@@ -82,7 +96,7 @@ class Transformer(nn.Module):
             Normalised embeddings of the same shape.
         """
         rotation_LD = rotary_angles(x_BLW.shape[1], self.head_width, self.rotary_base, x_BLW.device)
-        is_half = self.half_products and torch.is_grad_enabled()
+        is_half = _HALF_PRODUCTS.get() and torch.is_grad_enabled()
         with torch.autocast(x_BLW.device.type, torch.bfloat16) if is_half else nullcontext():
             for block in self.blocks:
                 x_BLW = block(x_BLW, rotation_LD)

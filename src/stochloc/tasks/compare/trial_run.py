@@ -16,7 +16,6 @@ from stochloc.core import Estimate
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.methods import METHODS, Frame, Method
-from stochloc.nn.backbones.encoder import Transformer
 from stochloc.tasks.compare.judge import Judge
 from stochloc.tasks.compare.trial import Trial
 from stochloc.tasks.counting import characters_in
@@ -46,13 +45,10 @@ class TrialRun:
         frame = Frame(counts, trial.training.length, trial.backbone)
         torch.manual_seed(trial.training.seed)
         self.method: Method = METHODS[trial.method](frame).to(device)
-        for module in self.method.modules():
-            if isinstance(module, Transformer):
-                module.half_products = trial.half_products
         self.optimizer = make_optimizer(self.method, trial.training, self.method.undecayed())
         self.average = AveragedWeights(self.method, trial.training.ema_decay)
         self.updates = Updates(
-            OneProcess(device),
+            OneProcess(device, trial.half_products),
             self.method,
             self.optimizer,
             self.average,
