@@ -1,8 +1,15 @@
 """Every command reports as many denoiser calls as its model receives."""
 
-import pytest
+import csv
+import json
 
-from stochloc.nn import LocalizationModel
+import pytest
+from torch import nn
+
+from stochloc.core import ExactDenoiser
+from stochloc.nn import LocalizationModel, Network
+from stochloc.tasks.compare.trial_run import TrialRun
+from stochloc.tasks.cyclic import CyclicExperiment
 
 LINES = "the dog\nthe fox runs\na lazy cow\n"
 COMMANDS = {
@@ -25,7 +32,20 @@ COMMANDS = {
     "correct": ("correct", "RUN", "the quikc brown fox jumps", "--snr", 3, "--threshold", 0.2),
     "correct, walk": ("correct", "RUN", "the quikc brown", "--snr", 3, "--threshold", 0.2,
                       "--walk"),
+    "tune": ("tune", "RUN", "--sequences", 2),
 }  # fmt: skip
+
+
+def counted(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """Return a list that grows by every call of a module of a kind."""
+    calls, forward = [], kind.forward
+
+    def counting(module, *arguments):
+        calls.append(module)
+        return forward(module, *arguments)
+
+    monkeypatch.setattr(kind, "forward", counting)
+    return calls
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -34,12 +54,64 @@ def test_reported_calls_are_the_calls_that_the_model_receives(
 ):
     (tmp_path / "lines.txt").write_text(LINES, encoding="utf-8")
     places = {"RUN": trained / "run", "LINES": tmp_path / "lines.txt"}
-    calls, forward = [], LocalizationModel.forward
-
-    def counted(model, state):
-        calls.append(len(state.snr))
-        return forward(model, state)
-
-    monkeypatch.setattr(LocalizationModel, "forward", counted)
+    calls = counted(LocalizationModel, monkeypatch)
     result = call_json(*(places.get(word, word) for word in COMMANDS[name]))
     assert result["denoiser_calls"] == len(calls) > 0
+
+
+def test_the_calls_of_the_figure_of_steps_are_those_that_the_model_receives(
+    trained, tmp_path, call, monkeypatch
+):
+    calls = counted(LocalizationModel, monkeypatch)
+    call("plot", "steps", trained / "run", "--out", tmp_path, "--sequences", 2, "--counts", 2, 5,
+         "--paths", "masked", "diffusion")  # fmt: skip
+    with (tmp_path / "steps.csv").open(encoding="utf-8", newline="") as file:
+        reported = [int(row["denoiser_calls"]) for row in csv.DictReader(file)]
+    assert len(reported) == 8
+    assert sum(reported) == len(calls)
+
+
+def test_the_calls_of_every_cyclic_estimate_are_those_that_the_denoiser_receives(
+    call_json, monkeypatch
+):
+    calls, answer = [], ExactDenoiser.__call__
+
+    def counting(denoiser, state):
+        calls.append(denoiser)
+        return answer(denoiser, state)
+
+    monkeypatch.setattr(ExactDenoiser, "__call__", counting)
+    monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1, 8))
+    monkeypatch.setattr("stochloc.tasks.cyclic.LINE_INTEGRAL_SAMPLES", 4)
+    # The other parts of the experiment report no calls.
+    monkeypatch.setattr(CyclicExperiment, "_valid", lambda *_: {})
+    monkeypatch.setattr(CyclicExperiment, "_recovery", lambda *_: {})
+    rows = call_json("cyclic", "--size", 4, "--sequences", 5)["likelihood"]
+    assert len(rows) > 10
+    assert sum(row["denoiser_calls"] for row in rows) == len(calls)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [("dsl", LocalizationModel), ("mdlm", Network), ("sedd-absorbing", Network)]
+)
+def test_the_calls_of_a_trial_are_those_that_the_methods_network_receives(
+    method, kind, trained, tmp_path, call, monkeypatch
+):
+    calls, during, score = counted(kind, monkeypatch), [], TrialRun.score
+
+    def scored(run, judge):
+        before = len(calls)
+        result = score(run, judge)
+        during.append(len(calls) - before)
+        return result
+
+    monkeypatch.setattr(TrialRun, "score", scored)
+    call("compare", "--data", trained / "text.txt", "--out", tmp_path, "--methods", method,
+         "--budget", "updates=2", "--grid", "1e-3", "--length", 8, "--batch-size", 4, "--width", 16,
+         "--depth", 1, "--heads", 2, "--windows", 4, "--samples", 2, "--texts", 3, "--steps", 2, 4,
+         "--accelerator", "cpu")  # fmt: skip
+    (line,) = (tmp_path / "trials.jsonl").read_text(encoding="utf-8").splitlines()
+    trial = json.loads(line)
+    reported = [trial["denoiser_calls"], *(drawn["denoiser_calls"] for drawn in trial["samples"])]
+    assert during == [sum(reported)]
+    assert min(reported) > 0

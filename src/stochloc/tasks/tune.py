@@ -46,7 +46,7 @@ def tune(
 
     Returns:
         JSON values: the best paths for some numbers of steps, with their bits per token on the text
-        that was measured. Takes 288 denoiser calls per window.
+        that was measured, and the denoiser calls, 288 per window.
 
     Raises:
         ValueError: The text the run was trained on cannot be found, or has changed.
@@ -72,6 +72,7 @@ def tune(
     return {
         "transition": transition,
         "sequences": len(windows),
+        "denoiser_calls": model.calls,
         "paths": [
             {
                 "steps": steps,
