@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from stochloc.core import Estimate, bound, line_integral
+from stochloc.core import ChainDeviation, Estimate, bound, chain_deviation, line_integral
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import held_out_windows
 from stochloc.data.texts import STANDARD_INPUT
@@ -32,23 +32,33 @@ class Evaluation:
         continuous: Whether to take the line integral instead of the finite walk.
         num_sequences: Windows of text, evenly spaced; 0 for all.
         seed: Seed of all randomness.
+        num_orders: Random orders by which to measure the deviation from the chain rule, beside left
+            to right and right to left; None not to measure it.
     """
 
     walk: WalkSettings = field(default_factory=WalkSettings)
     continuous: bool = False
     num_sequences: int = 128
     seed: int = 0
+    num_orders: int | None = None
 
-    @property
-    def estimator(self) -> str:
-        """A description of the estimator."""
+    def estimator(self, is_exact: bool) -> str:
+        """Return a description of the estimator.
+
+        Args:
+            is_exact: Whether the walk has turned out to be exact for its sampler.
+
+        Returns:
+            A phrase.
+        """
         if self.continuous:
             return "line integral (paper eq. 13), a bound on average over the text"
         chosen = self.walk.policy
         policy = "" if chosen == FOLLOW_THE_PATH else f" with the policy {chosen.name}"
         again = ", which counts the cost of rewound tokens again" if chosen.takes_back else ""
+        what = "the exact likelihood under" if is_exact else "a bound for"
         return (
-            f"guided walk, a bound for the {self.walk.num_steps}-step {self.walk.transition} "
+            f"guided walk, {what} the {self.walk.num_steps}-step {self.walk.transition} "
             f"sampler{policy}{again}"
         )
 
@@ -109,6 +119,10 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
             "An evaluation needs at least one step, and a number of sequences and a seed of at "
             f"least 0, not {settings.num_steps}, {evaluation.num_sequences}, {evaluation.seed}."
         )
+    if evaluation.num_orders is not None and evaluation.num_orders < 0:
+        raise ValueError(
+            f"The number of random orders must be at least 0, not {evaluation.num_orders}."
+        )
     if evaluation.continuous and settings.policy != FOLLOW_THE_PATH:
         raise ValueError("A line integral follows a path; leave out the policy, or --continuous.")
     if settings.policy.corrector_rounds:
@@ -119,7 +133,8 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
     windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
     walk = settings.resolve(run, evaluation.continuous)
     policy, denoiser = walk.apply(run.model)
-    parts, batch = [], rows_at_once(run.length, run.tokenizer.vocabulary_size)
+    parts, deviations = [], []
+    batch = rows_at_once(run.length, run.tokenizer.vocabulary_size)
     for begin in range(0, len(windows), batch):
         rows = windows[begin : begin + batch].to(run.device)
         names = ((begin + row,) for row in range(len(rows)))
@@ -130,9 +145,14 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         else:
             part = bound(denoiser, rows, policy, walk.transition, walk.num_steps, streams, known)
         parts.append(part)
+        if evaluation.num_orders is not None:
+            # After the bound, so that the streams give it the same noise with and without.
+            orders = evaluation.num_orders
+            deviations.append(chain_deviation(run.model, rows, orders, streams, known))
     return Evaluated(
         evaluation,
         Estimate.join(parts),
+        ChainDeviation.join(deviations) if deviations else None,
         tokens_in(run.tokenizer, windows),
         characters_in(run.tokenizer, windows),
         what_is_counted(run.tokenizer),
@@ -147,6 +167,7 @@ class Evaluated:
     Attributes:
         evaluation: The settings.
         estimate: Nats of every window and its tokens, in the order of the text.
+        deviation: What the chain rule gives along several orders, if that was asked for.
         tokens: Tokens of every window that are scored.
         characters: Characters of text in every window.
         counted: What "per token" means, in words.
@@ -155,6 +176,7 @@ class Evaluated:
 
     evaluation: Evaluation
     estimate: Estimate
+    deviation: ChainDeviation | None
     tokens: Int[Tensor, " windows"]
     characters: Int[Tensor, " windows"]
     counted: str
@@ -177,6 +199,8 @@ class Evaluated:
             JSON values; standard errors are those of ratios over blocks of neighbouring windows
             (`core.standard_errors`), None for a single sequence. `path` is None under a policy that
             follows none. `is_empty` is true if uniform guessing costs less than the bound.
+            `is_exact` is true if the bound is the sampler's own `-log P`. `chain_rule` is None if
+            it was not asked for.
         """
         estimate, evaluation, walk = self.estimate, self.evaluation, self.evaluation.walk
         sequences, length = estimate.token_nats.shape
@@ -196,18 +220,37 @@ class Evaluated:
             "characters": int(self.characters.sum()),
             "counted": self.counted,
             "is_empty": self.is_empty,
+            "is_exact": estimate.is_exact,
             "path": walk.followed_path,
             "policy": walk.policy.name,
             "transition": None if evaluation.continuous else walk.transition,
             "steps": walk.num_steps,
-            "estimator": evaluation.estimator,
+            "estimator": evaluation.estimator(estimate.is_exact),
             "denoiser_calls": estimate.denoiser_calls,
             "seed": evaluation.seed,
+            "chain_rule": self.deviation and self._chain_rule(self.deviation),
+        }
+
+    def _chain_rule(self, deviation: ChainDeviation) -> dict[str, Any]:
+        """Return how much the orders disagree, and what each costs, in bits per token."""
+        mean, stderr = _bits_per(self.tokens, deviation.values)
+        costs = [_bits_per(self.tokens, along.values)[0] for along in deviation.along]
+        return {
+            "deviation_bits_per_token": mean,
+            "stderr": stderr,
+            "left_to_right": costs[0],
+            "right_to_left": costs[1],
+            "random_orders": costs[2:],
+            "denoiser_calls": deviation.denoiser_calls,
         }
 
     def _rate(self, sizes: Tensor) -> tuple[float, float | None]:
-        """Return bits per unit of size, and the standard error if there are two windows."""
-        bits = self.estimate.values.cpu() / math.log(2)
-        stderr = float(ratio_stderr(bits, sizes))
-        mean = float(bits.sum()) / max(1.0, float(sizes.sum()))
-        return mean, None if math.isnan(stderr) else stderr
+        return _bits_per(sizes, self.estimate.values)
+
+
+def _bits_per(sizes: Tensor, nats: Tensor) -> tuple[float, float | None]:
+    """Return bits per unit of size, and the standard error if there are two windows."""
+    bits = nats.cpu() / math.log(2)
+    stderr = float(ratio_stderr(bits, sizes))
+    mean = float(bits.sum()) / max(1.0, float(sizes.sum()))
+    return mean, None if math.isnan(stderr) else stderr
