@@ -16,6 +16,8 @@ mathematics is in `stochloc.core`, which runs with any denoiser.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from stochloc.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from stochloc.tasks.correct.correct import correct
     from stochloc.tasks.evaluate import evaluate
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from stochloc.tasks.runs import open_run
     from stochloc.tasks.score import score
 
-__version__ = "0.1.0"
 __all__ = ["correct", "evaluate", "generate", "infill", "open_run", "score"]
 
 _MODULES = {

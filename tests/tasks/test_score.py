@@ -7,7 +7,8 @@ import torch
 
 from stochloc.core import Ancestral, Autoregressive, Follow, bound
 from stochloc.tasks.runs import open_run
-from stochloc.tasks.score import Scored, ScoredLine, Scoring, score
+from stochloc.tasks.score import score
+from stochloc.tasks.scored import Scored, ScoredLine, Scoring
 from stochloc.tasks.walks import WalkSettings
 
 LINES = [

@@ -37,7 +37,8 @@ class Score:
     def run(self) -> None:
         """Score and report."""
         from stochloc.data.reading import read_lines
-        from stochloc.tasks.score import Scoring, describe, remarks, score
+        from stochloc.tasks.score import score
+        from stochloc.tasks.scored import Scoring, describe, remarks
         from stochloc.tasks.walks import WalkSettings
 
         run = self.weights.open(self.run_folder)

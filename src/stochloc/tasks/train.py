@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import stochloc
 from stochloc.data import Corpus, Tokenizer, draw_windows
 from stochloc.data.labels import first_label
 from stochloc.data.texts import is_read_once
@@ -30,6 +29,7 @@ from stochloc.training.loop import train
 from stochloc.training.recipes import Recipe, preset
 from stochloc.training.texts import Texts
 from stochloc.training.trainer import Trainer
+from stochloc.version import __version__
 
 PREVIEW_TOKENS = 128
 
@@ -95,7 +95,7 @@ def start_run(
         if fabric.is_global_zero:
             _check_free(folder)
             own = hardware.resolved()
-            write_description(folder, recipe, corpus, choice, stochloc.__version__, own)
+            write_description(folder, recipe, corpus, choice, __version__, own)
         fabric.barrier()
         return train(trainer)
 
