@@ -1,7 +1,8 @@
 """The names that commands, runs and reports use: one table, without their meanings.
 
 What a name stands for is in the table of the module that creates it: `tasks.paths` for paths and
-transitions, `tasks.policies` for policies and correctors, `data.tokenizers.named` for tokenizers.
+transitions, `tasks.policies` for policies and correctors, `data.tokenizers.named` for tokenizers,
+`viz.figures` for figures.
 Imports nothing, so that help pages and tasks can read the same names.
 """
 
@@ -27,3 +28,4 @@ PolicyName = Literal[
 CorrectorName = Literal["exact", "together", "least-confident"]
 TokenizerName = Literal["characters", "bytes", "text8"]
 CheckpointName = Literal["best", "last"]
+FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]

@@ -11,6 +11,7 @@ from stochloc.tasks.paths import PATHS, TRANSITIONS
 from stochloc.tasks.policies import CORRECTORS, POLICIES
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import WalkSettings
+from stochloc.viz.figures import FIGURES
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ from stochloc.tasks.walks import WalkSettings
         (names.PolicyName, POLICIES),
         (names.CorrectorName, CORRECTORS),
         (names.TokenizerName, TOKENIZERS),
+        (names.FigureName, (*FIGURES, "all")),
     ],
 )
 def test_every_name_that_is_offered_makes_something_and_no_other_does(offered, made):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -16,13 +16,11 @@ from stochloc.cli.options import (
     optional,
     path_name,
 )
-from stochloc.names import PathName
+from stochloc.names import FigureName, PathName
 from stochloc.terminal import say, tell
 
 if TYPE_CHECKING:
     from stochloc.viz.figures import Subject
-
-FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
 
 
 @dataclass
