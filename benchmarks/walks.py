@@ -38,6 +38,8 @@ from stochloc.core import (
     Masked,
     Policy,
     Reveal,
+    RevealApart,
+    Spread,
     StepCosts,
     Tolerance,
     Transition,
@@ -52,6 +54,7 @@ from stochloc.tasks.compare.judge import ORDER, Judge
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.tune import KNOWN_SHARES, SNR_LEVELS
+from stochloc.tasks.tuned import ORDER as ORDER_OF_GROUPS
 from stochloc.tasks.tuned import PATH_SHARES
 
 BATCH = 64
@@ -96,7 +99,12 @@ def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
     """Return the walks to compare at one number of steps."""
     remembering = Linearised(model)
     product, difference = JacobianProduct(remembering), FiniteDifference()
-    only_rising = StepCosts(costs.known[:1], costs.snr, costs.decide[:1], costs.rise[:1])
+    only_rising = StepCosts(
+        costs.known[:1],
+        costs.snr,
+        costs.decide[:1].sum(-1, keepdim=True),
+        costs.rise[:1].sum(-1, keepdim=True),
+    )
     spacings = {
         "default": Diffusion(Lomax()),
         "uniform to 8": Diffusion(Uniform(8.0)).then(Decode(), 1 / num_steps),
@@ -115,9 +123,11 @@ def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
         ("curvature by difference, δ = 0.3", Curvature(difference, 0.3), Ancestral(), model),
         ("error controller", Tolerance(TOLERANCES[num_steps]), Ancestral(), model),
         ("tuned diffusion", Follow(only_rising.best_path(num_steps)), Ancestral(), model),
-        ("tuned path", Follow(costs.best_path(num_steps)), Ancestral(), model),
+        ("tuned path", Follow(costs.best_path(num_steps, ORDER_OF_GROUPS)), Ancestral(), model),
         ("masked, random order", Follow(Masked()), Ancestral(), model),
+        ("masked, spread groups", Follow(Spread()), Ancestral(), model),
         ("masked, most confident first", Reveal(Confidence()), Ancestral(), model),
+        ("masked, most confident apart", RevealApart(Confidence()), Ancestral(), model),
     ]  # fmt: skip
     most = 8 * num_steps
     return [
@@ -162,11 +172,17 @@ def measure(options: Options) -> None:
     windows = held_out_windows(held_out, run.length, options.windows)
     judge = Judge.of(held_out, run.tokenizer.vocabulary_size)
     known = torch.arange(KNOWN_SHARES).double() / KNOWN_SHARES
-    tuning = held_out_windows(corpus.train, run.length, options.tuning)
+    tuning = held_out_windows(corpus.valid, run.length, options.tuning)
     generator = torch.Generator().manual_seed(options.seed)
-    print(f"tuning on {options.tuning} training windows", file=sys.stderr, flush=True)
+    print(f"tuning on {options.tuning} validation windows", file=sys.stderr, flush=True)
     costs = measure_step_costs(
-        run.model, tuning, Ancestral(), known, torch.tensor(SNR_LEVELS).double(), generator
+        run.model,
+        tuning,
+        Ancestral(),
+        known,
+        torch.tensor(SNR_LEVELS).double(),
+        generator,
+        order=ORDER_OF_GROUPS,
     ).refined(PATH_SHARES)
     own = judge.score(windows)
     print(f"Judge: {ORDER}-gram model fitted to the held-out text, whose cross-entropy under it is "

@@ -16,7 +16,7 @@ from stochloc.data import corpora
 from stochloc.data.texts import file_source
 from stochloc.tasks.train import start_run
 
-PATHS = ("masked", "diffusion", "autoregressive", "block", "rolling", "hybrid")
+PATHS = ("masked", "spread", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
 TRAIN = (
     "--steps", "4", "--length", "16", "--width", "16", "--depth", "1", "--heads", "2",

@@ -8,11 +8,21 @@ Imports nothing, so that help pages and tasks can read the same names.
 
 from typing import Literal
 
-PathName = Literal["masked", "diffusion", "autoregressive", "block", "rolling", "hybrid", "tuned"]
+PathName = Literal[
+    "masked",
+    "spread",
+    "diffusion",
+    "autoregressive",
+    "block",
+    "rolling",
+    "hybrid",
+    "tuned",
+]
 TransitionName = Literal["ancestral", "euler"]
 PolicyName = Literal[
     "path",
     "confidence",
+    "confidence-apart",
     "entropy",
     "threshold",
     "share",

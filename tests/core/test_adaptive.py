@@ -421,16 +421,36 @@ def test_remasking_by_confidence_distributes_one_tokens_worth_by_lack_of_confide
         assert abs(float(of_these.mean()) - 1) < 5.5 * math.sqrt(k / 4 / len(of_these))
 
 
+def random_costs(known: torch.Tensor, snr: torch.Tensor, seed: int) -> StepCosts:
+    """Costs of a lattice: nothing for parts that are known, no way down."""
+    shares, levels = len(known), len(snr)
+    is_open = torch.ones(shares, shares).triu().double()
+    decide = torch.rand(shares, levels, shares, generator=generator(2 * seed + 1)).double()
+    rise = torch.rand(shares, levels, levels, shares, generator=generator(2 * seed + 2)).double()
+    rise = rise * is_open[:, None, None] * (1 - torch.eye(levels).double()[:, :, None])
+    falls = torch.ones(levels, levels).tril(-1).bool()[:, :, None]
+    return StepCosts(
+        known.double(), snr.double(), decide * is_open[:, None],
+        rise.masked_fill(falls, math.inf),
+    )  # fmt: skip
+
+
 def test_refined_costs_keep_the_measured_ones_and_lie_on_straight_lines_between_them():
-    known, snr = torch.arange(4) / 4, torch.tensor([0.0, 1.0])
-    decide = torch.rand(4, 2, generator=generator(1)).double()
-    rise = torch.tensor([[0.0, 0.5], [math.inf, 0.0]]).double() * torch.ones(4, 1, 1)
-    costs = StepCosts(known.double(), snr.double(), decide, rise)
+    costs = random_costs(torch.arange(4) / 4, torch.tensor([0.0, 1.0]), seed=1)
     fine = costs.refined(8)
-    torch.testing.assert_close(fine.decide[::2], decide)
-    torch.testing.assert_close(fine.decide[1:6:2], (decide[1:] + decide[:-1]) / 2)
-    torch.testing.assert_close(fine.decide[7], decide[3])
-    assert torch.equal(fine.rise, rise[:1].expand(8, 2, 2))
+    # Every part is cut in two, each half of which costs half at the shares that were measured.
+    for coarse, values in ((costs.decide, fine.decide), (costs.rise, fine.rise)):
+        torch.testing.assert_close(values[::2, ..., ::2] + values[::2, ..., 1::2], coarse)
+        torch.testing.assert_close(values[::2, ..., ::2], values[::2, ..., 1::2])
+    for s in range(3):
+        middle, later = fine.decide[2 * s + 1], slice(2 * s + 2, None)
+        between = (fine.decide[2 * s] + fine.decide[2 * s + 2]) / 2
+        torch.testing.assert_close(middle[:, later], between[:, later])
+        # What is left of the part itself costs what it did.
+        torch.testing.assert_close(middle[:, 2 * s + 1], fine.decide[2 * s, :, 2 * s + 1])
+        assert (middle[:, : 2 * s + 1] == 0).all()
+    torch.testing.assert_close(fine.decide[7, :, 7], fine.decide[6, :, 7])
+    assert torch.equal(fine.rise.isinf().all(-1).all(0), costs.rise.isinf().all(-1).all(0))
     for steps in (1, 3, 6):
         assert fine.cost(fine.best_path(steps)) <= costs.cost(costs.best_path(steps)) + 1e-12
 
@@ -438,15 +458,7 @@ def test_refined_costs_keep_the_measured_ones_and_lie_on_straight_lines_between_
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps, seed):
-    costs = StepCosts(
-        known=torch.tensor([0.0, 0.4, 0.7]),
-        snr=torch.tensor([0.0, 1.0, 3.0]),
-        decide=torch.rand(3, 3, generator=generator(2 * seed + 1)).double(),
-        rise=torch.rand(3, 3, 3, generator=generator(2 * seed + 2))
-        .double()
-        .masked_fill(torch.ones(3, 3).tril(-1).bool(), math.inf)
-        .masked_fill(torch.eye(3).bool(), 0.0),
-    )
+    costs = random_costs(torch.tensor([0.0, 0.4, 0.7]), torch.tensor([0.0, 1.0, 3.0]), seed)
     nodes = [(s, g) for s in range(3) for g in range(3)]
     paths = [[(0, 0)]]
     cheapest = math.inf
@@ -468,21 +480,14 @@ def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps, se
     assert costs.cost(best) == pytest.approx(cheapest)
 
 
-def test_a_path_costs_the_sum_of_its_tokens_decisions_and_rises():
-    decide = torch.tensor([[3.0, 2.0], [1.5, 0.9]], dtype=torch.float64)
-    rise = torch.tensor([[[0.0, 0.7], [math.inf, 0.0]], [[0.0, 0.4], [math.inf, 0.0]]]).double()
-    lattice = torch.tensor([0.0, 0.25]).double(), torch.tensor([0.0, 1.0]).double()
-    costs = StepCosts(*lattice, decide, rise)
-    path = Interleaved((0.0, 0.25, 0.25, 1.0), (0.0, 0.0, 1.0, 1.0))
-    assert costs.cost(path) == pytest.approx(0.25 * 3.0 + 0.75 * 0.4 + 0.75 * 0.9)
-
-
+def test_the_measured_cost_of_rising_over_several_levels_is_that_of_one_step():
 def test_the_measured_cost_of_rising_over_several_levels_is_that_of_one_step():
     # 20,000 sequences on both sides; 5.5 errors.
     snr = torch.tensor([0.0, 0.7, 1.5, 4.0], dtype=torch.float64)
     known = torch.zeros(1, dtype=torch.float64)
     tokens = EXACT.sample(20_000, generator(0))
-    rise = measure_step_costs(EXACT, tokens, Ancestral(), known, snr, generator(1)).rise[0]
+    costs = measure_step_costs(EXACT, tokens, Ancestral(), known, snr, generator(1))
+    rise = costs.rise[0].sum(-1)
     assert rise.diagonal().tolist() == [0.0] * 4
     assert rise.tril(-1).isinf().sum() == 6
     for a in range(3):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stochloc.core import (
     Ancestral,
+    Apart,
     Autoregressive,
     Block,
     Capped,
@@ -36,9 +37,11 @@ from stochloc.core import (
     Rescaled,
     Reveal,
     RevealAbove,
+    RevealApart,
     Rolling,
     Share,
     SimplexCodebook,
+    Spread,
     State,
     Together,
     Tolerance,
@@ -53,11 +56,13 @@ EXACT_PATHS: dict[str, Path] = {
     "diffusion, uniform then autoregressive": Diffusion(Uniform(4.0)).then(Autoregressive()),
     "diffusion, geometric then masked": Diffusion(Geometric(6.0)).then(Masked(), share=0.3),
     "masked": Masked(),
+    "spread": Spread(),
     "autoregressive": Autoregressive(),
     "block, masked": Block(2, Masked()),
     "block, diffusion": Block(2, Diffusion(Lomax())),
     "rolling, to infinity": Rolling(2, Lomax()),
     "custom then masked": Custom(torch.linspace(0, 2, 61)).then(Masked()),
+    "custom then spread": Custom(torch.linspace(0, 2, 61)).then(Spread()),
 }
 # These decide several tokens at once at a large γ, where their dependence is all but resolved.
 COARSE_PATHS: dict[str, Path] = {
@@ -66,6 +71,9 @@ COARSE_PATHS: dict[str, Path] = {
     "rolling, finite": Rolling(3, Lomax(snr_max=60.0)),
     "custom": Custom(torch.tensor([0.0, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0, torch.inf])),
     "custom, interleaved": Interleaved((0.0, 0.0, 0.5, 0.5, 1.0), (0.0, 1.0, 1.0, 3.0, 3.5)),
+    "custom, interleaved, spread": Interleaved(
+        (0.0, 0.0, 0.5, 0.75, 1.0), (0.0, 1.0, 1.0, 3.0, 3.5), Apart(4)
+    ),
 }
 PATHS = {**EXACT_PATHS, **COARSE_PATHS}
 # A new policy that looks at the posterior joins the contract by a line here; these only go up.
@@ -73,6 +81,7 @@ CLIMBING: dict[str, Policy] = {
     "reveal the most confident": Reveal(),
     "reveal the least entropy": Reveal(LowEntropy()),
     "reveal above a threshold": RevealAbove(0.8),
+    "reveal the most confident apart": RevealApart(),
     "share by confidence": Share(),
     "share by entropy, sharply": Share(LowEntropy(), Lomax(snr_max=20.0), sharpness=3.0),
     "curvature, finite difference": Curvature(delta=0.3),

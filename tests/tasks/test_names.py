@@ -31,7 +31,7 @@ def test_every_name_that_is_offered_makes_something_and_no_other_does(offered, m
 
 def test_a_name_that_is_not_offered_is_refused_with_those_that_are(trained, tmp_path):
     run = open_run(trained / "run")
-    with pytest.raises(ValueError, match="masked, diffusion, autoregressive"):
+    with pytest.raises(ValueError, match="masked, spread, diffusion"):
         WalkSettings("straight").resolve(run)
     with pytest.raises(ValueError, match="ancestral, euler"):
         WalkSettings(transition="leap").resolve(run)

@@ -131,13 +131,13 @@ def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
     folder = tmp_path / "run"
     shutil.copytree(trained / "run", folder)
     result = call_json("tune", folder, "--sequences", 4)
-    assert [path["steps"] for path in result["paths"]] == [4, 8, 16, 32, 64]
+    assert [path["steps"] for path in result["paths"]] == [2, 4, 8, 16, 32, 64]
     bits = [path["bits_per_token"] for path in result["paths"]]
     assert bits == sorted(bits, reverse=True)
     run = open_run(folder)
     path = tuned_path(run, "ancestral", 4)
     assert isinstance(path, Interleaved)
-    assert list(path.known) == result["paths"][0]["known"]
+    assert list(path.known) == result["paths"][1]["known"]
     evaluated = call_json("eval", folder, "--path", "tuned", "--steps", 4, "--split", "all",
                           "--data", trained / "text.txt", "--sequences", 4)  # fmt: skip
     windows = held_out_windows(run.tokenizer.encode(TEXT * 40), 16, 4)
@@ -152,7 +152,7 @@ def test_tune_keeps_costs_whose_best_path_sample_and_eval_follow(
 def test_a_damaged_file_of_costs_is_refused(trained, tmp_path, refuse):
     folder = tmp_path / "run"
     shutil.copytree(trained / "run", folder)
-    (folder / "step_costs_ancestral.safetensors").write_bytes(b"no tensors")
+    (folder / "spread_costs_ancestral.safetensors").write_bytes(b"no tensors")
     assert "is damaged" in refuse("sample", folder, "--path", "tuned")
 
 

@@ -24,7 +24,7 @@ from stochloc.tasks.paths import named_path
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import Walk, WalkSettings
 
-PATHS = ("masked", "diffusion", "autoregressive", "block", "rolling", "hybrid")
+PATHS = ("masked", "spread", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TRANSITIONS = {"ancestral": Ancestral(), "euler": Euler()}
 
 

@@ -55,7 +55,7 @@ class Correct:
     policy: str = "threshold:0.9"
     """Who decides the order of the walk, as in sample."""
     path: MaybePathName = None
-    """The path of the walk, with --walk --policy path; masked when absent."""
+    """The path of the walk, with --walk --policy path; as in eval when absent."""
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
@@ -67,7 +67,7 @@ class Correct:
         from stochloc.tasks.correct.correct import correct, parse_confidences
         from stochloc.tasks.correct.decoding import FullWalk, OnePass
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.walks import WalkSettings
+        from stochloc.tasks.walks import WalkSettings, default_path
         from stochloc.training.checkpoint import replacing
 
         if self.walk and self.one_pass:
@@ -87,7 +87,8 @@ class Correct:
         if self.path is not None and not self.walk:
             tell("stochloc: --path is not used without --walk.")
         policy = PolicyChoice(self.policy)
-        name = path_name(self.path if self.walk else None, policy)
+        default = default_path(self.steps, run.length)
+        name = path_name(self.path if self.walk else None, policy, default)
         walk = WalkSettings(name, num_steps=self.steps, policy=policy).resolve(run)
         repair = FullWalk(threshold, walk, self.seed) if self.walk else OnePass(threshold)
         result = correct(run, text, repair, snr, confidences)

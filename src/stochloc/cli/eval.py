@@ -36,7 +36,8 @@ class Eval:
     split: Annotated[Split | None, choices(Split)] = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
     path: MaybePathName = None
-    """The path to walk or to integrate along, masked when absent; tuned: see stochloc tune."""
+    """The path to walk or to integrate along; when absent spread, or masked with a step for every
+    token and with --continuous; tuned: see stochloc tune."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     transition: Transition = "ancestral"
     steps: int = 64
@@ -57,12 +58,14 @@ class Eval:
     def run(self) -> None:
         """Bound and report."""
         from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
-        from stochloc.tasks.walks import WalkSettings
+        from stochloc.tasks.walks import WalkSettings, default_path
 
         run = self.weights.open(self.run_folder)
         tokens, source = tokens_to_evaluate(run, self.data, self.split)
         policy = self.walk.choice()
-        walk = WalkSettings(path_name(self.path, policy), self.transition, self.steps, policy)
+        default = "masked" if self.continuous else default_path(self.steps, run.length)
+        path = path_name(self.path, policy, default)
+        walk = WalkSettings(path, self.transition, self.steps, policy)
         evaluation = Evaluation(walk, self.continuous, self.sequences, self.seed, self.orders)
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
         if result["is_empty"]:

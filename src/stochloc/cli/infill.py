@@ -37,7 +37,8 @@ class Infill:
     steps: int = 64
     """Steps of the walk."""
     path: MaybePathName = None
-    """The path to follow, masked when absent; tuned: see stochloc tune."""
+    """The path to follow; when absent spread, or masked with a step for every token of a window;
+    tuned: see stochloc tune."""
     policy: str = "path"
     """The policy that allocates SNR, as in sample."""
     transition: Transition = "ancestral"
@@ -54,13 +55,14 @@ class Infill:
 
         from stochloc.tasks.infill.fill import Infilling, infill
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.walks import WalkSettings
+        from stochloc.tasks.walks import WalkSettings, default_path
 
         run = self.weights.open(self.run_folder)
         policy = PolicyChoice(self.policy)
-        walk = WalkSettings(
-            path_name(self.path, policy), self.transition, self.steps, policy, self.temperature
-        ).resolve(run)
+        path = path_name(self.path, policy, default_path(self.steps, run.length))
+        walk = WalkSettings(path, self.transition, self.steps, policy, self.temperature).resolve(
+            run
+        )
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         template, constraints = typed(self.template), [typed(one) for one in self.constraint]
         result = infill(run, template, infilling, constraints, typed(self.blank), tell)

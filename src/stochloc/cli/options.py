@@ -173,7 +173,7 @@ def device(accelerator: str) -> str:
     return available_accelerator(accelerator)
 
 
-def path_name(named: str | None, policy: "PolicyChoice", default: str = "masked") -> str:
+def path_name(named: str | None, policy: "PolicyChoice", default: str) -> str:
     """Return the path to walk, with a warning if the user named one that the policy ignores.
 
     Args:

@@ -40,7 +40,7 @@ class Plot:
     sequences: int = 64
     """Windows of held-out text, evenly spaced."""
     paths: tuple[PathName, ...] = (
-        "masked", "diffusion", "autoregressive", "block", "rolling", "hybrid",
+        "masked", "spread", "diffusion", "autoregressive", "block", "rolling", "hybrid",
     )  # fmt: skip
     """The paths of the figure of steps."""
     counts: tuple[int, ...] = (8, 16, 32, 64)

@@ -33,7 +33,8 @@ class Sample:
     steps: int = 64
     """Steps of the walk."""
     path: MaybePathName = None
-    """The path to follow, masked when absent; tuned: see stochloc tune."""
+    """The path to follow; when absent spread, or masked with a step for every token; tuned: see
+    stochloc tune."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     corrector: CorrectorName = "exact"
     """Which tokens a round rewinds, and how they are drawn again: exact rewinds random ones and
@@ -60,18 +61,19 @@ class Sample:
         """Walk and print."""
         from stochloc.data.normalisation import normalise
         from stochloc.tasks.generate import Generation, generate_batches
-        from stochloc.tasks.walks import WalkSettings
+        from stochloc.tasks.walks import WalkSettings, default_path
 
         run = self.weights.open(self.run_folder)
         policy = self.walk.choice(self.corrector)
+        length = run.length if self.length is None else self.length
+        path = path_name(self.path, policy, default_path(self.steps, length))
         walk = WalkSettings(
-            path_name(self.path, policy), self.transition, self.steps, policy, self.temperature,
+            path, self.transition, self.steps, policy, self.temperature,
             self.guidance,
         ).resolve(run)  # fmt: skip
         prompt = typed(self.prompt)
         for note in normalise(prompt, run.tokenizer).notes:
             tell(f"stochloc: {note}.")
-        length = run.length if self.length is None else self.length
         if length > run.length:
             tell(
                 f"stochloc: the model was trained on windows of {run.length} tokens; longer texts "

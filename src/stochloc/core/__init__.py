@@ -22,9 +22,11 @@ from stochloc.core.likelihood import Estimate, bound, line_integral
 from stochloc.core.paths.base import Grid, Path, Point, Then
 from stochloc.core.paths.custom import Custom
 from stochloc.core.paths.diffusion import Decode, Diffusion
-from stochloc.core.paths.interleaved import Interleaved
+from stochloc.core.paths.interleaved import Apart, Interleaved, Order, Shuffled
 from stochloc.core.paths.orders import Autoregressive, Block, Masked, Rolling
 from stochloc.core.paths.spacings import Geometric, Lomax, Spacing, Uniform
+from stochloc.core.paths.spread import Spread
+from stochloc.core.policies.apart import RevealApart
 from stochloc.core.policies.base import Follow, Pace, Policy
 from stochloc.core.policies.correctors import (
     AtRandom,
@@ -61,6 +63,7 @@ from stochloc.core.walk import Step
 __all__ = [
     "UNKNOWN",
     "Ancestral",
+    "Apart",
     "AtRandom",
     "Autoregressive",
     "Between",
@@ -100,6 +103,7 @@ __all__ = [
     "LowEntropy",
     "Masked",
     "OneByOne",
+    "Order",
     "Pace",
     "Padded",
     "Path",
@@ -113,12 +117,15 @@ __all__ = [
     "Rescaled",
     "Reveal",
     "RevealAbove",
+    "RevealApart",
     "Rolling",
     "Sample",
     "Share",
+    "Shuffled",
     "SimplexCodebook",
     "Spacing",
     "Speculation",
+    "Spread",
     "State",
     "Step",
     "StepCosts",

@@ -39,7 +39,7 @@ from stochloc.core.numerics import draw_uniform
 from stochloc.data import Cyclic
 from stochloc.tasks.paths import named_path
 
-PATHS = ("diffusion", "masked", "autoregressive", "block", "rolling", "hybrid")
+PATHS = ("diffusion", "masked", "spread", "autoregressive", "block", "rolling", "hybrid")
 TRANSITIONS: dict[str, Transition] = {"euler": Euler(), "ancestral": Ancestral()}
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 LINE_INTEGRAL_SAMPLES = 64

@@ -20,6 +20,7 @@ from stochloc.core import (
     Masked,
     Path,
     Rolling,
+    Spread,
     Transition,
 )
 
@@ -75,6 +76,7 @@ def _diffusion(continuous: bool) -> Path:
 # Name: the path, for a line integral or for a walk.
 PATHS: dict[str, Callable[[bool], Path]] = {
     "masked": lambda _: Masked(),
+    "spread": lambda _: Spread(),
     "diffusion": _diffusion,
     "autoregressive": lambda _: Autoregressive(),
     "block": lambda continuous: Block(BLOCK_TOKENS, _diffusion(continuous)),

@@ -31,6 +31,7 @@ from stochloc.core import (
     Rescaled,
     Reveal,
     RevealAbove,
+    RevealApart,
     Share,
     Together,
     Tolerance,
@@ -41,6 +42,7 @@ from stochloc.core import (
 _MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | None]] = {
     "path": (lambda path, _, __: Follow(path), None),
     "confidence": (lambda _, __, ___: Reveal(Confidence()), None),
+    "confidence-apart": (lambda _, __, ___: RevealApart(Confidence()), None),
     "entropy": (lambda _, __, ___: Reveal(LowEntropy()), None),
     "threshold": (lambda _, __, value: RevealAbove(value), 0.9),
     "share": (lambda _, __, value: Share(Confidence(), sharpness=value), 1.0),

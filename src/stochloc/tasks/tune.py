@@ -17,12 +17,12 @@ from stochloc.tasks.counting import labels_in
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.paths import named_transition
 from stochloc.tasks.runs import Run
-from stochloc.tasks.tuned import PATH_SHARES, keep_costs
+from stochloc.tasks.tuned import ORDER, PATH_SHARES, keep_costs
 from stochloc.training.seeds import seeded_streams
 
 KNOWN_SHARES = 16
 SNR_LEVELS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15)
-REPORTED_STEPS = (4, 8, 16, 32, 64)
+REPORTED_STEPS = (2, 4, 8, 16, 32, 64)
 REPORTS = 8
 
 
@@ -34,12 +34,12 @@ def tune(
     say: Callable[[str], None] = lambda line: None,
     data: str | None = None,
 ) -> dict[str, Any]:
-    """Measure step costs on training text and store them with the model.
+    """Measure step costs on validation text and store them with the model.
 
     Args:
         run: The model; the costs are stored in its folder.
         transition: Name of the transition whose steps are measured.
-        num_sequences: Windows of training text, at least 1.
+        num_sequences: Windows of validation text, at least 1.
         seed: Seed of the order of the tokens and of the noise.
         say: Called now and then with a line about the progress.
         data: Where the run's text is now, if it has moved.
@@ -53,7 +53,7 @@ def tune(
     """
     step = named_transition(transition)
     corpus = own_text(run, data)
-    windows = held_out_windows(corpus.train, run.length, num_sequences).to(run.device)
+    windows = held_out_windows(corpus.valid, run.length, num_sequences).to(run.device)
     known = torch.arange(KNOWN_SHARES, dtype=torch.float64) / KNOWN_SHARES
     snr = torch.tensor(SNR_LEVELS, dtype=torch.float64)
     batches = windows.split(rows_at_once(run.length, run.tokenizer.vocabulary_size))
@@ -64,11 +64,11 @@ def tune(
         names = ((first + row,) for row in range(len(rows)))
         streams = seeded_streams(run.device, seed, names)
         given = labels_in(run.tokenizer, rows)
-        parts.append(measure_step_costs(model, rows, step, known, snr, streams, given))
+        parts.append(measure_step_costs(model, rows, step, known, snr, streams, given, ORDER))
     costs = StepCosts.average(parts, [len(rows) for rows in batches])
     keep_costs(costs, run, transition)
     costs = costs.refined(PATH_SHARES)
-    paths = [(steps, costs.best_path(steps)) for steps in REPORTED_STEPS]
+    paths = [(steps, costs.best_path(steps, ORDER)) for steps in REPORTED_STEPS]
     return {
         "transition": transition,
         "sequences": len(windows),

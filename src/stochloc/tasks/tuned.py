@@ -6,13 +6,15 @@ from pathlib import Path as FilePath
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stochloc.core import Interleaved, Path, StepCosts
+from stochloc.core import Apart, Interleaved, Path, StepCosts
 from stochloc.tasks.paths import named_path
 from stochloc.tasks.runs import Run
 from stochloc.training.checkpoint import replacing
 
 # Shares of known tokens that a tuned path may visit.
 PATH_SHARES = 128
+# The order in which they become known; all shares are unions of its groups.
+ORDER = Apart(PATH_SHARES)
 
 
 def keep_costs(costs: StepCosts, run: Run, transition: str) -> None:
@@ -51,7 +53,7 @@ def tuned_path(run: Run, transition: str, num_steps: int) -> Interleaved:
             f"{shlex.join(tune)}"
         )
     try:
-        return StepCosts(**load_file(path)).refined(PATH_SHARES).best_path(num_steps)
+        return StepCosts(**load_file(path)).refined(PATH_SHARES).best_path(num_steps, ORDER)
     except (SafetensorError, TypeError) as error:
         raise ValueError(f"{path} is damaged; run stochloc tune again.") from error
 
@@ -80,4 +82,4 @@ def path_for(
 
 
 def _file(run: Run, transition: str) -> FilePath:
-    return run.beside(f"step_costs_{transition}.safetensors")
+    return run.beside(f"spread_costs_{transition}.safetensors")

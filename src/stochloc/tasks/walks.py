@@ -14,6 +14,20 @@ from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
 
 
+def default_path(num_steps: int, length: int) -> str:
+    """Return the path that a command walks when the user names none.
+
+    Args:
+        num_steps: Steps of the walk.
+        length: Tokens of a text.
+
+    Returns:
+        Spread groups where a step decides several tokens; else random order, one token at a time,
+        which like any order costs the true posterior nothing.
+    """
+    return "spread" if num_steps < length else "masked"
+
+
 @dataclass(frozen=True)
 class Walk:
     """How to walk.

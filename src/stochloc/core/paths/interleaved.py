@@ -1,25 +1,72 @@
-"""Unmasking and diffusion at once, and the best such path for a given model and number of steps.
+"""Unmasking and diffusion at once: the tokens not yet due carry soft evidence.
 
-An interleaved path has two coordinates: the share of tokens that are known, taken in a random
-order, and the γ that all others have reached. Along one axis it is masked diffusion, along the
-other Gaussian diffusion; between them lies every mixture.
+An interleaved path has two coordinates: the share of tokens that are known, taken in some order,
+and the γ that all others have reached. Along one axis it is masked diffusion, along the other
+Gaussian diffusion; between them lies every mixture.
+
+The order gives every token a place in [0, 1), and a token is known once the share has passed its
+place. Tokens in random order have places in equal steps; spread tokens (`core.paths.spread`) have
+those of their groups. For any order in which each place is uniform on [0, 1) the share is what it
+says, on average over the order.
 
 The finite-step bound of such a path is a sum over its steps, and the state at each knot is
 distributed as the channel, whatever the steps before. So the expected cost of a step depends on its
 two ends alone: measured once on a lattice of knots, it gives the cost of every path on the lattice,
-and the best path of N steps is found by dynamic programming, `O(N)` times the number of edges.
+and the best path of N steps is found by dynamic programming (`core.tuning`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from stochloc.core.paths.base import Free, Grid, Path, Point, Snr, Steps, offered, real_type
 from stochloc.core.paths.orders import random_ranks
+from stochloc.core.paths.spread import draw_turns
 from stochloc.core.streams import Randomness
+
+
+@runtime_checkable
+class Order(Protocol):
+    """A rule for the order in which tokens become known."""
+
+    def places(self, free: Free, generator: Randomness) -> Float[Tensor, "batch length"]:
+        """Return the place of every free token, in `(0, 1)`; other tokens' places mean nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """A random order, drawn per sequence."""
+
+    def places(self, free: Free, generator: Randomness) -> Float[Tensor, "batch length"]:
+        """Return `(rank + ½) / L`."""
+        ranks = random_ranks(free, generator).to(real_type(free))
+        return (ranks + 0.5) / free.sum(-1, keepdim=True).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Groups that are spread over the text, in the order of `Spread`.
+
+    Attributes:
+        groups: Number of groups G, at least 1. With a power of two, all shares `n/2^k` up to `n/G`
+            are unions of whole groups: the tokens due between two such shares are `2^k` apart.
+    """
+
+    groups: int
+
+    def __post_init__(self) -> None:
+        if self.groups < 1:
+            raise ValueError(f"An order needs at least one group of tokens, not {self.groups}.")
+
+    def places(self, free: Free, generator: Randomness) -> Float[Tensor, "batch length"]:
+        """Return `(turn + ½) / G`, the same for all tokens of a group."""
+        turns = draw_turns(offered(self.groups, free), free, generator)
+        return (turns.to(real_type(free)) + 0.5) / self.groups
 
 
 @dataclass(frozen=True)
@@ -29,10 +76,12 @@ class Interleaved(Path):
     Attributes:
         known: Share of the tokens known at every knot, from 0 to 1, never decreasing.
         snr: γ of the others at every knot, finite, from 0, never decreasing.
+        order: The order in which tokens become known.
     """
 
     known: tuple[float, ...]
     snr: tuple[float, ...]
+    order: Order = field(default_factory=Shuffled)
 
     def __post_init__(self) -> None:
         if len(self.known) != len(self.snr) or len(self.known) < 2:
@@ -51,40 +100,40 @@ class Interleaved(Path):
         return torch.inf
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
-        """Return the path's own knots in a random order of the tokens; `num_steps` is ignored."""
+        """Return the path's own knots, whatever `num_steps` says, with the order drawn."""
         steps = torch.full_like(offered(num_steps, free), len(self.known) - 1)
-        ranks, counts = random_ranks(free, generator), self._counts(free)
-        snr = torch.tensor(self.snr, dtype=real_type(free), device=free.device)
-        rows = torch.arange(len(free), device=free.device)
+        places = self.order.places(free, generator)
+        known, snr = self._knots(places)
 
         def level(n: Steps) -> Snr:
-            is_known = free & (ranks < counts[n[:, 0], rows])
-            return snr[n].expand(free.shape).masked_fill(is_known, torch.inf)
+            return snr[n].expand(free.shape).masked_fill(free & (places < known[n]), torch.inf)
 
         return Grid(steps, level)
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
-        """Return a point of a leg: in its first half γ rises, in its second tokens are revealed."""
-        ranks, counts = random_ranks(free, generator), self._counts(free)
-        num_legs, num_free = len(self.known) - 1, free.sum(-1, keepdim=True)
-        leg = (time * num_legs).long()
-        half = 2 * (time * num_legs - leg)[:, None]
+        """Return a point of a leg: in its first half γ rises, in its second tokens are revealed.
+
+        The tokens due are revealed one by one in random order; as on a masked path, each one still
+        unknown is equally likely to be next.
+        """
+        places, num_legs = self.order.places(free, generator).to(time), len(self.known) - 1
+        known, snr = self._knots(places)
+        leg = (time * num_legs).long()[:, None]
+        half = 2 * (time[:, None] * num_legs - leg)
         rises = half < 1
-        snr = torch.tensor(self.snr, dtype=time.dtype, device=free.device)
-        begin, end = snr[leg][:, None], snr[leg + 1][:, None]
-        rows = torch.arange(len(free), device=free.device)
-        num_before, num_after = counts[leg, rows], counts[leg + 1, rows]
-        num_due = num_after - num_before
-        num_known = num_before + ((half - 1).clamp(min=0) * num_due).long()
-        unknown = free & (ranks >= num_known)
-        rate = 2 * num_legs * num_due / (num_free - num_known).clamp(min=1)
+        due = free & (places >= known[leg]) & (places < known[leg + 1])
+        num_due = due.sum(-1, keepdim=True)
+        num_revealed = ((half - 1).clamp(min=0) * num_due).long()
+        revealed = due & (random_ranks(due, generator) < num_revealed)
+        unknown = free & (places >= known[leg]) & ~revealed
+        rate = 2 * num_legs * num_due / (num_due - num_revealed).clamp(min=1)
+        begin, end = snr[leg], snr[leg + 1]
         level = torch.where(rises, begin + half * (end - begin), end)
         return Point(
             snr=level.expand(free.shape).masked_fill(free & ~unknown, torch.inf),
             speed=(2 * num_legs * (end - begin) * rises * unknown).to(time),
-            jump=(rate * ~rises * unknown).to(time),
+            jump=(rate * ~rises * (due & unknown)).to(time),
         )
 
-    def _counts(self, free: Free) -> Int[Tensor, "knots batch 1"]:
-        shares = torch.tensor(self.known, dtype=torch.float64)[:, None, None]
-        return torch.round(shares * free.sum(-1, keepdim=True).cpu()).long().to(free.device)
+    def _knots(self, like: Tensor) -> tuple[Float[Tensor, " knots"], Float[Tensor, " knots"]]:
+        return like.new_tensor(self.known), like.new_tensor(self.snr)
