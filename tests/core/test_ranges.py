@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stochloc.core import (
+    Apart,
     Block,
     Capped,
     Corrected,
@@ -56,6 +57,7 @@ RANGES: dict[str, tuple[Callable[[float], object], list[float], list[float]]] = 
     "tokens before": (lambda n: Padded(EXACT, int(n), 0), [0], [-1]),
     "tokens after": (lambda n: Padded(EXACT, 0, int(n)), [0], [-1]),
     "knots": (lambda n: Interleaved((0.0, 1.0)[-int(n):], (0.0, 1.0)[-int(n):]), [2], [1]),
+    "groups": (lambda n: Apart(int(n)), [1], [0]),
     "first share": (lambda s: Interleaved((s, 1.0), (0.0, 0.0)), [0], [TINY]),
     "first level": (lambda s: Interleaved((0.0, 1.0), (s, 1.0)), [0], [TINY]),
     "last share": (lambda s: Interleaved((0.0, s), (0.0, 0.0)), [1], [NEAR_1]),

@@ -16,6 +16,7 @@ from stochloc.core import (
     Interleaved,
     Masked,
     Policy,
+    Spread,
     Tempered,
     Unconditional,
     bound,
@@ -35,10 +36,11 @@ from stochloc.training.seeds import seeded_streams
 @pytest.mark.parametrize("name", POLICIES)
 def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_json, name):
     run = open_run(trained / "run")
-    policy, denoiser = PolicyChoice(name).apply(Masked(), run.model)
+    # Fewer steps than tokens: a walk that names no path decides spread groups.
+    policy, denoiser = PolicyChoice(name).apply(Spread(), run.model)
     assert isinstance(policy, Policy)
     # As the task has it: a hardly trained model is about equally confident of all tokens.
-    drawing, tempered = PolicyChoice(name).apply(Masked(), Tempered(run.model, 1.0))
+    drawing, tempered = PolicyChoice(name).apply(Spread(), Tempered(run.model, 1.0))
     drawn = call_json("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
                       "--temperature", 1.0)  # fmt: skip
     state = start(run.model.codebook, 2, 16)
@@ -54,7 +56,7 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_js
     estimate = bound(denoiser, windows, policy, Ancestral(), 5, streams(0, 4))
     assert result["nats_per_sequence"] == pytest.approx(estimate.mean, rel=1e-6)
     assert result["policy"] == name
-    assert result["path"] == ("masked" if name == "path" else None)
+    assert result["path"] == ("spread" if name == "path" else None)
 
 
 def test_a_path_that_is_not_followed_is_named_on_stderr_and_not_reported(trained, call):
@@ -193,7 +195,7 @@ def test_guidance_and_labels_are_those_of_the_core(classes, call_json):
     model = Tempered(run.model, 1.0)
     guided = Guided(model, Unconditional(model, known >= 0), 1.7)
     state = start(run.model.codebook, 2, 72, known)
-    expected = sample(guided, state, Follow(Masked()), Ancestral(), 6, streams(4, 2))
+    expected = sample(guided, state, Follow(Spread()), Ancestral(), 6, streams(4, 2))
     drawn = call_json("sample", classes, "--label", "letters", "--prompt", "ab", "--n", 2, "--seed",
                       4, "--length", 70, "--guidance", 1.7, "--steps", 6)  # fmt: skip
     assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
