@@ -59,6 +59,25 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_js
     assert result["path"] == ("spread" if name == "path" else None)
 
 
+def test_without_a_path_groups_are_spread_where_a_step_decides_several_tokens(trained, call_json):
+    # Windows of 16 tokens.
+    for arguments, path in (
+        (("--steps", 15), "spread"),
+        (("--steps", 16), "masked"),
+        (("--steps", 4, "--continuous"), "masked"),
+        (("--steps", 4, "--path", "masked"), "masked"),
+    ):
+        result = call_json("eval", trained / "run", "--sequences", 2, *arguments)
+        assert result["path"] == path
+    texts = [
+        call_json("sample", trained / "run", "--length", length, "--steps", 5, *path)["samples"]
+        for length in (5, 6)
+        for path in ((), ("--path", "masked"), ("--path", "spread"))
+    ]
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[3] == texts[5] != texts[4]
+
+
 def test_a_path_that_is_not_followed_is_named_on_stderr_and_not_reported(trained, call):
     run = trained / "run"
     commands = [
