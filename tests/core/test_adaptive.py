@@ -481,7 +481,6 @@ def test_the_best_path_is_the_cheapest_of_all_paths_on_the_lattice(num_steps, se
 
 
 def test_the_measured_cost_of_rising_over_several_levels_is_that_of_one_step():
-def test_the_measured_cost_of_rising_over_several_levels_is_that_of_one_step():
     # 20,000 sequences on both sides; 5.5 errors.
     snr = torch.tensor([0.0, 0.7, 1.5, 4.0], dtype=torch.float64)
     known = torch.zeros(1, dtype=torch.float64)
