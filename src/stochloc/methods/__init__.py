@@ -19,7 +19,7 @@ from stochloc.methods.method import Drawn, Frame, Method
 from stochloc.methods.multinomial import MultinomialDiffusion
 from stochloc.methods.plaid import Plaid
 from stochloc.methods.sedd import Sedd, SeddAbsorbing
-from stochloc.training.choices import OURS, PAPER
+from stochloc.training.choices import OURS, PAPER, SEEING
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
 
 METHODS: dict[str, Callable[[Frame], Method]] = {
@@ -45,20 +45,21 @@ METHODS: dict[str, Callable[[Frame], Method]] = {
 
 TABLE_1 = tuple(METHODS)
 SHARED_SNR = Endpoints(SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma))
-# Ablations: our recipe without one of its choices; masked diffusion with our loss weight, our prior
-# or both.
+# Ablations: our recipe with a network that looks at the token itself, and that one without one of
+# its choices; masked diffusion with our loss weight, our prior or both.
 METHODS |= {
     "mdlm-unweighted": UnweightedMdlm.from_frame,
     "mdlm-prior": Mdlm.with_prior,
     "mdlm-prior-unweighted": UnweightedMdlm.with_prior,
     "genmd4-prior": GeneralizedMd4.with_prior,
-    "dsl-learned-codes": Variant(replace(OURS, code_dimension=PAPER.code_dimension)).from_frame,
-    "dsl-no-evidence": Variant(replace(OURS, evidence=False)).from_frame,
-    "dsl-no-prior": Variant(replace(OURS, unigram=False)).from_frame,
-    "dsl-paper-beta": Variant(replace(OURS, beta=PAPER.beta)).from_frame,
-    "dsl-shared-snr": Variant(replace(OURS, law=SHARED_SNR)).from_frame,
-    "dsl-no-endpoints": Variant(replace(OURS, law=TokenLogNormal())).from_frame,
-    "dsl-masks-only": Variant(replace(OURS, law=Masks())).from_frame,
+    "dsl-encoder": Variant(SEEING).from_frame,
+    "dsl-learned-codes": Variant(replace(SEEING, code_dimension=PAPER.code_dimension)).from_frame,
+    "dsl-no-evidence": Variant(replace(SEEING, evidence=False)).from_frame,
+    "dsl-no-prior": Variant(replace(SEEING, unigram=False)).from_frame,
+    "dsl-paper-beta": Variant(replace(SEEING, beta=PAPER.beta)).from_frame,
+    "dsl-shared-snr": Variant(replace(SEEING, law=SHARED_SNR)).from_frame,
+    "dsl-no-endpoints": Variant(replace(SEEING, law=TokenLogNormal())).from_frame,
+    "dsl-masks-only": Variant(replace(SEEING, law=Masks())).from_frame,
 }
 
 __all__ = ["METHODS", "TABLE_1", "Drawn", "Frame", "Method"]

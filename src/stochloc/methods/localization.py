@@ -1,6 +1,6 @@
 """DSL in the frame of the other methods, with any choices of `training.choices`.
 
-    loss: cross-entropy of tokens given noisy codes (paper 3), at γ from the recipe's distribution
+    loss: cross-entropy of tokens given noisy codes (paper 3, `training.objective`)
     -log P(x) <= the line integral along the masked path (paper eq. 4, 13)
 
 On the masked path every step decides one token given others, so the bound holds for each sequence
@@ -30,7 +30,7 @@ from stochloc.methods.method import Drawn, Frame, Method
 from stochloc.nn import LocalizationModel
 from stochloc.training.choices import Choices
 from stochloc.training.objective import cross_entropy
-from stochloc.training.snr import SnrLaw
+from stochloc.training.snr import SidedSnrLaw, SnrLaw
 
 MASKED = Masked()
 
@@ -44,14 +44,14 @@ class Localization(Method):
         path: The path of the sampler.
     """
 
-    def __init__(self, model: Denoiser, law: SnrLaw, path: Path) -> None:
+    def __init__(self, model: Denoiser, law: SnrLaw | SidedSnrLaw, path: Path) -> None:
         super().__init__()
         self.model, self.law, self.path = model, law, path
 
     def loss(
         self, tokens: Int[Tensor, "batch length"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy of the tokens that are not known; one call."""
+        """Return the cross-entropy of the model's targets; one call."""
         assert isinstance(self.model, LocalizationModel)
         return cross_entropy(self.model, tokens, self.law, generator)
 

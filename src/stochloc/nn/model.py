@@ -1,4 +1,4 @@
-"""The localization model: codebook, converter, transformer and evidence, as one denoiser.
+"""The localization model: codebook, converter, backbone and evidence, as one denoiser.
 
 The network learns `f_θ(z)`, what the context says of a token; the evidence of the token's own noisy
 code is exact and is added outside it (evidence skip),
@@ -7,6 +7,10 @@ code is exact and is added outside it (evidence skip),
 
 so an untrained model, whose output weights are 0, already is the exact posterior of independent
 tokens. Tokens that are known enter as themselves and come out certain.
+
+Where `f_θ` at a place never looks at `z` there (a two-sided backbone), `log p_unigram + f_θ` is by
+itself the leave-one-out posterior `P(x_i|z_-i)`. It is what such a model is trained for, at every
+token, and what `between` answers.
 """
 
 import math
@@ -21,8 +25,16 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from stochloc.core import Codebook, LearnedCodebook, Posterior, SimplexCodebook, State, observe
-from stochloc.nn.backbones.base import Backbone
+from stochloc.core import (
+    Between,
+    Codebook,
+    LearnedCodebook,
+    Posterior,
+    SimplexCodebook,
+    State,
+    observe,
+)
+from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone
 from stochloc.nn.declared import check_types
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
@@ -48,6 +60,7 @@ class ModelConfig:
         rotary_base: Ratio of the slowest to the fastest rotation of the rotary positions.
         neighbour_logit: Attention logit with which heads begin to look at their neighbours; 0 for
             heads without biases.
+        architecture: Name of the backbone, one of `nn.backbones.ARCHITECTURES`.
     """
 
     vocabulary_size: int
@@ -61,9 +74,15 @@ class ModelConfig:
     beta: float = 0.0
     rotary_base: float = 10_000.0
     neighbour_logit: float = 0.0
+    architecture: str = ENCODER
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"There is no architecture {self.architecture[:40]!r}; "
+                f"those there are: {', '.join(ARCHITECTURES)}."
+            )
         if self.vocabulary_size < 1:
             raise ValueError(
                 f"A model needs a positive vocabulary_size, not {self.vocabulary_size}."
@@ -79,7 +98,7 @@ class ModelConfig:
 
     @property
     def backbone(self) -> Backbone:
-        """The size and the positions of the transformer, as one value."""
+        """The size and the positions of the backbone, as one value."""
         return Backbone(self.width, self.depth, self.heads, self.rotary_base, self.neighbour_logit)
 
 
@@ -108,7 +127,7 @@ class LocalizationModel(
         self.beta = nn.Parameter(torch.tensor(beta))
         self.slot = nn.Parameter(torch.zeros(1)) if config.mask_slot else None
         self.embeddings = nn.Parameter(torch.randn(size + config.mask_slot, config.width))
-        self.transformer = config.backbone.transformer()
+        self.transformer = ARCHITECTURES[config.architecture](config.backbone)
         self.head = nn.Parameter(torch.zeros(size, config.width))
         self.register_buffer("log_unigram", torch.zeros(size))
         # Whatever type the caller's program makes tensors in: runs are written in float32.
@@ -140,24 +159,27 @@ class LocalizationModel(
         Returns:
             The readout, of which posterior and cross-entropy are computed.
         """
-        embedded = convert(
-            state.z,
-            state.known,
-            self.codebook,
-            self.embeddings,
-            self.beta,
-            self.log_unigram,
-            self.slot,
-        )
-        return Readout(
-            self.transformer(embedded),
-            self.head,
-            self.log_unigram,
-            self.codebook,
-            state.z,
-            state.known,
-            self.config.evidence,
-        )
+        return self._readout(self.transformer(self._embed(state)), state)
+
+    def context(self, left: State, right: State) -> Readout:
+        """Return what its two sides say of every token, known or not: one denoiser call.
+
+        Args:
+            left: What the tokens to the right of a place know of it.
+            right: What the tokens to the left of a place know of it.
+
+        Returns:
+            The readout of `Q(x_i | left_<i, right_>i)`; of a model whose backbone leaves a token's
+            own place out.
+        """
+        assert self.transformer.leaves_out
+        sides = [self._embed(side) for side in ((left,) if left is right else (left, right))]
+        return self._readout(self.transformer(*sides), left).without_evidence()
+
+    @property
+    def between(self) -> Between | None:
+        """How to ask for `Q(x_i | left_<i, right_>i)`; None where the backbone looks at z_i too."""
+        return self._between if self.transformer.leaves_out else None
 
     def forward(self, state: State) -> Posterior:
         """Return the posterior of every token given the state: one denoiser call.
@@ -170,27 +192,61 @@ class LocalizationModel(
         """
         return self.readout(state).posterior
 
-    def token_nats(
+    def mean_nats(
         self,
         tokens: Int[Tensor, "batch length"],
         snr: Float[Tensor, "batch length"],
+        right_snr: Float[Tensor, "batch length"] | None,
         generator: torch.Generator,
-    ) -> Float[Tensor, "batch length"]:
-        """Return the training cross-entropy `-log Q(x_i|z)` at a drawn `z` (paper 3).
+    ) -> Float[Tensor, ""]:
+        """Return the training cross-entropy at a drawn `z`, averaged over its targets.
 
         Noise is added here, not by the caller, so that all use of learned codes happens inside the
         module, where wrappers that shard or replicate parameters see it.
 
         Args:
             tokens: The true tokens.
-            snr: γ of every token, in `[0, ∞]`.
+            snr: γ of every token, in `[0, ∞]`, as those to its right see it.
+            right_snr: The same as those to its left see it, with noise of its own; None for both
+                sides alike.
             generator: Source of the noise.
 
         Returns:
-            Nats; 0 where the token is known.
+            Nats per target: `-log Q(x_i|z)` of tokens not known (paper 3), or, where the backbone
+            leaves a token's own place out, `-log Q(x_i|z_-i)` of all tokens. 0 without targets.
         """
-        state = observe(self.codebook, tokens, snr, generator)
-        return self.readout(state).token_nats(tokens)
+        left = observe(self.codebook, tokens, snr, generator)
+        if not self.transformer.leaves_out:
+            assert right_snr is None
+            num_targets = snr.isfinite().sum().clamp(min=1)
+            return self.readout(left).token_nats(tokens).sum() / num_targets
+        right = left if right_snr is None else observe(self.codebook, tokens, right_snr, generator)
+        return self.context(left, right).token_nats(tokens).mean()
+
+    def _between(self, left: State, right: State) -> Posterior:
+        return self.context(left, right).posterior
+
+    def _embed(self, state: State) -> Float[Tensor, "batch length width"]:
+        return convert(
+            state.z,
+            state.known,
+            self.codebook,
+            self.embeddings,
+            self.beta,
+            self.log_unigram,
+            self.slot,
+        )
+
+    def _readout(self, hidden: Float[Tensor, "batch length width"], state: State) -> Readout:
+        return Readout(
+            hidden,
+            self.head,
+            self.log_unigram,
+            self.codebook,
+            state.z,
+            state.known,
+            self.config.evidence,
+        )
 
     @classmethod
     def _from_pretrained(

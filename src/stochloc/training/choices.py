@@ -3,10 +3,17 @@
 The presets of `training.recipes` and the methods of a comparison are both made from these.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stochloc.nn import Backbone, ModelConfig
-from stochloc.training.snr import Endpoints, SentenceLogNormal, SnrLaw, TokenLogNormal
+from stochloc.nn import ENCODER, TWO_SIDED, Backbone, ModelConfig
+from stochloc.training.snr import (
+    Endpoints,
+    LeftToRight,
+    SentenceLogNormal,
+    SidedSnrLaw,
+    SnrLaw,
+    TokenLogNormal,
+)
 
 
 @dataclass(frozen=True)
@@ -20,20 +27,22 @@ class Choices:
         unigram: Whether token frequencies enter as a prior.
         beta: β of the converter at the start; 1 is exact for independent tokens of known
             frequencies, 0 stands for the paper's `1/√d`.
+        architecture: Name of the backbone, one of `nn.backbones.ARCHITECTURES`.
     """
 
-    law: SnrLaw
+    law: SnrLaw | SidedSnrLaw
     code_dimension: int = 0
     evidence: bool = True
     unigram: bool = True
     beta: float = 1.0
+    architecture: str = ENCODER
 
     def model(self, vocabulary_size: int, backbone: Backbone) -> ModelConfig:
         """Return what a model of these choices is made of.
 
         Args:
             vocabulary_size: Number of tokens, V.
-            backbone: Its transformer.
+            backbone: Size and positions of its backbone.
 
         Returns:
             The configuration.
@@ -49,11 +58,15 @@ class Choices:
             beta=self.beta,
             rotary_base=backbone.rotary_base,
             neighbour_logit=backbone.neighbour_logit,
+            architecture=self.architecture,
         )
 
 
 # Simplex codes, the evidence, the prior, β at the exact posterior's value, a γ of its own for every
-# token and both endpoints.
-OURS = Choices(Endpoints(TokenLogNormal()))
+# token and both endpoints; of a network that looks at all tokens, the one asked about included.
+SHOWN = Endpoints(TokenLogNormal())
+SEEING = Choices(SHOWN)
+# The same of one that leaves that token out, and a quarter of the sequences read left to right.
+OURS = replace(SEEING, law=LeftToRight(SHOWN), architecture=TWO_SIDED)
 # Sections 3 and 4, B.1 and C.2 of the paper; 16 dimensions are its authors' public value.
 PAPER = Choices(SentenceLogNormal(), code_dimension=16, evidence=False, unigram=False, beta=0.0)

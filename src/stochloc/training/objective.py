@@ -1,10 +1,22 @@
 """The training objective: cross-entropy of the true tokens given noisy ones (paper 3).
 
-    loss = E_γ E_z [ mean over tokens not known of -log Q_θ(x_i|z) ]
+    loss = E_γ E_z [ mean over the targets of -log Q_θ(x_i | what is shown) ]
 
-Its minimiser is the true posterior, whose mean is the best denoiser, at every γ the law of training
+The minimiser is the true posterior, whose mean is the best denoiser, at every γ that training
 reaches. The mean squared error would have the same minimiser for fixed codes, but lets learned
 codes collapse to a point (paper B.1).
+
+A network that is shown `z_i` has as targets the tokens that are not known. One that leaves it out
+answers for `P(x_i|z_-i)`, which a known token asks for as well as an unknown one, so all tokens are
+targets. What it is shown at target i is the state `(left_<i, right_>i)`, whose γ are those of the
+left draw before i and of the right draw after it. For each i this is a state of the channel,
+whatever the two draws are, because none of its tokens occurs on both sides; so by
+
+    E_x E_z [-log Q(x_i|z_-i)] = E_z [ H(P(·|z_-i)) + KL(P(·|z_-i) ‖ Q(·|z_-i)) ]
+
+every target has its minimum at the true leave-one-out posterior. The two draws decide only which
+states are shown how often: with the left known and the right at γ = 0, those of a left-to-right
+model. Adding the evidence, `Q(x_i|z) ∝ exp(z_i·x_i) Q(x_i|z_-i)`, then gives the true posterior.
 """
 
 from typing import Protocol, runtime_checkable
@@ -14,33 +26,34 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core.numerics import draw_uniform
-from stochloc.training.snr import SnrLaw
+from stochloc.training.snr import SidedSnrLaw, SnrLaw, draw_sides
 
 UNLABELLED_SHARE = 0.1
 
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A model that can be trained, whatever wraps it: see `LocalizationModel.token_nats`."""
+    """A model that can be trained, whatever wraps it: see `LocalizationModel.mean_nats`."""
 
-    def token_nats(
+    def mean_nats(
         self,
         tokens: Int[Tensor, "batch length"],
         snr: Float[Tensor, "batch length"],
+        right_snr: Float[Tensor, "batch length"] | None,
         generator: torch.Generator,
-    ) -> Float[Tensor, "batch length"]:
-        """Return `-log Q(x_i|z)` at a drawn z; 0 where the token is known."""
+    ) -> Float[Tensor, ""]:
+        """Return the mean nats per target at a drawn z."""
         ...
 
 
 def cross_entropy(
     model: Trainable,
     tokens: Int[Tensor, "batch length"],
-    law: SnrLaw,
+    law: SnrLaw | SidedSnrLaw,
     generator: torch.Generator,
     first_label: int = 0,
 ) -> Float[Tensor, ""]:
-    """Return the average nats per uncertain token of a batch.
+    """Return the average nats per target of a batch.
 
     Labels are a condition: given with all of a sequence or, one time in ten, with none of it, so
     that the same model learns `P(x|y)` and `P(x)`. Under the law of the other tokens a label would
@@ -49,18 +62,20 @@ def cross_entropy(
     Args:
         model: The model to train; the codes of learned codebooks receive gradients through z.
         tokens: A batch of training text.
-        law: Which γ to show.
+        law: Which γ to show; one with sides of its own only to a two-sided model.
         generator: Source of γ and of the noise.
         first_label: The first token that is a label; 0 when there are none.
 
     Returns:
-        The loss, in nats per token; 0 if every token happens to be known.
+        The loss, in nats per target; 0 if there is none.
     """
     batch, length = tokens.shape
-    snr = law.draw(batch, length, generator).to(tokens.device)
+    left, right = draw_sides(law, batch, length, generator)
+    left, right = left.to(tokens.device), None if right is None else right.to(tokens.device)
     if first_label:
-        is_given = draw_uniform((batch, 1), generator).to(snr) >= UNLABELLED_SHARE
-        label_snr = torch.zeros_like(snr).masked_fill(is_given, torch.inf)
-        snr = torch.where(tokens >= first_label, label_snr, snr)
-    nats = model.token_nats(tokens, snr, generator)
-    return nats.sum() / snr.isfinite().sum().clamp(min=1)
+        is_given = draw_uniform((batch, 1), generator).to(left) >= UNLABELLED_SHARE
+        label_snr = torch.zeros_like(left).masked_fill(is_given, torch.inf)
+        is_label = tokens >= first_label
+        left = torch.where(is_label, label_snr, left)
+        right = None if right is None else torch.where(is_label, label_snr, right)
+    return model.mean_nats(tokens, left, right, generator)

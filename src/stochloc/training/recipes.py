@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from stochloc.nn import Backbone, ModelConfig
+from stochloc.nn import ENCODER, Backbone, ModelConfig
 from stochloc.nn.declared import check_types
 from stochloc.training.choices import OURS, PAPER
-from stochloc.training.snr import SnrLaw, law_from_dict, law_to_dict
+from stochloc.training.snr import SidedSnrLaw, SnrLaw, law_from_dict, law_to_dict
 
 # The optimizer of recipes and trials from before there was a choice.
 ADAMW = "adamw"
@@ -52,7 +52,7 @@ class TrainingConfig:
     beta2: float = 0.98
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    law: SnrLaw = OURS.law
+    law: SnrLaw | SidedSnrLaw = OURS.law
     seed: int = 0
     eval_every: int = 250
     eval_sequences: int = 64
@@ -99,6 +99,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.model.architecture == ENCODER and isinstance(self.training.law, SidedSnrLaw):
+            raise ValueError(
+                "An encoder looks at the token itself, so it cannot be shown its two sides at SNRs "
+                f"of their own: {type(self.training.law).__name__} needs a two-sided network."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from stochloc.training.snr import SnrLaw
+from stochloc.training.snr import SidedSnrLaw, SnrLaw, draw_sides
 from stochloc.viz.error import ErrorField, mean_and_stderr
 from stochloc.viz.files import Rows
 from stochloc.viz.style import COLOURS, snr_axis
@@ -95,18 +95,21 @@ class TrainingPicture:
         figure.legend(loc="outside lower center", ncols=2)
 
 
-def measure(law: SnrLaw, field: ErrorField, generator: torch.Generator) -> TrainingPicture:
+def measure(
+    law: SnrLaw | SidedSnrLaw, field: ErrorField, generator: torch.Generator
+) -> TrainingPicture:
     """Draw γ as training does.
 
     Args:
-        law: The γ distribution of the run.
+        law: The γ distribution of the run; of one with two sides, both are counted.
         field: The errors of its model.
         generator: Source of γ.
 
     Returns:
         The data of the figure; no denoiser call.
     """
-    snr = torch.cat([law.draw(BATCH, LENGTH, generator) for _ in range(NUM_BATCHES)]).cpu().double()
+    draws = [draw_sides(law, BATCH, LENGTH, generator) for _ in range(NUM_BATCHES)]
+    snr = torch.cat([side for sides in draws for side in sides if side is not None]).cpu().double()
     inside = snr[(snr > 0) & snr.isfinite()]
     edges = torch.logspace(math.log10(LOWEST), math.log10(HIGHEST), NUM_BINS + 1).double()
     counts = torch.histogram(inside, edges).hist

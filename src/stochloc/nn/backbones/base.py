@@ -1,13 +1,35 @@
 """What a network is between its embeddings and its readout: embeddings in, hidden states out.
 
 The size and the positions are one value, which the localization model and all methods of a
-comparison share, so that a difference between methods is not one between networks.
+comparison share, so that a difference between methods is not one between networks. A backbone is a
+module made from that value; `backbones.ARCHITECTURES` names them all.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 
 from stochloc.nn.backbones.encoder import Transformer
+
+
+@runtime_checkable
+class ContextNetwork(Protocol):
+    """The module between embeddings and readout: `(B, L, W)` in, `(B, L, W)` out."""
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the output at a place never depends on the input there.
+
+        A network of which that is true takes a second argument: the embeddings as the right side
+        of each token shows them, where they are not those of the left side.
+        """
+        ...
+
+    def __call__(self, *sides: Tensor) -> Tensor:
+        """Return a normalised embedding of the context of every token."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -16,7 +38,7 @@ class Backbone:
 
     Attributes:
         width: Width W of the embeddings, a multiple of `2 * heads`.
-        depth: Number of blocks.
+        depth: Number of blocks, those of all its stacks together.
         heads: Attention heads per block.
         rotary_base: Ratio of the slowest to the fastest rotation.
         neighbour_logit: Attention logit with which heads begin to look at their neighbours.
@@ -46,8 +68,20 @@ class Backbone:
         Returns:
             The transformer.
         """
+        return self.stack(self.depth, causal)
+
+    def stack(self, depth: int, causal: bool) -> Transformer:
+        """Return a part of the transformer, with new weights.
+
+        Args:
+            depth: Number of its blocks, at least 0.
+            causal: Whether a token sees only itself and those before it.
+
+        Returns:
+            A transformer of so many blocks.
+        """
         return Transformer(
-            self.width, self.depth, self.heads, self.rotary_base, self.neighbour_logit, causal
+            self.width, depth, self.heads, self.rotary_base, self.neighbour_logit, causal
         )
 
 

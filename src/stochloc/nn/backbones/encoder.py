@@ -59,6 +59,8 @@ class Transformer(nn.Module):
         causal: Whether a token sees only itself and those before it.
     """
 
+    leaves_out = False
+
     def __init__(
         self,
         width: int,

@@ -14,21 +14,25 @@ from typing import Any, cast
 
 from stochloc.nn.declared import check_types
 from stochloc.training.snr.endpoints import Endpoints
-from stochloc.training.snr.law import Snr, SnrLaw, stratified
+from stochloc.training.snr.independent_sides import IndependentSides
+from stochloc.training.snr.law import SidedSnrLaw, Sides, Snr, SnrLaw, draw_sides, stratified
+from stochloc.training.snr.left_to_right import LeftToRight
 from stochloc.training.snr.log_normal import SentenceLogNormal, TokenLogNormal
 from stochloc.training.snr.masks import Masks
 from stochloc.training.snr.mixture import Mixture
 
-LAWS: tuple[type[SnrLaw], ...] = (
+LAWS: tuple[type[SnrLaw] | type[SidedSnrLaw], ...] = (
     SentenceLogNormal,
     TokenLogNormal,
     Endpoints,
     Masks,
     Mixture,
+    LeftToRight,
+    IndependentSides,
 )
 
 
-def law_to_dict(law: SnrLaw) -> dict[str, Any]:
+def law_to_dict(law: SnrLaw | SidedSnrLaw) -> dict[str, Any]:
     """Return a law as JSON values: its class name and its attributes.
 
     Args:
@@ -41,7 +45,7 @@ def law_to_dict(law: SnrLaw) -> dict[str, Any]:
     return {"law": type(law).__name__, **{k: _to_json(v) for k, v in values.items()}}
 
 
-def law_from_dict(values: dict[str, Any]) -> SnrLaw:
+def law_from_dict(values: dict[str, Any]) -> SnrLaw | SidedSnrLaw:
     """Return the law that `law_to_dict` described.
 
     Args:
@@ -64,7 +68,7 @@ def law_from_dict(values: dict[str, Any]) -> SnrLaw:
 def _to_json(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, tuple):
         return [_to_json(element) for element in value]
-    return law_to_dict(value) if isinstance(value, SnrLaw) else value
+    return law_to_dict(value) if isinstance(value, LAWS) else value
 
 
 def _from_json(value: Any) -> Any:  # noqa: ANN401
@@ -76,12 +80,17 @@ def _from_json(value: Any) -> Any:  # noqa: ANN401
 __all__ = [
     "LAWS",
     "Endpoints",
+    "IndependentSides",
+    "LeftToRight",
     "Masks",
     "Mixture",
     "SentenceLogNormal",
+    "SidedSnrLaw",
+    "Sides",
     "Snr",
     "SnrLaw",
     "TokenLogNormal",
+    "draw_sides",
     "law_from_dict",
     "law_to_dict",
     "stratified",

@@ -1,6 +1,6 @@
 """What a distribution of signal-to-noise ratios is, and the stratified uniforms they all draw."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,46 @@ class SnrLaw(Protocol):
     def draw(self, batch: int, length: int, generator: torch.Generator) -> Snr:
         """Return γ of every token, in `[0, ∞]`."""
         ...
+
+
+class Sides(NamedTuple):
+    """γ of every token as those to its right see it, and as those to its left do.
+
+    Attributes:
+        left: In `[0, ∞]`, dimensionless.
+        right: The same; None where both sides see the same noisy codes.
+    """
+
+    left: Snr
+    right: Snr | None
+
+
+@runtime_checkable
+class SidedSnrLaw(Protocol):
+    """A distribution that shows each token to its two sides at SNRs of their own."""
+
+    def draw_sides(self, batch: int, length: int, generator: torch.Generator) -> Sides:
+        """Return γ of every token for both sides."""
+        ...
+
+
+def draw_sides(
+    law: SnrLaw | SidedSnrLaw, batch: int, length: int, generator: torch.Generator
+) -> Sides:
+    """Return γ of every token for both sides, under a distribution of either kind.
+
+    Args:
+        law: The distribution.
+        batch: Number of sequences.
+        length: Tokens of each.
+        generator: Source of randomness.
+
+    Returns:
+        Both sides, one and the same for a distribution that knows no sides.
+    """
+    if isinstance(law, SidedSnrLaw):
+        return law.draw_sides(batch, length, generator)
+    return Sides(law.draw(batch, length, generator), None)
 
 
 def stratified(shape: tuple[int, int], generator: torch.Generator) -> Snr:

@@ -1,0 +1,96 @@
+"""Two causal stacks that never look at the token they are asked about.
+
+Bayes' rule on the sphere splits what is known of a token into its own evidence and its context,
+
+    P(x_i|z) ∝ exp(z_i·x_i) P(x_i|z_-i),
+
+and a network that gives the second factor must not depend on `z_i`. One stack reads from the left,
+shifted by one place, and the other from the right; a perceptron joins them at every place:
+
+    left_i  = causal stack over (start, c_1, ..., c_{i-1})
+    right_i = causal stack over (start, c_L, ..., c_{i+1})
+    hidden_i = norm(left_i + right_i + MLP(left_i, right_i))
+
+where `c_j` is the embedding of token j. Since each stack reads its own copy of the embeddings, the
+two sides of a token may be shown at different SNRs: with the left known and the right unknown
+everywhere, `hidden_i` is what a left-to-right model makes of `x_<i`.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stochloc.nn.backbones.base import Backbone
+
+
+class TwoSidedTransformer(nn.Module):
+    """A causal stack over what lies left of a token, one over what lies right, and a join.
+
+    Args:
+        size: Width, heads, positions and the number of blocks of both stacks together, of which
+            the left one has the larger half. A stack without blocks sees one neighbour.
+    """
+
+    leaves_out = True
+
+    def __init__(self, size: Backbone) -> None:
+        super().__init__()
+        right_depth = size.depth // 2
+        self.left = size.stack(size.depth - right_depth, causal=True)
+        self.right = size.stack(right_depth, causal=True)
+        self.starts = nn.Parameter(torch.randn(2, size.width))
+        self.join = Join(size.width)
+
+    def forward(
+        self,
+        left: Float[Tensor, "batch length width"],
+        right: Float[Tensor, "batch length width"] | None = None,
+    ) -> Float[Tensor, "batch length width"]:
+        """Return what the context of each token says of it.
+
+        Args:
+            left: Embeddings as those to their right see them.
+            right: Embeddings as those to their left see them; the same when absent.
+
+        Returns:
+            Normalised embeddings; place i depends on `left` before i and on `right` after i alone.
+        """
+        start_left, start_right = self.starts
+        from_left = self.left(_shifted(left, start_left))
+        backwards = (left if right is None else right).flip(1)
+        from_right = self.right(_shifted(backwards, start_right)).flip(1)
+        return self.join(from_left, from_right)
+
+
+class Join(nn.Module):
+    """The sum of both sides and of a two-layer perceptron on them, normalised.
+
+    Args:
+        width: Width of the embeddings.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp_in = nn.Linear(2 * width, 4 * width, bias=False)
+        self.mlp_out = nn.Linear(4 * width, width, bias=False)
+        self.norm = nn.LayerNorm(width, bias=False)
+        for linear in (self.mlp_in, self.mlp_out):
+            nn.init.normal_(linear.weight, std=1 / math.sqrt(linear.in_features))
+
+    def forward(
+        self,
+        left: Float[Tensor, "batch length width"],
+        right: Float[Tensor, "batch length width"],
+    ) -> Float[Tensor, "batch length width"]:
+        """Return one embedding made of two."""
+        both = torch.cat([left, right], -1)
+        return self.norm(left + right + self.mlp_out(F.relu(self.mlp_in(both)).square()))
+
+
+def _shifted(
+    x: Float[Tensor, "batch length width"], start: Float[Tensor, " width"]
+) -> Float[Tensor, "batch length width"]:
+    return torch.cat([start.to(x).expand(len(x), 1, -1), x[:, :-1]], 1)
