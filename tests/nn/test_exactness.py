@@ -17,7 +17,7 @@ from stochloc.core import (
     bound,
     observe,
 )
-from stochloc.nn import LocalizationModel, ModelConfig
+from stochloc.nn import TWO_SIDED, LocalizationModel, ModelConfig
 from stochloc.nn.backbones.encoder import Transformer, neighbour_bias, rotary_angles, rotate
 from stochloc.nn.vocabulary import convert
 from stochloc.training.optimizers import make_optimizer
@@ -30,7 +30,8 @@ SIMPLEX_LOOKING = replace(SIMPLEX, neighbour_logit=3.0)
 LEARNED = ModelConfig(V, 16, 2, 2, code_dimension=4)
 PAPER = ModelConfig(V, 16, 2, 2, code_dimension=4, evidence=False, unigram=False)
 CONFIGS = {"simplex": SIMPLEX, "looking": SIMPLEX_LOOKING, "learned": LEARNED, "paper": PAPER,
-           "slot": ModelConfig(V, 16, 2, 2, mask_slot=True)}  # fmt: skip
+           "slot": ModelConfig(V, 16, 2, 2, mask_slot=True),
+           "two-sided": replace(SIMPLEX_LOOKING, depth=3, architecture=TWO_SIDED)}  # fmt: skip
 
 
 def generator(seed):
@@ -159,9 +160,13 @@ def test_a_model_kept_in_bfloat16_gives_finite_numbers_at_every_snr(name):
     model = shaken(CONFIGS[name]).bfloat16()
     tokens = torch.randint(0, V, (2, 5), generator=generator(0))
     snr = torch.tensor([0.0, 1e-8, 1.0, 1e4, math.inf], dtype=torch.bfloat16).expand(2, 5)
-    nats = model.token_nats(tokens, snr, generator(1))
+    nats, is_target = model.token_nats(tokens, snr, None, generator(1))
     assert nats.isfinite().all()
-    assert (nats[:, 4] == 0).all()
+    if model.between is None:
+        assert is_target[0].tolist() == [True, True, True, True, False]
+        assert (nats[:, 4] == 0).all()
+    else:
+        assert is_target.all()
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -169,7 +174,7 @@ def test_the_training_loss_is_finite_from_no_evidence_to_certainty(name):
     model = shaken(CONFIGS[name])
     tokens = torch.randint(0, V, (2, 5), generator=generator(0))
     snr = torch.tensor([0.0, 1e-8, 1.0, 1e6, math.inf]).expand(2, 5)
-    nats = model.token_nats(tokens, snr, generator(1))
+    nats, _ = model.token_nats(tokens, snr, None, generator(1))
     nats.sum().backward()
     assert nats.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -183,7 +188,7 @@ def test_learned_codes_move_and_stay_on_the_sphere_while_they_are_trained():
     tokens = torch.randint(0, V, (4, LENGTH), generator=generator(0))
     for step in range(8):
         snr = torch.full(tokens.shape, 3.0)
-        model.token_nats(tokens, snr, generator(step)).mean().backward()
+        model.token_nats(tokens, snr, None, generator(step)).nats.mean().backward()
         optimizer.step()
         optimizer.zero_grad()
     after = model.codebook.vectors

@@ -24,7 +24,7 @@ from stochloc.core import (
     sample,
     start,
 )
-from stochloc.nn import Backbone, LocalizationModel, ModelConfig
+from stochloc.nn import TWO_SIDED, Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.backbones.encoder import Transformer, rotary_angles, rotate
 from stochloc.nn.vocabulary import convert
 
@@ -33,6 +33,7 @@ CONFIGS = {
     "ours": ModelConfig(V, width=16, depth=2, heads=2, beta=1.0, rotary_base=100.0),
     "paper": ModelConfig(V, 16, 2, 2, code_dimension=4, evidence=False, unigram=False),
     "with a mask slot": ModelConfig(V, 16, 2, 2, mask_slot=True),
+    "two-sided": ModelConfig(V, 16, 3, 2, beta=1.0, neighbour_logit=8.0, architecture=TWO_SIDED),
 }
 
 
@@ -249,7 +250,7 @@ def test_every_parameter_receives_a_gradient(name):
     model = trained(CONFIGS[name])
     tokens, _ = noisy(model)
     snr = torch.rand(tokens.shape, generator=generator(5)) * 3
-    model.token_nats(tokens, snr, generator(6)).sum().backward()
+    model.token_nats(tokens, snr, None, generator(6)).nats.sum().backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.abs().sum() > 0, parameter_name

@@ -9,10 +9,22 @@ from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.network import FASTEST_TIME
 from stochloc.training.objective import UNLABELLED_SHARE
 from stochloc.training.recipes import TrainingConfig, preset
+<<<<<<< HEAD
 from stochloc.training.snr import Endpoints, Masks, Mixture, SentenceLogNormal, TokenLogNormal
 from stochloc.training.texts import Texts
+=======
+from stochloc.training.snr import (
+    Endpoints,
+    LeftToRight,
+    Masks,
+    Mixture,
+    SentenceLogNormal,
+    TokenLogNormal,
+)
+>>>>>>> 68ca2c5 (Train two-sided networks at every token, sides at their own SNRs)
 
-OURS = Endpoints(TokenLogNormal(mean=math.log(5.0), sigma=1.2))
+SHOWN = Endpoints(TokenLogNormal(mean=math.log(5.0), sigma=1.2))
+OURS = LeftToRight(SHOWN, share=0.25)
 TRAINING = {
     "length": 128, "batch_size": 32, "num_steps": 1500, "learning_rate": 2e-3,
     "weight_decay": 0.03, "warmup_steps": 100, "beta2": 0.98, "clip_norm": 1.0, "ema_decay": 0.999,
@@ -21,9 +33,14 @@ TRAINING = {
 MODEL = {
     "vocabulary_size": 27, "width": 128, "depth": 4, "heads": 4, "code_dimension": 0,
     "evidence": True, "unigram": True, "mask_slot": False, "beta": 0.0, "rotary_base": 10_000.0,
-    "neighbour_logit": 0.0,
+    "neighbour_logit": 0.0, "architecture": "encoder",
 }  # fmt: skip
-OURS_BEGINS = {"beta": 1.0, "rotary_base": 100.0, "neighbour_logit": 12.0}
+OURS_BEGINS = {
+    "architecture": "two-sided",
+    "beta": 1.0,
+    "rotary_base": 100.0,
+    "neighbour_logit": 12.0,
+}
 LARGE = {"width": 768, "depth": 12, "heads": 12}
 LONG = {
     "length": 256, "batch_size": 512, "num_steps": 1_000_000, "learning_rate": 3e-4,
@@ -51,10 +68,10 @@ def test_a_preset_is_the_recipe_that_the_figures_were_measured_with(name, model,
 
 
 def test_defaults_of_laws_models_and_backbones_are_those_measured():
-    assert TrainingConfig() == TrainingConfig(**TRAINING, law=OURS)
+    assert TrainingConfig() == TrainingConfig(**TRAINING, law=SHOWN)
     assert asdict(ModelConfig(27)) == MODEL
     assert SentenceLogNormal() == SentenceLogNormal(1.4, 0.55)
-    assert Mixture(OURS, Masks()).share == 0.5
+    assert Mixture(SHOWN, Masks()).share == 0.5
     assert Backbone() == Backbone(128, 4, 4, rotary_base=100.0, neighbour_logit=12.0)
     assert (FASTEST_TIME, UNLABELLED_SHARE) == (1000.0, 0.1)
     # No token of a text is a label unless one says so.
@@ -62,4 +79,4 @@ def test_defaults_of_laws_models_and_backbones_are_those_measured():
 
 
 def test_the_smallest_preset_has_as_many_parameters_as_the_tables_say():
-    assert LocalizationModel(preset("tiny", 27).model).num_parameters == 795_521
+    assert LocalizationModel(preset("tiny", 27).model).num_parameters == 992_641

@@ -7,9 +7,16 @@ import torch
 from core.worlds import WORLDS, generator
 
 from stochloc.core import LearnedCodebook, observe
-from stochloc.nn import LocalizationModel, ModelConfig
+from stochloc.nn import LocalizationModel, ModelConfig, TargetNats
 from stochloc.training.objective import cross_entropy
-from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
+from stochloc.training.snr import (
+    Endpoints,
+    IndependentSides,
+    LeftToRight,
+    Masks,
+    SentenceLogNormal,
+    TokenLogNormal,
+)
 
 
 class Oracle:
@@ -18,17 +25,18 @@ class Oracle:
     def __init__(self, denoiser):
         self.denoiser = denoiser
 
-    def token_nats(self, tokens, snr, generator):
+    def token_nats(self, tokens, snr, right_snr, generator):
+        assert right_snr is None
         state = observe(self.denoiser.codebook, tokens, snr, generator)
-        return -self.denoiser(state).log_prob(tokens)
+        return TargetNats(-self.denoiser(state).log_prob(tokens), ~state.is_known)
 
 
 class Fixed:
     """Charges every token its place in the text, known or not asked."""
 
-    def token_nats(self, tokens, snr, generator):
+    def token_nats(self, tokens, snr, right_snr, generator):
         place = torch.arange(1.0, tokens.shape[1] + 1).expand(tokens.shape)
-        return place.masked_fill(snr.isinf(), 0.0)
+        return TargetNats(place.masked_fill(snr.isinf(), 0.0), snr.isfinite())
 
 
 class Given:
@@ -121,13 +129,48 @@ def test_the_exact_posterior_has_the_least_loss_under_every_law():
         def __init__(self, temperature):
             self.temperature = temperature
 
-        def token_nats(self, tokens, snr, generator):
+        def token_nats(self, tokens, snr, right_snr, generator):
             state = observe(denoiser.codebook, tokens, snr, generator)
-            return -denoiser(state).tempered(self.temperature).log_prob(tokens)
+            tempered = denoiser(state).tempered(self.temperature)
+            return TargetNats(-tempered.log_prob(tokens), ~state.is_known)
 
     tokens = denoiser.sample(4000, generator(0))
     for law in (SentenceLogNormal(0.0), TokenLogNormal(0.0), Masks(), Endpoints(TokenLogNormal())):
         losses = [
             float(cross_entropy(Warped(t), tokens, law, generator(1))) for t in (0.7, 1.0, 1.4)
+        ]
+        assert losses[1] < min(losses[0], losses[2])
+
+
+SIDED_LAWS = (TokenLogNormal(0.0), IndependentSides(TokenLogNormal(0.0)),
+              LeftToRight(Endpoints(TokenLogNormal(0.0)), 0.3, 0.3))  # fmt: skip
+
+
+@pytest.mark.parametrize("law", SIDED_LAWS, ids=lambda law: type(law).__name__)
+def test_the_exact_leave_one_out_posterior_has_the_least_loss_whatever_the_sides_are_shown(law):
+    """Each target has its minimum there, so tempering any place of the answer costs."""
+    denoiser = WORLDS["full support"].denoiser
+    length = WORLDS["full support"].length
+
+    class Warped:
+        def __init__(self, place, temperature):
+            self.is_warped = torch.arange(length) == place
+            self.temperature = temperature
+
+        def token_nats(self, tokens, snr, right_snr, generator):
+            left = observe(denoiser.codebook, tokens, snr, generator)
+            right = left
+            if right_snr is not None:
+                right = observe(denoiser.codebook, tokens, right_snr, generator)
+            answer = denoiser.between(left, right)
+            warped = answer.tempered(self.temperature).log_prob(tokens)
+            nats = -torch.where(self.is_warped, warped, answer.log_prob(tokens))
+            return TargetNats(nats, torch.ones_like(self.is_warped).expand(tokens.shape))
+
+    tokens = denoiser.sample(4000, generator(0))
+    for place in (0, length // 2, length - 1):
+        losses = [
+            float(cross_entropy(Warped(place, t), tokens, law, generator(1)))
+            for t in (0.6, 1.0, 1.6)
         ]
         assert losses[1] < min(losses[0], losses[2])

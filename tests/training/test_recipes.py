@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from stochloc.nn import LocalizationModel, ModelConfig
+from stochloc.nn import ENCODER, TWO_SIDED, LocalizationModel, ModelConfig
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import PRESETS, Recipe, TrainingConfig, preset
@@ -15,6 +15,8 @@ from stochloc.training.schedule import learning_rate
 from stochloc.training.seeds import seeded_generator
 from stochloc.training.snr import (
     Endpoints,
+    IndependentSides,
+    LeftToRight,
     Masks,
     Mixture,
     SentenceLogNormal,
@@ -44,7 +46,9 @@ def test_the_text8_presets_have_the_size_of_the_papers_model(name):
     assert recipe.training.length == 256
     with torch.device("meta"):
         blocks = LocalizationModel(model).num_parameters
-    assert blocks == pytest.approx(12 * 12 * 768**2, rel=0.002)
+    # The join of a two-sided network is as large as a block.
+    num_blocks = 12 + (model.architecture == TWO_SIDED)
+    assert blocks == pytest.approx(num_blocks * 12 * 768**2, rel=0.002)
 
 
 def test_our_presets_use_simplex_codes_evidence_unigram_and_endpoints():
@@ -53,8 +57,29 @@ def test_our_presets_use_simplex_codes_evidence_unigram_and_endpoints():
         assert recipe.model.code_dimension == 0
         assert recipe.model.evidence
         assert recipe.model.unigram
-        assert isinstance(recipe.training.law, Endpoints)
-        assert isinstance(recipe.training.law.inside, TokenLogNormal)
+        assert recipe.model.architecture == TWO_SIDED
+        assert recipe.training.law == LeftToRight(Endpoints(TokenLogNormal()), share=0.25)
+
+
+def test_a_recipe_for_another_architecture_shows_it_what_it_can_be_shown():
+    ours = preset("tiny", 9)
+    encoder = ours.with_architecture(ENCODER)
+    assert encoder.model.architecture == ENCODER
+    assert encoder.training.law == Endpoints(TokenLogNormal())
+    assert encoder.with_architecture(TWO_SIDED) == ours
+    assert encoder.with_architecture(ENCODER) == encoder
+    assert ours.with_architecture(TWO_SIDED) == ours
+
+
+def test_what_a_network_cannot_be_shown_or_asked_is_refused():
+    encoder = preset("tiny", 9).with_architecture(ENCODER)
+    for law in (LeftToRight(TokenLogNormal()), IndependentSides(TokenLogNormal())):
+        with pytest.raises(ValueError, match="needs a two-sided network"):
+            encoder.with_changes(law=law)
+    with pytest.raises(ValueError, match="no architecture 'dense'"):
+        encoder.with_architecture("dense")
+    with pytest.raises(ValueError, match="evidence"):
+        preset("text8-paper", 9).with_architecture(TWO_SIDED)
 
 
 def test_changes_go_to_the_model_or_to_the_training_and_nowhere_else():
@@ -166,7 +191,7 @@ def test_one_update_moves_every_parameter_and_its_average(config):
     optimizer, average = make_optimizer(model, TrainingConfig()), AveragedWeights(model, 0.5)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     tokens = torch.randint(0, 5, (4, 6), generator=generator(0))
-    model.token_nats(tokens, torch.full((4, 6), 2.0), generator(1)).mean().backward()
+    model.token_nats(tokens, torch.full((4, 6), 2.0), None, generator(1)).nats.mean().backward()
     optimizer.step()
     average.update(0)
     for (name, p), averaged in zip(model.named_parameters(), average.averages, strict=True):

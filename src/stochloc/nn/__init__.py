@@ -1,7 +1,7 @@
 """The learned denoiser, its backbones, and networks for other methods."""
 
 from stochloc.nn.backbones import ENCODER, TWO_SIDED, Backbone
-from stochloc.nn.model import LocalizationModel, ModelConfig, smoothed_log_unigram
+from stochloc.nn.model import LocalizationModel, ModelConfig, TargetNats, smoothed_log_unigram
 from stochloc.nn.network import Network, token_network
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "LocalizationModel",
     "ModelConfig",
     "Network",
+    "TargetNats",
     "smoothed_log_unigram",
     "token_network",
 ]

@@ -16,12 +16,12 @@ token, and what `between` answers.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
@@ -34,13 +34,25 @@ from stochloc.core import (
     State,
     observe,
 )
-from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone
+from stochloc.nn.backbones import ARCHITECTURES, ENCODER, TWO_SIDED, Backbone
 from stochloc.nn.declared import check_types
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
 # Beyond any model there is; what is larger comes from a damaged or a hostile file.
 LARGEST = {"vocabulary_size": 10**8, "width": 10**6, "depth": 10**5, "code_dimension": 10**6}
+
+
+class TargetNats(NamedTuple):
+    """What a model is trained to make small.
+
+    Attributes:
+        nats: Cross-entropy of every token; 0 where it is no target.
+        is_target: Which tokens the model is asked about.
+    """
+
+    nats: Float[Tensor, "batch length"]
+    is_target: Bool[Tensor, "batch length"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,11 @@ class ModelConfig:
         if self.vocabulary_size < 1:
             raise ValueError(
                 f"A model needs a positive vocabulary_size, not {self.vocabulary_size}."
+            )
+        if self.architecture == TWO_SIDED and not self.evidence:
+            raise ValueError(
+                "A two-sided network never looks at a token's own evidence, so it must be added: "
+                "evidence=False is for an encoder."
             )
         _ = self.backbone  # Refuses sizes and positions that no backbone can have.
         for name, largest in LARGEST.items():
@@ -192,14 +209,14 @@ class LocalizationModel(
         """
         return self.readout(state).posterior
 
-    def mean_nats(
+    def token_nats(
         self,
         tokens: Int[Tensor, "batch length"],
         snr: Float[Tensor, "batch length"],
         right_snr: Float[Tensor, "batch length"] | None,
         generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
-        """Return the training cross-entropy at a drawn `z`, averaged over its targets.
+    ) -> TargetNats:
+        """Return the training cross-entropy of every token at a drawn `z`.
 
         Noise is added here, not by the caller, so that all use of learned codes happens inside the
         module, where wrappers that shard or replicate parameters see it.
@@ -212,16 +229,16 @@ class LocalizationModel(
             generator: Source of the noise.
 
         Returns:
-            Nats per target: `-log Q(x_i|z)` of tokens not known (paper 3), or, where the backbone
-            leaves a token's own place out, `-log Q(x_i|z_-i)` of all tokens. 0 without targets.
+            `-log Q(x_i|z)` of tokens not known (paper 3), or, where the backbone leaves a token's
+            own place out, `-log Q(x_i|z_-i)` of all tokens.
         """
         left = observe(self.codebook, tokens, snr, generator)
         if not self.transformer.leaves_out:
             assert right_snr is None
-            num_targets = snr.isfinite().sum().clamp(min=1)
-            return self.readout(left).token_nats(tokens).sum() / num_targets
+            return TargetNats(self.readout(left).token_nats(tokens), ~left.is_known)
         right = left if right_snr is None else observe(self.codebook, tokens, right_snr, generator)
-        return self.context(left, right).token_nats(tokens).mean()
+        nats = self.context(left, right).token_nats(tokens)
+        return TargetNats(nats, torch.ones_like(left.is_known))
 
     def _between(self, left: State, right: State) -> Posterior:
         return self.context(left, right).posterior

@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core.numerics import draw_uniform
+from stochloc.nn import TargetNats
 from stochloc.training.snr import SidedSnrLaw, SnrLaw, draw_sides
 
 UNLABELLED_SHARE = 0.1
@@ -33,16 +34,16 @@ UNLABELLED_SHARE = 0.1
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A model that can be trained, whatever wraps it: see `LocalizationModel.mean_nats`."""
+    """A model that can be trained, whatever wraps it: see `LocalizationModel.token_nats`."""
 
-    def mean_nats(
+    def token_nats(
         self,
         tokens: Int[Tensor, "batch length"],
         snr: Float[Tensor, "batch length"],
         right_snr: Float[Tensor, "batch length"] | None,
         generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
-        """Return the mean nats per target at a drawn z."""
+    ) -> TargetNats:
+        """Return the nats of every target at a drawn z."""
         ...
 
 
@@ -78,4 +79,5 @@ def cross_entropy(
         is_label = tokens >= first_label
         left = torch.where(is_label, label_snr, left)
         right = None if right is None else torch.where(is_label, label_snr, right)
-    return model.mean_nats(tokens, left, right, generator)
+    nats, is_target = model.token_nats(tokens, left, right, generator)
+    return nats.sum() / is_target.sum().clamp(min=1)

@@ -11,10 +11,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from stochloc.nn import ENCODER, Backbone, ModelConfig
+from stochloc.nn import ENCODER, TWO_SIDED, Backbone, ModelConfig
 from stochloc.nn.declared import check_types
-from stochloc.training.choices import OURS, PAPER
-from stochloc.training.snr import SidedSnrLaw, SnrLaw, law_from_dict, law_to_dict
+from stochloc.training.choices import OURS, PAPER, SHOWN
+from stochloc.training.snr import (
+    IndependentSides,
+    LeftToRight,
+    SidedSnrLaw,
+    SnrLaw,
+    law_from_dict,
+    law_to_dict,
+)
 
 # The optimizer of recipes and trials from before there was a choice.
 ADAMW = "adamw"
@@ -52,7 +59,7 @@ class TrainingConfig:
     beta2: float = 0.98
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    law: SnrLaw | SidedSnrLaw = OURS.law
+    law: SnrLaw | SidedSnrLaw = SHOWN
     seed: int = 0
     eval_every: int = 250
     eval_sequences: int = 64
@@ -128,6 +135,29 @@ class Recipe:
             return cls(values["preset"], ModelConfig(**values["model"]), TrainingConfig(**training))
         except (KeyError, TypeError) as error:
             raise ValueError(f"This is no recipe of this version of stochloc: {error}.") from error
+
+    def with_architecture(self, architecture: str) -> "Recipe":
+        """Return the recipe for a network of another kind, shown what that kind can be shown.
+
+        Args:
+            architecture: One of `nn.backbones.ARCHITECTURES`.
+
+        Returns:
+            The recipe, in which a two-sided network reads a share of the sequences left to right.
+
+        Raises:
+            ValueError: There is no such architecture, or it cannot be one of the recipe's.
+        """
+        law = self.training.law
+        if architecture == ENCODER and isinstance(law, LeftToRight | IndependentSides):
+            law = law.inside
+        if architecture == TWO_SIDED and isinstance(law, SnrLaw):
+            law = LeftToRight(law)
+        return replace(
+            self,
+            model=replace(self.model, architecture=architecture),
+            training=replace(self.training, law=law),
+        )
 
     def with_changes(self, **changes: Any) -> "Recipe":  # noqa: ANN401
         """Return the recipe with some attributes of its model or its training replaced.
