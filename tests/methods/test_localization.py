@@ -30,13 +30,8 @@ def test_the_recipes_are_those_of_the_training_presets():
             assert method.law == recipe.training.law
             for setting in settings:
                 assert getattr(method.model.config, setting) == getattr(recipe.model, setting)
-<<<<<<< HEAD
     # Absolute values too, from the README and the paper: presets and methods might change together.
-    assert ours.law == Endpoints(TokenLogNormal())
-=======
-    # As the README and the paper say; the presets might change together with the methods.
     assert ours.law == LeftToRight(Endpoints(TokenLogNormal()))
->>>>>>> 68ca2c5 (Train two-sided networks at every token, sides at their own SNRs)
     assert paper.law == SentenceLogNormal()
     assert isinstance(ours.path, Masked)
     assert isinstance(paper.path, Diffusion)

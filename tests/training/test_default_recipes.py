@@ -9,10 +9,6 @@ from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.network import FASTEST_TIME
 from stochloc.training.objective import UNLABELLED_SHARE
 from stochloc.training.recipes import TrainingConfig, preset
-<<<<<<< HEAD
-from stochloc.training.snr import Endpoints, Masks, Mixture, SentenceLogNormal, TokenLogNormal
-from stochloc.training.texts import Texts
-=======
 from stochloc.training.snr import (
     Endpoints,
     LeftToRight,
@@ -21,7 +17,7 @@ from stochloc.training.snr import (
     SentenceLogNormal,
     TokenLogNormal,
 )
->>>>>>> 68ca2c5 (Train two-sided networks at every token, sides at their own SNRs)
+from stochloc.training.texts import Texts
 
 SHOWN = Endpoints(TokenLogNormal(mean=math.log(5.0), sigma=1.2))
 OURS = LeftToRight(SHOWN, share=0.25)
