@@ -29,7 +29,7 @@ MUTATIONS = {
     ),
     "rate of masked jumps": ("core/paths/orders.py", "unknown * rate.to(zero)", "unknown.to(zero)"),
     "log-mgf of the ancestral": (
-        "core/denoisers/posterior.py",
+        "core/denoisers/dense.py",
         "self.log_probs + (evidence - own)",
         "self.log_probs + evidence",
     ),

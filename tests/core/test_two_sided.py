@@ -12,6 +12,7 @@ from stochloc.core import (
     ExactDenoiser,
     Guided,
     Linearised,
+    Nucleus,
     Padded,
     Posterior,
     SimplexCodebook,
@@ -62,6 +63,7 @@ TWO_SIDED: dict[str, TwoSided] = {
     **{name: world.denoiser for name, world in WORLDS.items()},
     "incoherent": Incoherent(SimplexCodebook(3), 4, 2.0),
     "tempered": Tempered(EXACT, 0.6),
+    "nucleus": Nucleus(EXACT, 0.8),
     "constrained": Constrained(EXACT, ALLOWED),
     "tempered, constrained": Tempered(Constrained(EXACT, ALLOWED), 1.4),
     "constrained, tempered": Constrained(Tempered(EXACT, 1.4), ALLOWED),
@@ -115,6 +117,7 @@ def test_a_wrapper_of_a_denoiser_with_one_side_has_one_side():
     plain = OneSided(EXACT)
     for wrapper in (
         Tempered(plain, 0.6),
+        Nucleus(plain, 0.6),
         Constrained(plain, ALLOWED),
         Padded(plain, 1, 1),
         Unconditional(plain, HIDDEN.expand(40, 4)),

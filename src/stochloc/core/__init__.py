@@ -11,11 +11,13 @@ from stochloc.core.channel import UNKNOWN, State, advance, observe, rewind, star
 from stochloc.core.codebook import CircleCodebook, Codebook, LearnedCodebook, SimplexCodebook
 from stochloc.core.denoisers.blocked import BlockedPosterior
 from stochloc.core.denoisers.constrained import Constrained
+from stochloc.core.denoisers.dense import DensePosterior
 from stochloc.core.denoisers.exact import ExactDenoiser
 from stochloc.core.denoisers.guidance import Guided, Unconditional
 from stochloc.core.denoisers.linearised import Linearised
+from stochloc.core.denoisers.nucleus import Nucleus
 from stochloc.core.denoisers.padded import Padded
-from stochloc.core.denoisers.posterior import Denoiser, DensePosterior, Posterior
+from stochloc.core.denoisers.posterior import Denoiser, Posterior
 from stochloc.core.denoisers.tempered import Tempered
 from stochloc.core.denoisers.two_sided import Between, TwoSided, between, leave_one_out
 from stochloc.core.likelihood import Estimate, bound, line_integral
@@ -102,6 +104,7 @@ __all__ = [
     "Looped",
     "LowEntropy",
     "Masked",
+    "Nucleus",
     "OneByOne",
     "Order",
     "Pace",

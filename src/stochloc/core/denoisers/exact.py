@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
-from stochloc.core.denoisers.posterior import DensePosterior
+from stochloc.core.denoisers.dense import DensePosterior
 from stochloc.core.numerics import draw_categorical
 from stochloc.core.streams import Randomness
 

@@ -27,7 +27,8 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from stochloc.core.channel import State
-from stochloc.core.denoisers.posterior import Denoiser, DensePosterior, Posterior
+from stochloc.core.denoisers.dense import DensePosterior
+from stochloc.core.denoisers.posterior import Denoiser, Posterior
 
 Between = Callable[[State, State], Posterior]
 
