@@ -35,16 +35,16 @@ MUTATIONS = {
     ),
     "end of a path": (
         "core/likelihood.py",
-        "nats - in_double(denoiser(end).log_prob(tokens))",
+        "nats - in_double(end.log_prob(tokens))",
         "nats",
     ),
     "Euler follows the mean": ("core/transitions.py", "state, posterior.mean,", "state, state.z,"),
     "evidence": (
         "core/denoisers/exact.py",
-        "log_prior + state.z.flatten",
-        "log_prior + 0.9 * state.z.flatten",
+        "_agreeing(state.z.flatten(1) @ codes.T",
+        "_agreeing(0.9 * state.z.flatten(1) @ codes.T",
     ),
-    "prior": ("core/denoisers/exact.py", "log_joint = self.log_prior + ", "log_joint = "),
+    "prior": ("core/denoisers/exact.py", "(self.log_prior + evidence)", "evidence"),
     "known tokens count": (
         "core/denoisers/exact.py",
         "agreement < best - rounding",
@@ -97,8 +97,8 @@ MUTATIONS = {
     "variance of the schedule": ("methods/plaid.py", "gradient * 2 * losses", "gradient * losses"),
     "circular shift": (
         "methods/discrete_flow.py",
-        "torch.fft.rfft(subtrahend).conj()",
-        "torch.fft.rfft(subtrahend)",
+        "rfft(subtrahend).conj()",
+        "rfft(subtrahend)",
     ),
     "slope of a softplus": ("methods/argmax_flow.py", "- F.logsigmoid(u)", "+ F.logsigmoid(u)"),
     "slope of a flow": ("methods/latent_flow.py", "self.b - 2 * self.c", "self.b - 1 * self.c"),

@@ -123,6 +123,7 @@ def test_a_trace_is_one_line_of_json_per_step_before_the_result(place, capsys):
     assert snrs == sorted(snrs)
 
 
+@pytest.mark.bulk
 def test_for_bytes_bits_per_character_are_more_than_bits_per_token(place, capsys):
     (place / "umlauts.txt").write_text("äöü ÄÖÜ ß €" * 200, encoding="utf-8")
     main(["train", "--data", str(place / "umlauts.txt"), "--tokenizer", "bytes", "--out",
@@ -141,6 +142,7 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(place, capsys):
     assert not (place / "nothing").exists()
 
 
+@pytest.mark.bulk
 def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys, monkeypatch):
     monkeypatch.setattr("stochloc.tasks.cyclic.ADAPTIVE_STEPS", 10)
     monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1, 8, 128))
@@ -159,6 +161,7 @@ def test_cyclic_prints_log_k_beside_estimates_within_their_errors(capsys, monkey
     assert abs(walk["equal"]["fraction"] - exact) < 5 * walk["equal"]["stderr"]
 
 
+@pytest.mark.bulk
 def test_without_json_cyclic_prints_readable_text(capsys, monkeypatch):
     monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1, 8))
     monkeypatch.setattr("stochloc.tasks.cyclic.LINE_INTEGRAL_SAMPLES", 4)
@@ -169,6 +172,7 @@ def test_without_json_cyclic_prints_readable_text(capsys, monkeypatch):
     assert all(path in out for path in PATHS)
 
 
+@pytest.mark.bulk
 def test_quickstart_shows_what_a_model_does_and_shown_again_trains_nothing(
     tmp_path, capsys, monkeypatch
 ):

@@ -11,6 +11,8 @@ import tyro
 import stochloc
 from stochloc.cli import main
 
+pytestmark = pytest.mark.bulk
+
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(
     str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")

@@ -25,6 +25,8 @@ from stochloc.terminal import (
 )
 from stochloc.training.progress import ProgressDisplay
 
+pytestmark = pytest.mark.bulk
+
 TEXT = "der grüne Löwe sieht das λόγος ± γ und läuft. "
 SETTINGS = (
     "--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",
@@ -274,19 +276,14 @@ def wait_for_updates(run):
         time.sleep(0.02)
 
 
-def test_training_ends_well_whoever_reads_it_and_whatever_is_closed(place, tmp_path):
-    lines = (
-        '"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}',
-        '"$@" <&- >&- 2>&-',
-        '"$@" --resume 2>/dev/full >/dev/full',
-    )
-    for number, line in enumerate(lines):
-        run = tmp_path / f"run{min(number, 1)}"
-        process = shell(line, *train(place, run, 40))
-        assert process.wait(timeout=120) == 0
-        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-        assert last["step"] == 40
-        assert (run / "model.safetensors").exists()
+@pytest.mark.parametrize("line", ['"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}',
+                                  '"$@" <&- >&- 2>&-'])  # fmt: skip
+def test_training_ends_well_whoever_reads_it_and_whatever_is_closed(place, tmp_path, line):
+    run = tmp_path / "run"
+    assert shell(line, *train(place, run, 40)).wait(timeout=120) == 0
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 40
+    assert (run / "model.safetensors").exists()
 
 
 def test_ctrl_c_under_tee_saves_and_ends_with_130(place, tmp_path):
@@ -314,10 +311,11 @@ def test_a_terminal_that_closes_saves_the_run(place, tmp_path):
     assert (run / "checkpoint.safetensors").exists()
 
 
-def test_under_nohup_a_hangup_is_ignored(place, tmp_path):
+def test_under_nohup_a_hangup_is_ignored_and_a_full_disk_takes_no_message(place, tmp_path):
     run = tmp_path / "run"
-    process = shell('exec nohup "$@" >log 2>&1', *train(place, run, 600), cwd=tmp_path)
+    line = 'exec nohup "$@" 2>/dev/full >/dev/full'
+    process = shell(line, *train(place, run, 300), cwd=tmp_path)
     wait_for_updates(run)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=120) == 0
-    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 600
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 300

@@ -48,6 +48,8 @@ from stochloc.core import (
     start,
 )
 
+pytestmark = pytest.mark.bulk
+
 EXACT = WORLDS["markov chain"].denoiser
 SMALL = full_support(2, 2, SimplexCodebook(2), seed=8)
 

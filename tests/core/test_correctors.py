@@ -44,6 +44,8 @@ from stochloc.core import (
     start,
 )
 
+pytestmark = pytest.mark.bulk
+
 WORLD = full_support(3, 3, SimplexCodebook(3), seed=0)
 EXACT = WORLD.denoiser
 ALL = EXACT.sequences

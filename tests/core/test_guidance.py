@@ -21,6 +21,8 @@ from stochloc.core import (
     start,
 )
 
+pytestmark = pytest.mark.bulk
+
 WORLD = WORLDS["full support"].denoiser
 LABELS = WORLD.sequences.sum(-1) % 2
 GIVEN = WORLD.given(LABELS, 1)

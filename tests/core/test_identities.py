@@ -38,6 +38,8 @@ from stochloc.core import (
     start,
 )
 
+pytestmark = pytest.mark.bulk
+
 CODES = CircleCodebook(5)
 TOKENS = torch.tensor([[0, 3, 1], [2, 2, 4]])
 X = CODES.encode(TOKENS)

@@ -45,6 +45,8 @@ from stochloc.core import (
     start,
 )
 
+pytestmark = pytest.mark.bulk
+
 
 def assert_equal_within(estimate, exact, errors=4.0, slack=0.0):
     difference = estimate.values - exact

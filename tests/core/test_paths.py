@@ -30,6 +30,8 @@ from stochloc.core import (
     start,
 )
 
+pytestmark = pytest.mark.bulk
+
 SPACINGS = [Uniform(7.0), Geometric(30.0, 0.5), Lomax(), Lomax(3.0, 1.5, 20.0)]
 FREE = torch.tensor([[True, True, False, True, True, True], [True, False, True, True, True, True]])
 

@@ -25,6 +25,8 @@ from stochloc.core import (
     start,
 )
 
+pytestmark = pytest.mark.bulk
+
 WORLD = full_support(2, 2, SimplexCodebook(2), seed=8)
 EXACT = WORLD.denoiser
 STEPS = 6

@@ -61,8 +61,8 @@ EXACT_PATHS: dict[str, Path] = {
     "block, masked": Block(2, Masked()),
     "block, diffusion": Block(2, Diffusion(Lomax())),
     "rolling, to infinity": Rolling(2, Lomax()),
-    "custom then masked": Custom(torch.linspace(0, 2, 61)).then(Masked()),
-    "custom then spread": Custom(torch.linspace(0, 2, 61)).then(Spread()),
+    "custom then masked": Custom(torch.linspace(0, 2, 25)).then(Masked()),
+    "custom then spread": Custom(torch.linspace(0, 2, 25)).then(Spread()),
 }
 # These decide several tokens at once at a large γ, where their dependence is all but resolved.
 COARSE_PATHS: dict[str, Path] = {

@@ -116,6 +116,7 @@ def test_with_the_exact_network_the_bound_is_minus_log_p(name):
         torch.testing.assert_close(values[:, 0], true)
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("name", EXACT)
 def test_with_the_exact_network_the_sampler_draws_from_p(name):
     method, num_steps = EXACT[name]

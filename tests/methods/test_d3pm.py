@@ -1,5 +1,6 @@
 """D3PM's loss: T times the divergence of one step, plus its auxiliary loss."""
 
+import pytest
 import torch
 from methods.oracles import MaskOracle
 from methods.worlds import LENGTH, VOCABULARY, assert_estimates, every_sequence, frame, generator
@@ -17,6 +18,7 @@ def method(auxiliary_weight: float) -> D3pm:
     return D3pm(MaskOracle(), VOCABULARY, kernel, Linear(), NUM_STEPS, auxiliary_weight)
 
 
+@pytest.mark.bulk
 @torch.no_grad()
 def test_without_the_auxiliary_loss_the_loss_is_the_sum_over_steps():
     # One sequence in all rows, because the strata of time belong to rows.
@@ -30,6 +32,7 @@ def test_without_the_auxiliary_loss_the_loss_is_the_sum_over_steps():
     assert_estimates(drawn.double(), total)
 
 
+@pytest.mark.bulk
 @torch.no_grad()
 def test_the_auxiliary_loss_is_weighted_relative_to_one_step_not_to_all():
     # Of masked tokens alone: carry-over makes the others certain.

@@ -148,6 +148,7 @@ def test_the_divergence_grows_over_the_first_third_of_the_training(share, weight
     assert float(divergence.mean()) > 0.5
 
 
+@pytest.mark.bulk
 @torch.no_grad()
 def test_the_bound_of_a_flow_lies_above_minus_log_the_frequency_of_its_samples():
     torch.manual_seed(0)
@@ -172,6 +173,7 @@ def test_the_bound_of_an_untrained_flow_is_log_v_plus_the_divergence_of_its_post
     assert float(mean.std()) > 0.3
 
 
+@pytest.mark.bulk
 @torch.no_grad()
 def test_the_bound_weighted_by_importance_lies_between_minus_log_p_and_the_average_of_its_draws():
     torch.manual_seed(0)

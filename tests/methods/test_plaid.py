@@ -50,6 +50,7 @@ def test_with_the_exact_network_the_bound_is_minus_log_p(row):
     assert_estimates(exact().bound(rows, 20, generator(row)).values, float(-true_log_probs()[row]))
 
 
+@pytest.mark.bulk
 def test_with_the_exact_network_the_sampler_draws_from_p():
     drawn = exact().sample(3000, LENGTH, 150, generator(2))
     assert drawn.denoiser_calls == 150
@@ -148,6 +149,7 @@ def test_the_gradient_of_the_interior_is_that_of_the_variance_and_of_the_ends_th
     assert float(square[1].abs().max()) > 1e-6
 
 
+@pytest.mark.bulk
 def test_training_the_schedule_lowers_the_variance_of_the_loss():
     torch.manual_seed(0)
     method = Plaid.from_frame(frame())

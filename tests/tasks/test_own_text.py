@@ -12,6 +12,8 @@ from stochloc.tasks.data_choice import absolute_data
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import open_run
 
+pytestmark = pytest.mark.bulk
+
 OTHER = TEXT.replace("fox", "cat") * 40
 FEW = ("--sequences", 2, "--steps", 2)
 
@@ -24,6 +26,11 @@ def place(tmp_path, monkeypatch):
         folder.mkdir()
         (folder / "base.txt").write_text(text)
     monkeypatch.chdir(here)
+    # Which text is measured on is the question here, not how much of it.
+    monkeypatch.setattr("stochloc.tasks.tune.KNOWN_SHARES", 2)
+    monkeypatch.setattr("stochloc.tasks.tune.SNR_LEVELS", (0, 1, 4))
+    monkeypatch.setattr("stochloc.tasks.tune.REPORTED_STEPS", (4,))
+    monkeypatch.setattr("stochloc.tasks.correct.calibration.NUM_WINDOWS", 5)
     main(["train", "--data", "base.txt", "--out", "run", *TRAIN])
     return tmp_path
 
@@ -153,7 +160,9 @@ def test_a_run_of_an_older_version_takes_the_text_of_its_name(place, call_json):
     assert call_json("eval", "run", "--data", "base.txt", *FEW) == expected
 
 
-@pytest.mark.parametrize("value", [1, {"data": 1}, {"nothing": ""}, {"fractions": "x"}])
+@pytest.mark.parametrize(
+    "value", [1, {"data": 1}, {"test": 1}, {"nothing": ""}, {"fractions": "x"}]
+)
 def test_a_recipe_that_does_not_say_where_its_text_is_is_refused(place, refuse, value):
     path = place / "here" / "run" / "recipe.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "where": value}))

@@ -78,6 +78,7 @@ def test_without_a_path_groups_are_spread_where_a_step_decides_several_tokens(tr
     assert texts[3] == texts[5] != texts[4]
 
 
+@pytest.mark.bulk
 def test_a_path_that_is_not_followed_is_named_on_stderr_and_not_reported(trained, call):
     run = trained / "run"
     commands = [
@@ -112,6 +113,7 @@ def test_the_bound_of_corrector_rounds_is_refused_and_an_empty_bound_is_reported
     assert captured.err == ""
 
 
+@pytest.mark.bulk
 def test_a_setting_and_corrector_rounds_change_the_walk(trained, call_json):
     def calls(*arguments):
         return call_json("sample", trained / "run", "--n", 1, *arguments)["denoiser_calls"]
@@ -193,6 +195,7 @@ def classes(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.bulk
 def test_a_label_alone_makes_the_letters_of_its_class_more_likely_everywhere(classes):
     # Half of the text is of either class, so a model deaf to labels gives both sums one half.
     run = open_run(classes)

@@ -77,6 +77,7 @@ def test_the_units_of_an_evaluation_agree_with_each_other(trained, call_json):
     assert result["tokens"] == result["characters"] == 6 * 16
 
 
+@pytest.mark.bulk
 def test_bits_per_character_have_the_error_of_a_ratio_over_blocks(opened, tmp_path, call):
     """Half the text takes two bytes a character, so windows hold 16 characters or 8."""
     (tmp_path / "text.txt").write_text(("abcd" * 80 + "äöüß" * 40) * 9, encoding="utf-8")
@@ -254,6 +255,7 @@ def test_a_batch_is_bounded_by_its_tokens_and_by_tokens_times_vocabulary():
             assert rows == 1 or (rows * length <= 2**14 and rows * length * size <= 2**24)
 
 
+@pytest.mark.bulk
 def test_no_task_outgrows_a_batch(opened, trained, call, monkeypatch, tmp_path):
     """Every task that shows a model several texts shows it no more than a batch's at once."""
     shutil.copytree(trained / "run", tmp_path / "run")

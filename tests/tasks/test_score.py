@@ -161,6 +161,7 @@ def test_the_same_line_has_the_same_cost_wherever_it_stands(run, scoring):
     assert result.stderr == pytest.approx(without.stderr, rel=1e-3)
 
 
+@pytest.mark.bulk
 def test_the_error_of_a_line_is_the_spread_of_its_cost_over_seeds(run):
     """200 seeds know the true spread to 5 %, the mean square of their errors to 6 %.
 

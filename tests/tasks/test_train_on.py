@@ -20,6 +20,8 @@ from stochloc.training.metrics import METRICS
 from stochloc.training.schedule import learning_rate
 from stochloc.training.trainer import Trainer
 
+pytestmark = pytest.mark.bulk
+
 RESUME = ("train", "--resume", "--out")
 
 

@@ -77,6 +77,7 @@ def whole(request, tmp_path_factory):
 WRITES = ("write_bytes", "write_text")
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("cut_at", range(12))
 def test_a_run_cut_off_in_the_middle_of_any_write_resumes_to_the_same_bytes(
     whole, tmp_path, monkeypatch, cut_at

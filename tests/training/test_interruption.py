@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from stochloc.cli import main
 from stochloc.training.exclusive import exclusive
 from stochloc.training.interruption import Interruption, Stopped
 
@@ -134,12 +135,26 @@ def wait_for_updates(run):
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a text and a run on it that nothing cut off."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(folder / "cache"))
+        main(["train", "--data", str(folder / "text.txt"), *SETTINGS, "--steps", "300", "--out",
+              str(folder / "whole")])  # fmt: skip
+        yield folder
+
+
+@pytest.mark.bulk
 @BOTH
-def test_a_signal_saves_the_run_within_seconds_and_it_resumes_to_the_same_model(tmp_path, number):
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train = ("train", "--data", tmp_path / "text.txt", *SETTINGS, "--steps", "300", "--out")
-    process = begin(tmp_path, *train, cut)
+def test_a_signal_saves_the_run_within_seconds_and_it_resumes_to_the_same_model(
+    place, tmp_path, number
+):
+    cut = tmp_path / "cut"
+    process = begin(place, "train", "--data", place / "text.txt", *SETTINGS, "--steps", "300",
+                    "--out", cut)  # fmt: skip
     wait_for_updates(cut)
     process.send_signal(number)
     sent_s = time.monotonic()
@@ -150,24 +165,20 @@ def test_a_signal_saves_the_run_within_seconds_and_it_resumes_to_the_same_model(
     assert b"Traceback" not in errors
     with safe_open(cut / "checkpoint.safetensors", framework="pt") as file:
         assert 0 < int(file.metadata()["step"]) < 300
-    for arguments in (("train", "--out", cut, "--resume", "--accelerator", "cpu"), (*train, whole)):
-        process = begin(tmp_path, *arguments)
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-    one, other = (load_file(folder / "checkpoint.safetensors") for folder in (cut, whole))
+    main(["train", "--out", str(cut), "--resume", "--accelerator", "cpu"])
+    one, other = (load_file(run / "checkpoint.safetensors") for run in (cut, place / "whole"))
     assert all(bool((one[name] == other[name]).all()) for name in one)
 
 
-def test_a_second_process_in_the_same_run_is_refused_and_disturbs_nothing(tmp_path):
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+def test_a_second_process_in_the_same_run_is_refused_and_disturbs_nothing(place, tmp_path, capsys):
     run = tmp_path / "run"
-    process = begin(tmp_path, "train", "--data", tmp_path / "text.txt", *SETTINGS, "--steps",
-                    "100000", "--out", run)  # fmt: skip
+    process = begin(place, "train", "--data", place / "text.txt", *SETTINGS, "--steps", "100000",
+                    "--out", run)  # fmt: skip
     wait_for_updates(run)
-    second = begin(tmp_path, "train", "--out", run, "--resume", "--accelerator", "cpu")
-    _, errors = second.communicate(timeout=60)
-    assert second.returncode == 2
-    assert b"Another process" in errors
+    with pytest.raises(SystemExit) as refused:
+        main(["train", "--out", str(run), "--resume", "--accelerator", "cpu"])
+    assert refused.value.code == 2
+    assert "Another process" in capsys.readouterr().err
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)

@@ -105,6 +105,7 @@ def test_with_learned_codes_the_loss_is_the_papers_cross_entropy_written_out(law
     torch.testing.assert_close(loss, (nats * finite).sum() / finite.sum())
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("world", ["full support", "markov chain"])
 def test_at_the_masked_corner_the_expected_loss_is_the_exact_minus_log_p(world):
     """With t uniform the number of masks is uniform on 0..L, and each of 1..L stands for one step

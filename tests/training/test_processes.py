@@ -45,16 +45,24 @@ def stochloc(place, *arguments):
     return process.returncode, process.stdout.decode(), process.stderr.decode()
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_the_first_update_of_two_processes_is_the_one_written_out_by_hand(
-    place, monkeypatch, precision
-):
-    run, is_half = place / "run", precision == "bf16-mixed"
-    settings = [*SETTINGS, *TWO, "--steps", 1, "--precision", precision]
+@pytest.fixture(scope="module", params=["32-true", "bf16-mixed"])
+def first_update(request, tmp_path_factory):
+    """A folder with a run of one update in two processes, and what they said."""
+    place = tmp_path_factory.mktemp("first")
+    (place / "text.txt").write_text(TEXT, encoding="utf-8")
+    settings = [*SETTINGS, *TWO, "--steps", 1, "--precision", request.param]
     code, _, errors = stochloc(
-        place, "train", "--data", place / "text.txt", "--out", run, *settings
+        place, "train", "--data", place / "text.txt", "--out", place / "run", *settings
     )
     assert code == 0, errors
+    return place, request.param, errors
+
+
+def test_the_first_update_of_two_processes_is_the_one_written_out_by_hand(
+    first_update, monkeypatch
+):
+    place, precision, _ = first_update
+    run, is_half = place / "run", precision == "bf16-mixed"
     monkeypatch.setenv("STOCHLOC_CACHE", str(place / "cache"))
     recipe, tokenizer, choice = read_description(run)
     config, text = recipe.training, choice.load(tokenizer).train
@@ -136,14 +144,12 @@ def test_a_batch_that_two_processes_cannot_share_is_refused_and_nothing_is_writt
     assert not (place / "run").exists()
 
 
-def test_two_processes_tell_once_what_ends_them(place):
-    run, lock = place / "run", FileLock(place / "run" / LOCK)
-    train = ("train", "--data", place / "text.txt", "--out", run, *SETTINGS, *TWO, "--steps", 2)
-    code, _, errors = stochloc(place, *train)
-    assert code == 0, errors
+@pytest.mark.parametrize("first_update", ["32-true"], indirect=True)
+def test_two_processes_tell_once_what_ends_them(first_update):
+    place, _, errors = first_update
     assert errors.count("The model is in") == 1
-    with lock:  # met by the first process alone; the other one misses it
-        code, _, errors = stochloc(place, "train", "--out", run, "--resume", *TWO)
+    with FileLock(place / "run" / LOCK):  # met by the first process alone; the other one misses it
+        code, _, errors = stochloc(place, "train", "--out", place / "run", "--resume", *TWO)
     assert code == 2
     assert errors.count("stochloc: ") == 1, errors
     assert "Another process is using" in errors

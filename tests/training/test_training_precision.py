@@ -93,6 +93,7 @@ def test_the_held_out_bound_is_computed_in_float32_whatever_training_is(tmp_path
     assert {dtype for _, _, types in products.seen for dtype in types} == {torch.float32}
 
 
+@pytest.mark.bulk
 def test_each_precision_trains_a_model_of_its_own_near_that_of_float32(tmp_path):
     models, bounds = {}, {}
     for precision in TYPES:

@@ -112,6 +112,7 @@ def test_every_path_is_integrated_for_one_token_and_a_batch_of_none(name):
         assert nats.isfinite().all()
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_bound_in_float32_is_that_in_float64_on_every_walk(policy, transition, monkeypatch):

@@ -168,6 +168,7 @@ def test_the_histogram_of_training_is_the_law_that_was_drawn():
     assert ends.at_zero + ends.at_infinity == 1 and ends.density.sum() == 0
 
 
+@pytest.mark.bulk
 def test_cyclic_walks_start_where_they_should_climb_and_end_in_a_cycle():
     pictures = localization.measure(CyclicExperiment(7, recovery_snr=0.5, seed=3))
     generation, recovery = pictures["generation"], pictures["recovery"]
@@ -233,6 +234,7 @@ def test_one_command_writes_whole_files_and_the_same_seed_the_same_table(
             assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
+@pytest.mark.bulk
 def test_cyclic_draws_its_figures_beside_its_results(tmp_path, capsys, monkeypatch, few_frames):
     monkeypatch.setattr("stochloc.tasks.cyclic.STEPS", (1,))
     main(["cyclic", "--size", "3", "--sequences", "5", "--figures", str(tmp_path), "--json"])

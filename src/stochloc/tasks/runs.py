@@ -209,13 +209,14 @@ def read_origin(folder: Path) -> Origin:
     values = _read_json(folder / RECIPE)
     _, _, data = read_description(folder)
     where, fingerprint = values.get("where"), values.get("fingerprint")
-    if not all(part is None or isinstance(part, dict) for part in (where, fingerprint)):
+    is_told = where is None or (
+        isinstance(where, dict)
+        and where.keys() <= {"data", "valid", "test"}
+        and all(isinstance(text, str) for text in where.values())
+    )
+    if not is_told or not (fingerprint is None or isinstance(fingerprint, dict)):
         raise ValueError(f"{folder / RECIPE} is damaged: it does not say where its text is.")
-    try:
-        known = None if where is None else replace(data, **where)
-    except TypeError as error:
-        raise ValueError(f"{folder / RECIPE} is damaged: {error}.") from error
-    return Origin(known, fingerprint)
+    return Origin(None if where is None else replace(data, **where), fingerprint)
 
 
 def open_run(
