@@ -14,7 +14,7 @@ from tasks.conftest import TEXT, figures
 
 from stochloc.cli import main
 from stochloc.data import held_out_windows
-from stochloc.methods import TABLE_1
+from stochloc.methods import METHODS, TABLE_1
 from stochloc.nn import Backbone
 from stochloc.tasks.compare.agenda import Agenda, choose_rate
 from stochloc.tasks.compare.archive import read_trials, take_trials
@@ -170,6 +170,73 @@ def test_trials_of_a_file_do_not_replace_those_that_are_there(compared, tmp_path
     assert results(folder) == results(compared) | {changed.parent.name: own}
 
 
+def as_of_before_revisions(file, method):
+    """Make the trials of a method what they were when no trial named a revision."""
+    result = json.loads(file.read_text())
+    if result["trial"]["method"] == method:
+        del result["trial"]["method_revision"]
+        file.write_text(json.dumps(result))
+
+
+def test_trials_of_a_method_that_has_changed_since_are_run_again_and_others_are_not(
+    compared, text, call, tmp_path
+):
+    folder = shutil.copytree(compared, tmp_path / "earlier")
+    for file in folder.glob("trials/*/result.json"):
+        as_of_before_revisions(file, "mdlm")
+        as_of_before_revisions(file, "ar")
+    before = {file: file.read_bytes() for file in folder.glob("trials/*/result.json")}
+    shown = call("compare", "--data", text, "--out", folder, "--methods", "ar,mdlm", "--seeds",
+                 "2", "--budget", "updates=6", *SMALL)  # fmt: skip
+    again = {file.parent.name for file, was in before.items() if file.read_bytes() != was}
+    assert {name.split("-")[0] for name in again} == {"mdlm"}
+    assert len(again) == 4
+    for name in again:
+        assert f"{name}: the method has changed since this trial; it is run again." in shown.err
+    assert "†" not in shown.out
+    for name, result in results(folder).items():
+        assert figures(result)["curve"] == figures(results(compared)[name])["curve"]
+        assert ("method_revision" in result["trial"]) == (not name.startswith("ar-"))
+
+
+def test_a_row_from_an_earlier_revision_is_marked_where_it_was_not_asked_for(
+    compared, text, call, tmp_path
+):
+    folder = shutil.copytree(compared, tmp_path / "earlier")
+    for file in folder.glob("trials/*/result.json"):
+        as_of_before_revisions(file, "mdlm")
+    table = call("compare", "--data", text, "--out", folder, "--methods", "ar", "--seeds", "2",
+                 "--budget", "updates=6", *SMALL).out  # fmt: skip
+    assert re.findall("([a-z]+) †", table) == ["mdlm"]
+    assert "†: a trial of an earlier revision" in table
+
+
+def test_a_checkpoint_of_an_earlier_revision_is_not_gone_on_from(text, tmp_path):
+    own = contestant("mdlm", text, tmp_path)
+    own.update()
+    own.save()
+    for revision, step in ((own.trial.method_revision, 1), (own.trial.method_revision + 1, 0)):
+        trial = replace(own.trial, method_revision=revision)
+        again = TrialRun(trial, own.corpus, tmp_path, torch.device("cpu"))
+        again.load()
+        assert again.step == step
+
+
+def test_the_pages_mark_the_rows_whose_trials_are_of_an_earlier_revision():
+    marked = 0
+    for path in PUBLISHED.glob("*/trials.jsonl"):
+        newest = {}
+        for result in read_trials(path):
+            trial = result["trial"]
+            newest[trial["method"]] = max(newest.get(trial["method"], 0), trial["method_revision"])
+        page = (PUBLISHED.parent / f"compare-{path.parent.name}.md").read_text(encoding="utf-8")
+        for name, mark in re.findall(r"^\| ([a-z0-9-]+)( †)? \| [≤\d]", page, re.MULTILINE):
+            if name in newest:
+                assert bool(mark) == (newest[name] < METHODS[name].revision), (path, name)
+                marked += bool(mark)
+    assert marked
+
+
 @pytest.mark.parametrize(("damage", "reason"), [
     (lambda folder: (folder / "trials.jsonl").write_text("{}\n"), "Line 1 of .* is damaged"),
     (lambda folder: (folder / "trials.jsonl").write_bytes(b"\xff"), "Line 1 of .* is damaged"),
@@ -200,14 +267,27 @@ def test_the_published_trials_are_those_of_the_published_table(path):
         assert make_row(own, 1.0).bits == row["bits"]
 
 
+# Of 160 updates a hundred are saved when one is cut off within a trial.
+LONGER = ("--methods", "multinomial", "--budget", "updates=160", *SMALL, "--grid", "1e-2")
+
+
+@pytest.fixture(scope="module")
+def never_cut(text, cache):
+    """A finished comparison of one trial that takes longer."""
+    folder = text.parent / "never-cut"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(cache))
+        main(["compare", "--data", str(text), "--out", str(folder), *LONGER])
+    return folder
+
+
+@pytest.mark.bulk
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_comparison_cut_off_within_a_trial_resumes_to_the_same_figures(
-    compared, text, call, tmp_path, jobs, monkeypatch
+    never_cut, text, call, tmp_path, jobs, monkeypatch
 ):
-    cut, folder = tmp_path / "cut", tmp_path / "whole"
-    arguments = ("compare", "--data", text, "--methods", "multinomial", "--budget", "updates=250",
-                 *SMALL, "--grid", "1e-2")  # fmt: skip
-    call(*arguments, "--out", folder)
+    cut = tmp_path / "cut"
+    arguments = ("compare", "--data", text, "--out", cut, *LONGER)
     update = TrialRun.update
     with monkeypatch.context() as patch:
 
@@ -218,13 +298,13 @@ def test_a_comparison_cut_off_within_a_trial_resumes_to_the_same_figures(
 
         patch.setattr(TrialRun, "update", stopping)
         with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in (*arguments, "--out", cut)])
+            main([str(argument) for argument in arguments])
         assert stopped.value.code == 130
     assert not results(cut)
     (checkpoint,) = cut.rglob("checkpoint.safetensors")
     assert checkpoint.stat().st_size > 0
-    call(*arguments, "--out", cut, "--jobs", jobs)
-    (one,), (other,) = results(cut).values(), results(folder).values()
+    call(*arguments, "--jobs", jobs)
+    (one,), (other,) = results(cut).values(), results(never_cut).values()
     assert figures(one)["curve"] == figures(other)["curve"]
     assert figures(one) == figures(other)
 
@@ -355,7 +435,7 @@ def test_a_seed_that_diverged_is_named_and_left_out_of_the_average(compared, tex
 
 
 def contest(**changes):
-    values = {"methods": ("a", "b"), "grid": (1e-3, 2e-3), "short_share": 0.5, **changes}
+    values = {"methods": ("ar", "mdlm"), "grid": (1e-3, 2e-3), "short_share": 0.5, **changes}
     return Contest(DataChoice("text"), None, budget=Budget("updates", 10.0), **values)
 
 
@@ -375,8 +455,8 @@ def test_the_agenda_takes_methods_in_order_and_all_first_seeds_before_any_second
         agenda.finish(trial, short_result(trial, 3.0))
     both = [(True, 0), (True, 0), (False, 0)]
     assert taken == [
-        *(("a", *kind) for kind in both), *(("b", *kind) for kind in both),
-        ("a", False, 1), ("b", False, 1),
+        *(("ar", *kind) for kind in both), *(("mdlm", *kind) for kind in both),
+        ("ar", False, 1), ("mdlm", False, 1),
     ]  # fmt: skip
     assert agenda.num_done == agenda.num_trials == 8
 
@@ -384,10 +464,12 @@ def test_the_agenda_takes_methods_in_order_and_all_first_seeds_before_any_second
 def test_a_method_that_diverges_everywhere_is_left_out_and_the_others_continue():
     agenda = Agenda(contest())
     while (trial := agenda.next()) is not None:
-        bits = math.inf if trial.method == "a" else 3.0
+        bits = math.inf if trial.method == "ar" else 3.0
         agenda.finish(trial, short_result(trial, bits))
-    assert set(agenda.full) == {"b"}
-    assert agenda.news == ["b: learning rate 0.001 is best on validation text, the lowest tried."]
+    assert set(agenda.full) == {"mdlm"}
+    assert agenda.news == [
+        "mdlm: learning rate 0.001 is best on validation text, the lowest tried."
+    ]
     assert agenda.num_done == agenda.num_trials == 5
 
 
@@ -399,8 +481,8 @@ def test_a_grid_with_the_whole_budget_is_the_first_seed_itself():
         bits = 2.0 if trial.training.learning_rate == 2e-3 else 3.0
         agenda.finish(trial, short_result(trial, bits))
     assert taken == [
-        ("a", False, 1e-3, 0), ("a", False, 2e-3, 0), ("b", False, 1e-3, 0),
-        ("b", False, 2e-3, 0), ("a", False, 2e-3, 1), ("b", False, 2e-3, 1),
+        ("ar", False, 1e-3, 0), ("ar", False, 2e-3, 0), ("mdlm", False, 1e-3, 0),
+        ("mdlm", False, 2e-3, 0), ("ar", False, 2e-3, 1), ("mdlm", False, 2e-3, 1),
     ]  # fmt: skip
     assert agenda.num_done == agenda.num_trials == 6
     chosen = [result["trial"]["training"]["learning_rate"] for result in agenda.full_results()]
@@ -408,7 +490,7 @@ def test_a_grid_with_the_whole_budget_is_the_first_seed_itself():
 
 
 def test_the_rate_chosen_is_the_lowest_finite_bound():
-    trials = contest(grid=(1e-3, 2e-3, 4e-3)).grid_trials("a")
+    trials = contest(grid=(1e-3, 2e-3, 4e-3)).grid_trials("ar")
     bits = (3.0, 2.5, math.inf)
     tried = [short_result(trial, b) for trial, b in zip(trials, bits, strict=True)]
     assert choose_rate(tried) == 2e-3

@@ -6,7 +6,7 @@ replace it by the exact posterior of a small data set and prove that the bound i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -119,3 +119,28 @@ class Method(nn.Module, ABC):
         Returns:
             The sequences and the number of network calls.
         """
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as comparisons know it: how it is made, and which revision of its code that is.
+
+    Attributes:
+        make: Returns the untrained method from what all methods share.
+        revision: Raised by one with every change to the method that may change its results, so
+            that a trial of another revision does not pass for one of this.
+    """
+
+    make: Callable[[Frame], Method]
+    revision: int = 1
+
+    def __call__(self, frame: Frame) -> Method:
+        """Return the method at its start.
+
+        Args:
+            frame: What all methods share.
+
+        Returns:
+            The method, untrained.
+        """
+        return self.make(frame)

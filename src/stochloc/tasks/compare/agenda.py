@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stochloc.tasks.compare.contest import Contest
-from stochloc.tasks.compare.result import Result
+from stochloc.tasks.compare.result import RESULT, Result
 from stochloc.tasks.compare.trial import Trial
 
 
@@ -19,7 +19,8 @@ class Agenda:
         contest: The methods and settings that are compared.
 
     Attributes:
-        news: Messages about chosen learning rates; the caller removes those it has printed.
+        news: Messages about chosen learning rates and about trials of an earlier revision; the
+            caller removes those it has printed.
     """
 
     def __init__(self, contest: Contest) -> None:
@@ -69,10 +70,16 @@ class Agenda:
             ValueError: A result in the folder is damaged or has other settings.
         """
         while (trial := self.next()) is not None:
-            done = trial.result(folder / trial.name)
-            if done is None:
-                return trial
-            self.finish(trial, done)
+            place = folder / trial.name
+            done = trial.result(place)
+            if done is not None:
+                self.finish(trial, done)
+                continue
+            if (place / RESULT).exists():
+                self.news.append(
+                    f"{trial.name}: the method has changed since this trial; it is run again."
+                )
+            return trial
         return None
 
     def finish(self, trial: Trial, result: Result) -> None:

@@ -87,7 +87,7 @@ class Contest:
     def settings(self) -> dict[str, Any]:
         """Return the settings shared by all trials, as JSON values."""
         shared = self._trial(self.methods[0], self.grid[0], 0).to_dict()
-        own = ("method", "is_short")
+        own = ("method", "is_short", "method_revision")
         for name in ("learning_rate", "seed"):
             del shared["training"][name]
         return {
@@ -100,7 +100,8 @@ class Contest:
     def _trial(self, method: str, rate: float, seed: int) -> Trial:
         training = replace(self.training, learning_rate=rate, seed=seed)
         trial = Trial(method, self.backbone, training, self.budget, self.scoring)
-        return replace(trial, half_products=self.half_products)
+        revision = METHODS[method].revision
+        return replace(trial, half_products=self.half_products, method_revision=revision)
 
 
 def parse_methods(text: str) -> tuple[str, ...]:

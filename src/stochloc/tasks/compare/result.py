@@ -7,6 +7,8 @@ from typing import Any
 from stochloc.training.recipes import ADAMW
 
 RESULT = "result.json"
+# That of trials from before revisions were counted.
+FIRST_REVISION = 1
 Result = dict[str, Any]
 
 
@@ -44,6 +46,7 @@ def parse_result(text: bytes, place: str) -> dict[str, Any]:
         _ = result["diverged"], result_name(result), training["seed"]
         # Trials from before there was a choice of optimizers do not name theirs.
         training.setdefault("optimizer", ADAMW)
+        result["trial"].setdefault("method_revision", FIRST_REVISION)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{place} is damaged ({error}); delete it to run it again.") from error
     return result

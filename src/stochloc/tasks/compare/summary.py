@@ -36,6 +36,8 @@ def earlier_results(contest: Contest, folder: Path) -> list[Result]:
         rate = training["learning_rate"]
         expected = contest.full_trials(method, rate)[0].to_dict()
         expected["training"]["seed"] = training["seed"]
+        # What nobody asked to run again is shown as it is; the table marks it.
+        expected["method_revision"] = result["trial"]["method_revision"]
         if method in contest.methods or result["diverged"] or result["trial"] != expected:
             continue
         by_method.setdefault(method, {}).setdefault(rate, []).append(result)

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from stochloc.methods import METHODS
 from stochloc.tasks.compare.judge import JudgeScore
 from stochloc.tasks.compare.result import Result
 from stochloc.training.checkpoint import replacing
@@ -19,6 +20,7 @@ seeds. update / ar: processor time of an update relative to the autoregressive m
 calls for a batch of samples at the largest number of steps. judge: cross-entropy of samples under
 an n-gram model of the test text, in bits per token; entropy: of the tokens within a sample, in bits
 per token; both for the first seed."""
+OUTDATED = "†: a trial of an earlier revision of the method; name the method to run it again."
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Row:
         updates: Training updates, averaged over seeds.
         seconds: Training time, averaged over seeds.
         relative_cost: Processor time of an update relative to the reference method; NaN without it.
+        revision: Revision of the method's code, the earliest of its trials.
         samples: Sample quality at each number of steps, for the first seed.
         curve: Validation bounds during training, for the first seed.
     """
@@ -52,8 +55,14 @@ class Row:
     updates: float
     seconds: float
     relative_cost: float
+    revision: int
     samples: list[dict[str, Any]]
     curve: list[dict[str, Any]]
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the method has changed since its trials."""
+        return self.revision < METHODS[self.method].revision
 
 
 def make_row(results: Sequence[Result], reference_s: float) -> Row:
@@ -80,6 +89,7 @@ def make_row(results: Sequence[Result], reference_s: float) -> Row:
         float(mean(result["updates"] for result in results)),
         mean(result["seconds"] for result in results),
         mean(result["cpu_seconds_per_update"] for result in results) / reference_s,
+        min(result["trial"]["method_revision"] for result in results),
         first["samples"],
         first["curve"],
     )
@@ -130,8 +140,9 @@ class Comparison:
             sample = row.samples[-1]
             sign, spread = "" if row.is_exact else "≤ ", f"{row.bits:.3f} ± {row.stderr:.3f}"
             seeds = "1" if row.seeds == 1 else f"{row.seeds} (± {row.seed_stderr:.3f})"
+            name = f"{row.method} †" if row.is_outdated else row.method
             cells = (
-                row.method, sign + spread, seeds, f"{row.learning_rate:g}", f"{row.parameters:,}",
+                name, sign + spread, seeds, f"{row.learning_rate:g}", f"{row.parameters:,}",
                 f"{row.updates:.0f}", f"{row.seconds:.0f}", f"{row.relative_cost:.2f}",
                 sample["denoiser_calls"], f"{sample['seconds_per_sample']:.2f}",
                 f"{sample['judged']:.2f} ± {sample['judged_stderr']:.2f}",
@@ -145,6 +156,7 @@ class Comparison:
             "token."
         )
         lines.append(LEGEND)
+        lines += [OUTDATED] * any(row.is_outdated for row in self.rows)
         lines += [f"{name}: not finished, or training diverged." for name in self.missing]
         lines += [f"{trial}: training diverged; averages exclude it." for trial in self.diverged]
         return "\n".join(lines)

@@ -11,7 +11,7 @@ from typing import Any
 
 from stochloc.nn import Backbone
 from stochloc.tasks.compare.budget import Budget
-from stochloc.tasks.compare.result import RESULT, read_result, trial_name
+from stochloc.tasks.compare.result import FIRST_REVISION, RESULT, read_result, trial_name
 from stochloc.training.recipes import TrainingConfig
 
 
@@ -63,6 +63,7 @@ class Trial:
         is_short: Whether the trial only serves to choose a learning rate.
         half_products: Whether updates round the factors of the transformer's matrix products to
             bfloat16; all else, bounds and samples are computed in float32 and float64.
+        method_revision: Which revision of the method's code, as in `methods.METHODS`.
     """
 
     method: str
@@ -72,6 +73,7 @@ class Trial:
     scoring: Scoring = field(default_factory=Scoring)
     is_short: bool = False
     half_products: bool = False
+    method_revision: int = FIRST_REVISION
 
     @property
     def name(self) -> str:
@@ -86,14 +88,26 @@ class Trial:
         values = {**asdict(self), "training": training}
         return json.loads(json.dumps(values))
 
+    def is_of_another_revision(self, described: dict[str, Any]) -> bool:
+        """Return whether a trial differs from this one in the revision of its method alone.
+
+        Args:
+            described: A trial as JSON values.
+
+        Returns:
+            Whether it does; such a trial is run again.
+        """
+        own = self.to_dict()
+        return described != own and {**described, "method_revision": self.method_revision} == own
+
     def result(self, folder: Path) -> dict[str, Any] | None:
-        """Return the result of a finished trial, None if it is not finished.
+        """Return the result of a finished trial.
 
         Args:
             folder: The trial's folder.
 
         Returns:
-            The result.
+            The result; None if there is none yet of this revision of the method.
 
         Raises:
             ValueError: The folder holds the result of another trial, or a damaged one.
@@ -102,6 +116,8 @@ class Trial:
         if not path.exists():
             return None
         result = read_result(path)
+        if self.is_of_another_revision(result["trial"]):
+            return None
         if result["trial"] != self.to_dict():
             raise ValueError(
                 f"{path} is of a comparison with other settings: choose another --out."

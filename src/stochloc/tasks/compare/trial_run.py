@@ -17,6 +17,7 @@ from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.methods import METHODS, Frame, Method
 from stochloc.tasks.compare.judge import Judge
+from stochloc.tasks.compare.result import FIRST_REVISION
 from stochloc.tasks.compare.trial import Trial
 from stochloc.tasks.counting import characters_in
 from stochloc.training.checkpoint import Checkpoint, flatten
@@ -160,7 +161,7 @@ class TrialRun:
         Checkpoint(self.step, description, flatten(parts)).write(self.folder)
 
     def load(self) -> None:
-        """Continue from the folder's checkpoint, if there is one.
+        """Continue from the folder's checkpoint, if there is one of this revision of the method.
 
         Raises:
             ValueError: It is damaged or of another trial.
@@ -168,7 +169,10 @@ class TrialRun:
         checkpoint = Checkpoint.read(self.folder)
         if checkpoint is None:
             return
-        if checkpoint.description.get("trial") != self.trial.to_dict():
+        described = {"method_revision": FIRST_REVISION, **checkpoint.description.get("trial", {})}
+        if self.trial.is_of_another_revision(described):
+            return
+        if described != self.trial.to_dict():
             raise ValueError(
                 f"{self.folder} is of a comparison with other settings: choose another --out."
             )
