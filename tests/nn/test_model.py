@@ -24,7 +24,8 @@ from stochloc.core import (
     sample,
     start,
 )
-from stochloc.nn import TWO_SIDED, Backbone, LocalizationModel, ModelConfig
+from stochloc.nn import Backbone, LocalizationModel, ModelConfig
+from stochloc.nn.backbones import ARCHITECTURES
 from stochloc.nn.backbones.encoder import Transformer, rotary_angles, rotate
 from stochloc.nn.vocabulary import convert
 
@@ -33,8 +34,9 @@ CONFIGS = {
     "ours": ModelConfig(V, width=16, depth=2, heads=2, beta=1.0, rotary_base=100.0),
     "paper": ModelConfig(V, 16, 2, 2, code_dimension=4, evidence=False, unigram=False),
     "with a mask slot": ModelConfig(V, 16, 2, 2, mask_slot=True),
-    "two-sided": ModelConfig(V, 16, 3, 2, beta=1.0, neighbour_logit=8.0, architecture=TWO_SIDED),
-}
+    **{name: ModelConfig(V, 16, 3, 2, neighbour_logit=8.0, architecture=name)
+       for name in ARCHITECTURES},
+}  # fmt: skip
 
 
 def generator(seed):
