@@ -17,6 +17,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Name: file, text, replacement.
 MUTATIONS = {
+    "acceptance of a draft": ("core/speculation.py", "(u < gain.exp())", "(u < 1)"),
+    "redrawing the rest": ("core/speculation.py", "(p - q).clamp(min=0)", "p"),
+    "turn of an order": ("core/chain_rule.py", "number[:-2] + 2", "number[:-2] + 3"),
+    "side of a run": ("core/chain_rule.py", "before | (now & ~rises)", "before | now"),
+    "places after a token": (
+        "core/denoisers/exact.py",
+        "after[:, 1:], (0, 0, 0, 1)",
+        "after[:, :-1], (0, 0, 1, 0)",
+    ),
     "half of Euler's cost": ("core/transitions.py", "moving = 0.5 * torch", "moving = 1.0 * torch"),
     "half of the line integral": ("core/likelihood.py", "(0.5 * point.speed", "(1.0 * point.speed"),
     "sign of the drift": ("core/channel.py", "state.z + step * drift", "state.z - step * drift"),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from stochloc.cli.options import (
     Json,
+    MaybeInt,
     MaybePathName,
     MaybeText,
     OfPolicy,
@@ -16,7 +17,6 @@ from stochloc.cli.options import (
     Transition,
     Weights,
     choices,
-    optional,
     path_name,
 )
 from stochloc.cli.output import print_json
@@ -46,7 +46,7 @@ class Eval:
     """Take the line integral instead of the finite walk."""
     sequences: int = 128
     """Windows of text, evenly spaced; 0 for all."""
-    orders: Annotated[int | None, optional("INT")] = None
+    orders: MaybeInt = None
     """Also measure how far the model's conditionals are from one joint distribution: the exact
     likelihood from left to right, from right to left and in this many random orders. Costs a
     denoiser call per token and order; a two-sided model takes one for either direction and 0.4 per
