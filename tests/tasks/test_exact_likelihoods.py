@@ -14,9 +14,11 @@ from stochloc.tasks.walks import WalkSettings
 IS_EXACT = {
     ("--policy", "confidence"): True,
     ("--policy", "entropy"): True,
+    ("--policy", "confidence-apart"): True,
     ("--policy", "threshold:0.5"): True,
     ("--path", "autoregressive"): True,
     ("--path", "masked"): False,
+    ("--path", "spread"): False,
     ("--path", "diffusion"): False,
     ("--policy", "share"): False,
     ("--policy", "remdm-cap"): False,

@@ -65,7 +65,7 @@ class RevealApart:
             chosen = choose_apart(self.certainty(posterior), unknown, num_due)
             return torch.zeros_like(state.snr).masked_fill(chosen, torch.inf)
 
-        return Pace(steps, dsnr)
+        return Pace(steps, dsnr, unmasks_by_rule=True)
 
 
 def choose_apart(
