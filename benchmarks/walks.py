@@ -87,6 +87,8 @@ class Options:
     """Samples per walk; 0 for none."""
     tuning: int = 48
     """Training windows on which the path is tuned."""
+    only: tuple[str, ...] = ()
+    """Names of the walks to measure, as the table has them; all when empty."""
     seed: int = 0
     """Seed of everything."""
     out: Path | None = None
@@ -134,6 +136,14 @@ def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
         Walk(name, policy, transition, denoiser, most if "controller" in name else num_steps)
         for name, policy, transition, denoiser in rows
     ]
+
+
+def chosen(found: list[Walk], names: tuple[str, ...]) -> list[Walk]:
+    """Return the walks of given names, all if none is given."""
+    unknown = set(names) - {walk.name for walk in found}
+    if unknown:
+        sys.exit(f"there is no walk {sorted(unknown)[0]!r}")
+    return [walk for walk in found if not names or walk.name in names]
 
 
 def bound_of(walk: Walk, windows: torch.Tensor, seed: int) -> Estimate:
@@ -192,7 +202,7 @@ def measure(options: Options) -> None:
     results = []
     for num_steps in options.steps:
         plain_s = math.nan
-        for walk in walks(run.model, costs, num_steps):
+        for walk in chosen(walks(run.model, costs, num_steps), options.only):
             estimate = bound_of(walk, windows, options.seed)
             bits = BitsPerToken(estimate.mean * per_token, estimate.stderr * per_token)
             row = {
