@@ -17,10 +17,10 @@ from stochloc.cli.options import (
     Seed,
     Weights,
     optional,
-    path_name,
     typed,
 )
 from stochloc.cli.output import print_json
+from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
 
@@ -60,6 +60,12 @@ class Correct:
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
 
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        if not self.walk:
+            return dict.fromkeys(("--path", "--policy", "--steps"), "without --walk")
+        return unused_path(self.policy)
+
     def run(self) -> None:
         """Correct and print."""
         from stochloc.data.reading import read_text
@@ -84,11 +90,9 @@ class Correct:
             defaults = correction_defaults(run, self.data, tell)
             threshold = defaults.threshold if threshold is None else threshold
             snr = defaults.snr if snr is None else snr
-        if self.path is not None and not self.walk:
-            tell("stochloc: --path is not used without --walk.")
         policy = PolicyChoice(self.policy)
         default = default_path(self.steps, run.length)
-        name = path_name(self.path if self.walk else None, policy, default)
+        name = self.path or default
         walk = WalkSettings(name, num_steps=self.steps, policy=policy).resolve(run)
         repair = FullWalk(threshold, walk, self.seed) if self.walk else OnePass(threshold)
         result = correct(run, text, repair, snr, confidences)

@@ -17,9 +17,9 @@ from stochloc.cli.options import (
     Transition,
     Weights,
     choices,
-    path_name,
 )
 from stochloc.cli.output import print_json
+from stochloc.cli.unused import Unused
 from stochloc.terminal import tell
 
 Split = Literal["train", "valid", "test", "all"]
@@ -55,6 +55,11 @@ class Eval:
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
 
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        of_walk = {"--transition": "with --continuous"} if self.continuous else {}
+        return {**self.walk.unused(), **of_walk}
+
     def run(self) -> None:
         """Bound and report."""
         from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
@@ -64,7 +69,7 @@ class Eval:
         tokens, source = tokens_to_evaluate(run, self.data, self.split)
         policy = self.walk.choice()
         default = "masked" if self.continuous else default_path(self.steps, run.length)
-        path = path_name(self.path, policy, default)
+        path = self.path or default
         walk = WalkSettings(path, self.transition, self.steps, policy)
         evaluation = Evaluation(walk, self.continuous, self.sequences, self.seed, self.orders)
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}

@@ -12,10 +12,10 @@ from stochloc.cli.options import (
     RunFolder,
     Transition,
     Weights,
-    path_name,
     typed,
 )
 from stochloc.cli.output import print_json
+from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
 
@@ -49,6 +49,10 @@ class Infill:
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
 
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        return unused_path(self.policy)
+
     def run(self) -> None:
         """Draw, rank and print."""
         from dataclasses import asdict
@@ -59,7 +63,7 @@ class Infill:
 
         run = self.weights.open(self.run_folder)
         policy = PolicyChoice(self.policy)
-        path = path_name(self.path, policy, default_path(self.steps, run.length))
+        path = self.path or default_path(self.steps, run.length)
         walk = WalkSettings(path, self.transition, self.steps, policy, self.temperature).resolve(
             run
         )

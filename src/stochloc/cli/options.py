@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import tyro
 
 from stochloc.cli.output import warn
+from stochloc.cli.unused import Unused, unused_path
 from stochloc.names import (
     CheckpointName,
     CorrectorName,
@@ -22,7 +23,6 @@ from stochloc.names import (
     TokenizerName,
     TransitionName,
 )
-from stochloc.terminal import tell
 
 if TYPE_CHECKING:
     from stochloc.tasks.policies import PolicyChoice
@@ -136,6 +136,16 @@ class PolicyOptions:
     corrector_snr: float = 0.0
     """SNR to which a round rewinds them; 0 masks them."""
 
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        if self.corrector_rounds:
+            return unused_path(self.policy)
+        of_rounds = ("--corrector", "--corrector-share", "--corrector-snr")
+        return {
+            **unused_path(self.policy),
+            **dict.fromkeys(of_rounds, "without --corrector-rounds"),
+        }
+
     def choice(self, corrector: CorrectorName = "exact") -> "PolicyChoice":
         """Return the choice.
 
@@ -171,25 +181,6 @@ def device(accelerator: str) -> str:
     from stochloc.tasks.hardware import available_accelerator
 
     return available_accelerator(accelerator)
-
-
-def path_name(named: str | None, policy: "PolicyChoice", default: str) -> str:
-    """Return the path to walk, with a warning if the user named one that the policy ignores.
-
-    Args:
-        named: The name that the user gave, if any.
-        policy: The policy of the walk.
-        default: The path if the user named none.
-
-    Returns:
-        The name of a path.
-    """
-    if named is not None and not policy.follows_path:
-        tell(
-            f"stochloc: --path {named} is not used: the policy {policy.name} follows no path "
-            "(--policy path does)."
-        )
-    return named or default
 
 
 def typed(text: str) -> str:

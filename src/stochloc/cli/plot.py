@@ -14,8 +14,8 @@ from stochloc.cli.options import (
     Transition,
     Weights,
     optional,
-    path_name,
 )
+from stochloc.cli.unused import Unused, unused_path
 from stochloc.names import FigureName, PathName
 from stochloc.terminal import say, tell
 
@@ -62,6 +62,15 @@ class Plot:
     """The same seed gives the same data."""
     weights: OfWeights = field(default_factory=Weights)
 
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        others = {
+            flag: f"with the figure {self.figure}"
+            for flag, figures in _FIGURES_OF.items()
+            if self.figure not in (*figures, "all")
+        }
+        return {**unused_path(self.policy), **others}
+
     def run(self) -> None:
         """Measure, draw and name the files."""
         need_matplotlib()
@@ -93,10 +102,18 @@ class Plot:
             self.sequences,
             self.counts,
             self.paths,
-            WalkSettings(
-                path_name(self.path, policy, "hybrid"), self.transition, self.steps, policy
-            ),
+            WalkSettings(self.path or "hybrid", self.transition, self.steps, policy),
             self.length,
             CyclicExperiment(self.size, recovery_snr=self.snr, seed=self.seed),
             self.seed,
         )
+
+
+# Which figures a flag is for, if not for all.
+_FIGURES_OF = {
+    "--paths": ("steps",), "--counts": ("steps",), "--length": ("walk",), "--steps": ("walk",),
+    "--path": ("walk",), "--policy": ("walk",), "--transition": ("walk",),
+    "--size": ("cyclic",), "--snr": ("cyclic",),
+    "--data": ("training", "error", "steps", "calibration"),
+    "--sequences": ("training", "error", "steps", "calibration"),
+}  # fmt: skip

@@ -16,6 +16,7 @@ import tyro
 
 from stochloc.cli.commands import COMMANDS, Command
 from stochloc.cli.train import Train
+from stochloc.cli.unused import refuse_unused
 from stochloc.terminal import ReaderGoneError, ResultLostError, guarded, is_first_process
 
 
@@ -39,6 +40,7 @@ def _obey(arguments: list[str] | None) -> None:
     command = None
     try:
         command = _parse(arguments)
+        refuse_unused(command, sys.argv[1:] if arguments is None else arguments)
         _check_seed(getattr(command, "seed", None))
         command.run()
         sys.stdout.flush()

@@ -13,10 +13,10 @@ from stochloc.cli.options import (
     RunFolder,
     Transition,
     Weights,
-    path_name,
     typed,
 )
 from stochloc.cli.output import as_json
+from stochloc.cli.unused import Unused
 from stochloc.names import CorrectorName
 from stochloc.terminal import tell
 
@@ -57,6 +57,10 @@ class Sample:
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
 
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        return self.walk.unused()
+
     def run(self) -> None:
         """Walk and print."""
         from stochloc.data.normalisation import normalise
@@ -66,7 +70,7 @@ class Sample:
         run = self.weights.open(self.run_folder)
         policy = self.walk.choice(self.corrector)
         length = run.length if self.length is None else self.length
-        path = path_name(self.path, policy, default_path(self.steps, length))
+        path = self.path or default_path(self.steps, length)
         walk = WalkSettings(
             path, self.transition, self.steps, policy, self.temperature,
             self.guidance,

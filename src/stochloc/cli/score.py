@@ -7,6 +7,7 @@ import tyro
 
 from stochloc.cli.options import Json, OfWeights, RunFolder, Seed, Transition, Weights
 from stochloc.cli.output import print_json
+from stochloc.cli.unused import Unused
 from stochloc.names import PathName
 from stochloc.terminal import tell
 
@@ -33,6 +34,10 @@ class Score:
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
+
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        return {"--transition": "with --continuous"} if self.continuous else {}
 
     def run(self) -> None:
         """Score and report."""
