@@ -149,7 +149,7 @@ def every_mutation() -> list[Mutation]:
     return [
         mutation
         for room in ROOMS
-        for path in sorted((package / room).glob("*.py"))
+        for path in sorted((package / room).rglob("*.py"))
         for mutation in mutations_of(
             str(path.relative_to(package)), path.read_text(encoding="utf-8")
         )
