@@ -49,6 +49,21 @@ class MaskOracle(torch.nn.Module):
         return marginals(seen_or_masked(tokens)).clamp(min=-1e3) + self.plus
 
 
+class SidesOracle(torch.nn.Module):
+    """The distribution of each token given those on its two sides, itself left out."""
+
+    def forward(self, tokens: Tensor, time: Tensor | None = None) -> Tensor:
+        return self.between(tokens, tokens)
+
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        answers = []
+        for i in range(LENGTH):
+            own = torch.full_like(left[:, :1], MASK)
+            shown = torch.cat([left[:, :i], own, right[:, i + 1 :]], 1)
+            answers.append(marginals(seen_or_masked(shown))[:, i])
+        return torch.stack(answers, 1).clamp(min=-1e3)
+
+
 class Remembering(torch.nn.Module):
     """A causal network whose cache is its whole input, which it reads again at every place."""
 

@@ -12,6 +12,7 @@ from methods.oracles import (
     MaskOracle,
     NextTokenOracle,
     RatioOracle,
+    SidesOracle,
     WeightedMaskOracle,
 )
 from methods.worlds import (
@@ -34,6 +35,8 @@ from stochloc.methods.autoregressive import Autoregressive
 from stochloc.methods.d3pm import D3pm
 from stochloc.methods.generalized_md4 import GeneralizedMd4
 from stochloc.methods.kernels import absorbing, uniform
+from stochloc.methods.leave_one_out import LeaveOneOutMdlm
+from stochloc.methods.left_to_right import left_to_right
 from stochloc.methods.localization import Localization
 from stochloc.methods.mac import Mac
 from stochloc.methods.md4 import Md4
@@ -74,6 +77,7 @@ EXACT: dict[str, tuple[Callable[[], Method], int]] = {
         1,
     ),
     "mdlm": (lambda: Mdlm(MaskOracle(), VOCABULARY), 100),
+    "mdlm-two-sided": (lambda: LeaveOneOutMdlm(SidesOracle(), VOCABULARY), 100),
     "md4": (lambda: Md4(MaskOracle(), VOCABULARY, Linear(), cosine_grid), 100),
     "md4-cosine": (lambda: Md4(MaskOracle(), VOCABULARY, Cosine()), 100),
     "genmd4": (weighted, 100),
@@ -114,6 +118,36 @@ def test_with_the_exact_network_the_bound_is_minus_log_p(name):
         assert abs(float(value.mean() - exact)) <= 4.9 * stderr + 2e-3, (value.mean(), exact)
     if method.is_exact:
         torch.testing.assert_close(values[:, 0], true)
+
+
+@pytest.mark.parametrize("name", ["ar", "mdlm-two-sided", "dsl"])
+def test_with_the_exact_network_a_text_read_from_left_to_right_costs_minus_log_p(name):
+    exact = left_to_right(EXACT[name][0]())
+    assert exact is not None
+    estimate = exact(every_sequence())
+    assert estimate.is_exact
+    assert estimate.denoiser_calls == 1
+    torch.testing.assert_close(estimate.values, -true_log_probs())
+    first = true_log_probs().view(VOCABULARY, -1).logsumexp(1)
+    torch.testing.assert_close(estimate.token_nats[:, 0], -first[every_sequence()[:, 0]])
+
+
+@pytest.mark.parametrize("name", ["ar", "discrete-flow"])
+def test_of_an_autoregressive_method_the_likelihood_from_left_to_right_is_its_own(name):
+    torch.manual_seed(0)
+    method, tokens = METHODS[name](frame()), every_sequence()
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(4)))
+    exact = left_to_right(method)
+    assert exact is not None
+    bound = method.bound(tokens, 1, generator())
+    torch.testing.assert_close(exact(tokens).token_nats, bound.token_nats)
+
+
+@pytest.mark.parametrize("name", ["mdlm", "ardm", "mac", "dsl-encoder", "plaid"])
+def test_a_method_that_looks_at_both_sides_at_once_has_no_such_likelihood(name):
+    assert left_to_right(METHODS[name](frame())) is None
 
 
 @pytest.mark.bulk

@@ -6,10 +6,17 @@ from methods.worlds import LENGTH, TINY, assert_estimates, every_sequence, gener
 from stochloc.core import Diffusion, Masked
 from stochloc.methods import METHODS, Frame
 from stochloc.methods.localization import Localization
-from stochloc.training.choices import PAPER, SEEING
+from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import preset
-from stochloc.training.snr import Endpoints, LeftToRight, Masks, SentenceLogNormal, TokenLogNormal
+from stochloc.training.snr import (
+    Endpoints,
+    IndependentSides,
+    LeftToRight,
+    Masks,
+    SentenceLogNormal,
+    TokenLogNormal,
+)
 
 COUNTS = torch.tensor([60, 30, 7])
 
@@ -60,6 +67,18 @@ def test_every_ablation_changes_one_choice():
     assert of("dsl-shared-snr").law == Endpoints(shared)
     assert of("dsl-masks-only").law == Masks()
     assert of("dsl-no-endpoints").law == TokenLogNormal()
+
+
+def test_every_ablation_of_the_two_sided_recipe_changes_the_states_it_is_shown_and_nothing_else():
+    laws = {
+        "dsl-no-left-to-right": SHOWN,
+        "dsl-independent-sides": IndependentSides(SHOWN),
+        "dsl-two-sided-masks-only": LeftToRight(Masks()),
+    }
+    for name, law in laws.items():
+        assert of(name).model.config == of("dsl").model.config
+        assert of(name).law == law
+        assert law != OURS.law
 
 
 def test_the_loss_of_an_untrained_model_without_evidence_is_the_cross_entropy_of_the_prior():

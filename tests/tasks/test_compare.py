@@ -112,6 +112,28 @@ def test_the_table_holds_a_line_for_each_method_in_markdown_csv_and_json(compare
     ]
 
 
+def test_the_table_holds_exact_bits_from_left_to_right_of_methods_that_give_them(compared):
+    table = (compared / "table.md").read_text()
+    rows = {
+        row["method"]: row
+        for row in json.loads((compared / "comparison.json").read_text())["methods"]
+    }
+    assert rows["ar"]["left_to_right"] == pytest.approx(rows["ar"]["bits"])
+    assert rows["ar"]["left_to_right_stderr"] == pytest.approx(rows["ar"]["stderr"])
+    assert rows["mdlm"]["left_to_right"] is None
+    trials = [r for r in results(compared).values() if r["trial"]["method"] == "dsl"]
+    full = [r["left_to_right"] for r in trials if not r["trial"]["is_short"]]
+    assert rows["dsl"]["left_to_right"] == pytest.approx(
+        sum(one["bits_per_character"] for one in full) / len(full)
+    )
+    for method, row in rows.items():
+        sign = "" if method == "ar" else "≤ "
+        cell = "" if method == "mdlm" else (
+            f"{row['left_to_right']:.3f} ± {row['left_to_right_stderr']:.3f}"
+        )  # fmt: skip
+        assert f"| {method} | {sign}{row['bits']:.3f} ± {row['stderr']:.3f} | {cell} |" in table
+
+
 @pytest.mark.parametrize("name", ["learning", "samples"])
 def test_both_figures_are_drawn_from_the_data_beside_them(compared, name):
     with (compared / f"{name}.csv").open() as file:

@@ -10,6 +10,7 @@ from stochloc.methods.d3pm import D3pm
 from stochloc.methods.discrete_flow import DiscreteFlow
 from stochloc.methods.generalized_md4 import GeneralizedMd4
 from stochloc.methods.latent_flow import LatentFlow
+from stochloc.methods.leave_one_out import LeaveOneOutMdlm, TwoSidedMdlm
 from stochloc.methods.localization import Variant
 from stochloc.methods.mac import Mac
 from stochloc.methods.md4 import Md4
@@ -17,9 +18,17 @@ from stochloc.methods.mdlm import Mdlm, UnweightedMdlm
 from stochloc.methods.method import Drawn, Entry, Frame, Method
 from stochloc.methods.multinomial import MultinomialDiffusion
 from stochloc.methods.plaid import Plaid
+from stochloc.methods.resized import DepthOfSameSize, Resized, left_half
 from stochloc.methods.sedd import Sedd, SeddAbsorbing
-from stochloc.training.choices import OURS, PAPER, SEEING
-from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
+from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN
+from stochloc.training.snr import (
+    Endpoints,
+    IndependentSides,
+    LeftToRight,
+    Masks,
+    SentenceLogNormal,
+    TokenLogNormal,
+)
 
 METHODS: dict[str, Entry] = {
     "ar": Entry(Autoregressive.from_frame),
@@ -44,9 +53,19 @@ METHODS: dict[str, Entry] = {
 
 TABLE_1 = tuple(METHODS)
 SHARED_SNR = Endpoints(SentenceLogNormal(TokenLogNormal.mean, TokenLogNormal.sigma))
-# Ablations: our recipe with a network that looks at the token itself, and that one without one of
-# its choices; masked diffusion with our loss weight, our prior or both.
+OURS_IN_FRAME, AR = Variant(OURS).from_frame, Autoregressive.from_frame
+# Controls: the autoregressive model of as many parameters as ours, and of as many blocks as our
+# left stack; masked diffusion on our network. Ablations: ours without one of its choices; with a
+# network that looks at the token itself, and that one without one of its choices; masked diffusion
+# with our loss weight, our prior or both.
 METHODS |= {
+    "ar-same-size": Entry(Resized(AR, DepthOfSameSize(AR, OURS_IN_FRAME)).from_frame),
+    "ar-left": Entry(Resized(AR, left_half).from_frame),
+    "mdlm-two-sided": Entry(LeaveOneOutMdlm.from_frame),
+    "mdlm-two-sided-masked-loss": Entry(TwoSidedMdlm.from_frame),
+    "dsl-no-left-to-right": Entry(Variant(replace(OURS, law=SHOWN)).from_frame),
+    "dsl-independent-sides": Entry(Variant(replace(OURS, law=IndependentSides(SHOWN))).from_frame),
+    "dsl-two-sided-masks-only": Entry(Variant(replace(OURS, law=LeftToRight(Masks()))).from_frame),
     "mdlm-unweighted": Entry(UnweightedMdlm.from_frame, revision=2),
     "mdlm-prior": Entry(Mdlm.with_prior, revision=2),
     "mdlm-prior-unweighted": Entry(UnweightedMdlm.with_prior, revision=2),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stochloc.core import Estimate
 from stochloc.core.numerics import in_double
+from stochloc.methods.left_to_right import LeftToRightNats
 from stochloc.methods.method import Method
 
 
@@ -49,9 +50,17 @@ class Likelihood(Method):
         """Return `-log P(x)` per token; deterministic."""
         return self.token_nats(tokens).mean()
 
-    @torch.no_grad()
     def bound(
         self, tokens: Int[Tensor, "batch length"], num_samples: int, generator: torch.Generator
     ) -> Estimate:
         """Return `-log P(x)` exactly; one call."""
-        return Estimate(in_double(self.token_nats(tokens)), 1)
+        return self._exact(tokens)
+
+    @property
+    def left_to_right(self) -> LeftToRightNats:
+        """Returns `-log P(x_i | x_<i)` of every token: the bound itself."""
+        return self._exact
+
+    @torch.no_grad()
+    def _exact(self, tokens: Int[Tensor, "batch length"]) -> Estimate:
+        return Estimate(in_double(self.token_nats(tokens)), 1, is_exact=True)

@@ -10,6 +10,7 @@ is bounded along the same path but sampled along the diffusion path, for which i
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -22,10 +23,13 @@ from stochloc.core import (
     Follow,
     Masked,
     Path,
+    between,
+    left_to_right,
     line_integral,
     sample,
     start,
 )
+from stochloc.methods.left_to_right import LeftToRightNats
 from stochloc.methods.method import Drawn, Frame, Method
 from stochloc.nn import LocalizationModel
 from stochloc.training.choices import Choices
@@ -61,6 +65,12 @@ class Localization(Method):
     ) -> Estimate:
         """Return an unbiased estimate of the bound along the masked path; `num_samples` calls."""
         return line_integral(self.model, tokens, MASKED, num_samples, generator)
+
+    @property
+    def left_to_right(self) -> LeftToRightNats | None:
+        """Returns `-log Q(x_i | x_<i)` of every token, exact; None where one call cannot tell."""
+        can = between(self.model) is not None
+        return partial(left_to_right, self.model) if can else None
 
     @torch.no_grad()
     def sample(

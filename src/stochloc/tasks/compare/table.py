@@ -15,11 +15,12 @@ from stochloc.training.checkpoint import replacing
 from stochloc.training.records import to_json
 
 LEGEND = """
-≤: an upper bound. ±: one standard error over blocks of text windows; in the column of seeds, over
-seeds. update / ar: processor time of an update relative to the autoregressive model. calls: network
-calls for a batch of samples at the largest number of steps. judge: cross-entropy of samples under
-an n-gram model of the test text, in bits per token; entropy: of the tokens within a sample, in bits
-per token; both for the first seed."""
+≤: an upper bound. left to right: exact bits per character read in that direction, of methods that
+give them in one call. ±: one standard error over blocks of text windows; in the column of seeds,
+over seeds. update / ar: processor time of an update relative to the autoregressive model. calls:
+network calls for a batch of samples at the largest number of steps. judge: cross-entropy of samples
+under an n-gram model of the test text, in bits per token; entropy: of the tokens within a sample,
+in bits per token; both for the first seed."""
 OUTDATED = "†: a trial of an earlier revision of the method; name the method to run it again."
 
 
@@ -35,6 +36,10 @@ class Row:
         seed_stderr: Standard error over the seeds; NaN for one seed.
         seeds: Number of seeds.
         is_exact: Whether `bits` is the exact likelihood rather than a bound.
+        left_to_right: Exact bits per character of the text read from left to right, averaged over
+            seeds; NaN for methods that do not give it in one call, and for trials from before it
+            was measured.
+        left_to_right_stderr: Its standard error over blocks of text windows, averaged over seeds.
         parameters: Number of learned parameters.
         updates: Training updates, averaged over seeds.
         seconds: Training time, averaged over seeds.
@@ -51,6 +56,8 @@ class Row:
     seed_stderr: float
     seeds: int
     is_exact: bool
+    left_to_right: float
+    left_to_right_stderr: float
     parameters: int
     updates: float
     seconds: float
@@ -63,6 +70,13 @@ class Row:
     def is_outdated(self) -> bool:
         """Whether the method has changed since its trials."""
         return self.revision < METHODS[self.method].revision
+
+    @property
+    def directed(self) -> str:
+        """The exact bits from left to right as text; empty if they are not known."""
+        if math.isnan(self.left_to_right):
+            return ""
+        return f"{self.left_to_right:.3f} ± {self.left_to_right_stderr:.3f}"
 
 
 def make_row(results: Sequence[Result], reference_s: float) -> Row:
@@ -77,6 +91,7 @@ def make_row(results: Sequence[Result], reference_s: float) -> Row:
     """
     bits = [result["bits_per_character"] for result in results]
     first, training = results[0], results[0]["trial"]["training"]
+    directed = [result.get("left_to_right") or {} for result in results]
     return Row(
         first["trial"]["method"],
         training["learning_rate"],
@@ -85,6 +100,8 @@ def make_row(results: Sequence[Result], reference_s: float) -> Row:
         stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else math.nan,
         len(bits),
         first["is_exact"],
+        mean(one.get("bits_per_character", math.nan) for one in directed),
+        mean(one.get("stderr", math.nan) for one in directed),
         first["parameters"],
         float(mean(result["updates"] for result in results)),
         mean(result["seconds"] for result in results),
@@ -132,9 +149,9 @@ class Comparison:
     def table(self) -> str:
         """Return the table as Markdown."""
         lines = [
-            "| method | bits per character | seeds | learning rate | parameters | updates "
-            "| training s | update / ar | calls | s per sample | judge | entropy |",
-            "|" + "---|" * 12,
+            "| method | bits per character | left to right | seeds | learning rate | parameters "
+            "| updates | training s | update / ar | calls | s per sample | judge | entropy |",
+            "|" + "---|" * 13,
         ]
         for row in self.rows:
             sample = row.samples[-1]
@@ -142,8 +159,9 @@ class Comparison:
             seeds = "1" if row.seeds == 1 else f"{row.seeds} (± {row.seed_stderr:.3f})"
             name = f"{row.method} †" if row.is_outdated else row.method
             cells = (
-                name, sign + spread, seeds, f"{row.learning_rate:g}", f"{row.parameters:,}",
-                f"{row.updates:.0f}", f"{row.seconds:.0f}", f"{row.relative_cost:.2f}",
+                name, sign + spread, row.directed, seeds, f"{row.learning_rate:g}",
+                f"{row.parameters:,}", f"{row.updates:.0f}", f"{row.seconds:.0f}",
+                f"{row.relative_cost:.2f}",
                 sample["denoiser_calls"], f"{sample['seconds_per_sample']:.2f}",
                 f"{sample['judged']:.2f} ± {sample['judged_stderr']:.2f}",
                 f"{sample['entropy']:.2f} ± {sample['entropy_stderr']:.2f}",

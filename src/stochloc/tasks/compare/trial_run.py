@@ -16,6 +16,7 @@ from stochloc.core import Estimate
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.methods import METHODS, Frame, Method
+from stochloc.methods.left_to_right import left_to_right
 from stochloc.tasks.compare.judge import Judge
 from stochloc.tasks.compare.result import FIRST_REVISION
 from stochloc.tasks.compare.trial import Trial
@@ -118,7 +119,9 @@ class TrialRun:
         windows = held_out_windows(self.corpus.test, training.length, scoring.windows)
         started_s = time.monotonic()
         estimate = self._bound(windows, scoring.num_samples, 3)
-        bits, stderr = _bits_per(estimate, characters_in(tokenizer, windows))
+        sizes = characters_in(tokenizer, windows)
+        bits, stderr = _bits_per(estimate, sizes)
+        directed = self._read_left_to_right(windows, sizes)
         drawn = []
         for num_steps in scoring.steps:
             generator = seeded_generator(self.device, training.seed, num_steps, 0, 4)
@@ -144,6 +147,7 @@ class TrialRun:
             "windows": len(windows),
             "denoiser_calls": estimate.denoiser_calls,
             "is_exact": self.method.is_exact,
+            "left_to_right": directed,
             "samples": drawn,
             "scoring_seconds": time.monotonic() - started_s,
         }
@@ -188,6 +192,16 @@ class TrialRun:
         self.seconds = checkpoint.description["seconds"]
         self.cpu_seconds = checkpoint.description["cpu_seconds"]
         self.curve = checkpoint.description["curve"]
+
+    def _read_left_to_right(self, windows: Tensor, sizes: Tensor) -> dict[str, float] | None:
+        exact = left_to_right(self.method)
+        if exact is None:
+            return None
+        with self.average.in_place():
+            rows = windows.split(self.trial.training.batch_size)
+            estimate = Estimate.join([exact(own.to(self.device)) for own in rows])
+        bits, stderr = _bits_per(estimate, sizes)
+        return {"bits_per_character": bits, "stderr": stderr}
 
     def _bound(self, windows: Tensor, num_samples: int, kind: int) -> Estimate:
         training = self.trial.training
