@@ -36,10 +36,11 @@ def test_every_new_matrix_keeps_the_variance_of_what_it_is_given(name):
     5.5 of them are exceeded by chance less than 1e-7 of the time."""
     network = built(name, Backbone(64, 2, 2))
     assert isinstance(network, nn.Module)
-    for part in network.modules():
-        if isinstance(part, nn.Linear):
-            deviation = float(part.weight.detach().std()) * math.sqrt(part.in_features)
-            assert abs(deviation - 1) < 5.5 / math.sqrt(2 * part.weight.numel())
+    for name, weight in network.named_parameters():
+        if weight.ndim >= 2 and name.endswith("weight"):
+            inputs = weight[0].numel()
+            deviation = float(weight.detach().std()) * math.sqrt(inputs)
+            assert abs(deviation - 1) < 5.5 / math.sqrt(2 * weight.numel()), name
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -59,7 +60,8 @@ def test_what_says_that_it_leaves_a_place_out_has_no_derivative_there(name):
 
     derivative = torch.autograd.functional.jacobian(context, state.z)[:, 0].abs().amax(-1)
     own = derivative.diagonal()
-    assert (derivative[~torch.eye(LENGTH).bool()] > 0).all()
+    near = torch.ones(LENGTH, LENGTH).tril(4).triu(-4).bool() & ~torch.eye(LENGTH).bool()
+    assert (derivative[near] > 0).all(), "four blocks must reach four places at least"
     if ARCHITECTURES[name](SIZE).leaves_out:
         # The logits are a sum of context and evidence, so taking it off again leaves rounding.
         assert own.max() < 1e-12

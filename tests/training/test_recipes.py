@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
-from stochloc.nn import ENCODER, TWO_SIDED, LocalizationModel, ModelConfig
+from stochloc.nn import ENCODER, TWO_SIDED, LocalizationModel, ModelConfig, leaves_out
+from stochloc.nn.backbones import ARCHITECTURES
 from stochloc.training.ema import AveragedWeights
+from stochloc.training.objective import cross_entropy
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import PRESETS, Recipe, TrainingConfig, preset
 from stochloc.training.schedule import learning_rate
@@ -69,6 +71,24 @@ def test_a_recipe_for_another_architecture_shows_it_what_it_can_be_shown():
     assert encoder.with_architecture(TWO_SIDED) == ours
     assert encoder.with_architecture(ENCODER) == encoder
     assert ours.with_architecture(TWO_SIDED) == ours
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", ["tiny", "text8-paper"])
+def test_every_architecture_can_be_trained_by_a_preset_or_is_refused_in_a_sentence(
+    name, architecture
+):
+    before = preset(name, 5)
+    if leaves_out(architecture) and not before.model.evidence:
+        with pytest.raises(ValueError, match="must be added"):
+            before.with_architecture(architecture)
+        return
+    recipe = before.with_architecture(architecture).with_changes(width=16, depth=2, heads=2)
+    model = LocalizationModel(recipe.model)
+    tokens = torch.randint(0, 5, (8, 6), generator=generator(0))
+    cross_entropy(model, tokens, recipe.training.law, generator(1)).backward()
+    assert model.head.grad is not None
+    assert model.head.grad.abs().sum() > 0
 
 
 def test_what_a_network_cannot_be_shown_or_asked_is_refused():

@@ -1,6 +1,6 @@
 """The learned denoiser, its backbones, and networks for other methods."""
 
-from stochloc.nn.backbones import ENCODER, TWO_SIDED, Backbone
+from stochloc.nn.backbones import ENCODER, TWO_SIDED, Backbone, leaves_out
 from stochloc.nn.model import LocalizationModel, ModelConfig, TargetNats, smoothed_log_unigram
 from stochloc.nn.network import Network, token_network
 
@@ -12,6 +12,7 @@ __all__ = [
     "ModelConfig",
     "Network",
     "TargetNats",
+    "leaves_out",
     "smoothed_log_unigram",
     "token_network",
 ]

@@ -34,7 +34,7 @@ from stochloc.core import (
     State,
     observe,
 )
-from stochloc.nn.backbones import ARCHITECTURES, ENCODER, TWO_SIDED, Backbone
+from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone, leaves_out
 from stochloc.nn.declared import check_types
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
@@ -99,10 +99,10 @@ class ModelConfig:
             raise ValueError(
                 f"A model needs a positive vocabulary_size, not {self.vocabulary_size}."
             )
-        if self.architecture == TWO_SIDED and not self.evidence:
+        if not self.evidence and leaves_out(self.architecture):
             raise ValueError(
-                "A two-sided network never looks at a token's own evidence, so it must be added: "
-                "evidence=False is for an encoder."
+                f"A {self.architecture} network never looks at a token's own evidence, so it must "
+                "be added: evidence=False is for one that does, such as an encoder."
             )
         _ = self.backbone  # Refuses sizes and positions that no backbone can have.
         for name, largest in LARGEST.items():

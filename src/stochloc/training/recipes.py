@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from stochloc.nn import ENCODER, TWO_SIDED, Backbone, ModelConfig
+from stochloc.nn import Backbone, ModelConfig, leaves_out
 from stochloc.nn.declared import check_types
 from stochloc.training.choices import OURS, PAPER, SHOWN
 from stochloc.training.snr import (
@@ -106,10 +106,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.model.architecture == ENCODER and isinstance(self.training.law, SidedSnrLaw):
+        architecture, law = self.model.architecture, self.training.law
+        if isinstance(law, SidedSnrLaw) and not leaves_out(architecture):
             raise ValueError(
-                "An encoder looks at the token itself, so it cannot be shown its two sides at SNRs "
-                f"of their own: {type(self.training.law).__name__} needs a two-sided network."
+                f"A network of the kind {architecture} looks at the token itself, so it cannot be "
+                f"shown its two sides at SNRs of their own: {type(law).__name__} needs a "
+                "two-sided network."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,16 +150,12 @@ class Recipe:
         Raises:
             ValueError: There is no such architecture, or it cannot be one of the recipe's.
         """
-        law = self.training.law
-        if architecture == ENCODER and isinstance(law, LeftToRight | IndependentSides):
+        model, law = replace(self.model, architecture=architecture), self.training.law
+        if isinstance(law, LeftToRight | IndependentSides) and not leaves_out(architecture):
             law = law.inside
-        if architecture == TWO_SIDED and isinstance(law, SnrLaw):
+        elif isinstance(law, SnrLaw) and leaves_out(architecture):
             law = LeftToRight(law)
-        return replace(
-            self,
-            model=replace(self.model, architecture=architecture),
-            training=replace(self.training, law=law),
-        )
+        return replace(self, model=model, training=replace(self.training, law=law))
 
     def with_changes(self, **changes: Any) -> "Recipe":  # noqa: ANN401
         """Return the recipe with some attributes of its model or its training replaced.

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+
 from stochloc.nn.backbones.base import Backbone, ContextNetwork
 from stochloc.nn.backbones.two_sided import TwoSidedTransformer
 
@@ -12,4 +14,18 @@ ARCHITECTURES: dict[str, Callable[[Backbone], ContextNetwork]] = {
     TWO_SIDED: TwoSidedTransformer,
 }
 
-__all__ = ["ARCHITECTURES", "ENCODER", "TWO_SIDED", "Backbone", "ContextNetwork"]
+
+def leaves_out(architecture: str) -> bool:
+    """Return whether networks of a kind never look at the place they are asked about.
+
+    Args:
+        architecture: One of `ARCHITECTURES`.
+
+    Returns:
+        What the smallest network of its kind says of itself; no memory is taken for it.
+    """
+    with torch.device("meta"):
+        return ARCHITECTURES[architecture](Backbone(2, 1, 1)).leaves_out
+
+
+__all__ = ["ARCHITECTURES", "ENCODER", "TWO_SIDED", "Backbone", "ContextNetwork", "leaves_out"]

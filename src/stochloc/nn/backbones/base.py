@@ -34,7 +34,7 @@ class ContextNetwork(Protocol):
 
 @dataclass(frozen=True)
 class Backbone:
-    """The size and the positions of a transformer.
+    """The size and the positions of a backbone; one that has no heads ignores theirs.
 
     Attributes:
         width: Width W of the embeddings, a multiple of `2 * heads`.
