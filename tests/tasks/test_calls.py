@@ -36,16 +36,23 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def counted(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+def counted(
+    kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch, method: str = "forward"
+) -> list[nn.Module]:
     """Return a list that grows by every call of a module of a kind."""
-    calls, forward = [], kind.forward
+    calls, answer = [], getattr(kind, method)
 
     def counting(module, *arguments):
         calls.append(module)
-        return forward(module, *arguments)
+        return answer(module, *arguments)
 
-    monkeypatch.setattr(kind, "forward", counting)
+    monkeypatch.setattr(kind, method, counting)
     return calls
+
+
+def counted_readouts(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """Return a list that grows by every answer of a model, of the state or of its two sides."""
+    return counted(LocalizationModel, monkeypatch, "_readout")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -54,7 +61,7 @@ def test_reported_calls_are_the_calls_that_the_model_receives(
 ):
     (tmp_path / "lines.txt").write_text(LINES, encoding="utf-8")
     places = {"RUN": trained / "run", "LINES": tmp_path / "lines.txt"}
-    calls = counted(LocalizationModel, monkeypatch)
+    calls = counted_readouts(monkeypatch)
     result = call_json(*(places.get(word, word) for word in COMMANDS[name]))
     assert result["denoiser_calls"] == len(calls) > 0
 
@@ -62,7 +69,7 @@ def test_reported_calls_are_the_calls_that_the_model_receives(
 def test_the_calls_of_the_figure_of_steps_are_those_that_the_model_receives(
     trained, tmp_path, call, monkeypatch
 ):
-    calls = counted(LocalizationModel, monkeypatch)
+    calls = counted_readouts(monkeypatch)
     call("plot", "steps", trained / "run", "--out", tmp_path, "--sequences", 2, "--counts", 2, 5,
          "--paths", "masked", "diffusion")  # fmt: skip
     with (tmp_path / "steps.csv").open(encoding="utf-8", newline="") as file:
