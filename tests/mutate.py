@@ -73,6 +73,16 @@ MUTATIONS = {
     "share of a block": ("core/paths/orders.py", ".slowed(1 / num_blocks)", ".slowed(1.0)"),
     "rate of Lomax": ("core/paths/spacings.py", "(-1 / self.shape - 1)", "(-1 / self.shape)"),
     "steps of a policy": ("core/policies/base.py", "grid.snr(n + 1)", "grid.snr(n)"),
+    "most certain first": (
+        "core/policies/unmasking.py",
+        "rank_free(-self.certainty(posterior)",
+        "rank_free(self.certainty(posterior)",
+    ),
+    "sign of the entropy": (
+        "core/policies/certainties/low_entropy.py",
+        "exp(-posterior.entropy)",
+        "exp(posterior.entropy)",
+    ),
     "waiting in a joined path": (
         "core/paths/base.py",
         "second.speed.masked_fill(waits, 0.0)",

@@ -8,9 +8,19 @@ import math
 
 import pytest
 import torch
-from core.worlds import ADAPTIVE, BOUNDED, CLIMBING, TRANSITIONS, WORLDS, full_support, generator
+from core.worlds import (
+    ADAPTIVE,
+    BOUNDED,
+    CLIMBING,
+    TRANSITIONS,
+    WORLDS,
+    full_support,
+    generator,
+    unmasks_by_rule,
+)
 
 from stochloc.core import (
+    CERTAINTIES,
     Ancestral,
     Capped,
     Corrected,
@@ -121,7 +131,7 @@ def test_one_token_at_a_time_in_any_adaptive_order_is_minus_log_p_without_error(
     torch.testing.assert_close(walk.values, -denoiser.log_prob(tokens), atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("name", [n for n in CLIMBING if "reveal" not in n])
+@pytest.mark.parametrize("name", [n for n in CLIMBING if not unmasks_by_rule(CLIMBING[n])])
 def test_the_bound_of_an_adaptive_walk_tightens_towards_minus_log_p(name):
     # 1,500 sequences know the gap to 0.04; at 4 steps it is 0.2 to 0.6 nats.
     policy = Tolerance(0.02) if name == "tolerance" else CLIMBING[name]
@@ -136,29 +146,52 @@ def test_the_bound_of_an_adaptive_walk_tightens_towards_minus_log_p(name):
     assert float(coarse.mean()) > float(fine.mean()) + 4.5 * stderr
 
 
-def test_reveal_decides_equal_numbers_the_most_certain_first_and_ties_from_the_left():
-    tokens = EXACT.sample(3, generator(5))
-    state = observe(EXACT.codebook, tokens, torch.full((3, 4), 1.5).double(), generator(6))
-    chosen = Reveal().start(state, 2, generator(0)).dsnr(0, state, EXACT(state)).isinf()
+@pytest.mark.parametrize("name", CERTAINTIES)
+def test_reveal_decides_equal_numbers_those_of_most_certainty(name):
+    measure = CERTAINTIES[name]()
+    tokens = EXACT.sample(30, generator(5))
+    state = observe(EXACT.codebook, tokens, torch.full((30, 4), 1.5).double(), generator(6))
+    certainty = measure(EXACT(state))
+    chosen = Reveal(measure).start(state, 2, generator(0)).dsnr(0, state, EXACT(state)).isinf()
     assert (chosen.sum(-1) == 2).all()
-    confidence = EXACT(state).confidence
-    for row in range(3):
-        assert confidence[row][chosen[row]].min() >= confidence[row][~chosen[row]].max()
+    least_chosen = certainty.masked_fill(~chosen, math.inf).amin(-1)
+    most_left = certainty.masked_fill(chosen, -math.inf).amax(-1)
+    assert (least_chosen >= most_left).all()
+    # Not ties throughout, which any choice would pass.
+    assert (least_chosen > most_left).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("name", CERTAINTIES)
+def test_a_share_gives_the_more_certain_token_more_and_a_threshold_decides_all_that_reach_it(name):
+    measure, state = CERTAINTIES[name](), noisy(50, seed=1, snr=6.0)
+    certainty, free = measure(EXACT(state)), ~state.is_known
+    shared = Share(measure).start(state, 5, generator(0)).dsnr(0, state, EXACT(state))
+    for row in range(50):
+        by_certainty = certainty[row][free[row]].argsort()
+        assert (shared[row][free[row]][by_certainty].diff() >= 0).all()
+    assert float(shared[free].std()) > 0.01
+    middle = float(certainty[free].median())
+    decided = RevealAbove(middle, measure).start(state, 9, generator(0))
+    chosen = decided.dsnr(0, state, EXACT(state)).isinf()
+    above = (certainty >= middle) & free
+    assert chosen[above].all()
+    assert (chosen.sum(-1) == above.sum(-1).clamp(min=1)).all()
+
+
+def test_of_equally_certain_tokens_the_left_one_is_decided_first():
     cyclic = WORLDS["cyclic 5"].denoiser
     blank = start(cyclic.codebook, 1, 5)
     first = Reveal().start(blank, 5, generator(0)).dsnr(0, blank, cyclic(blank))
     assert first[0].isinf().tolist() == [True, False, False, False, False]
 
 
-def test_reveal_above_decides_all_that_reach_the_threshold_and_at_least_one():
+def test_a_threshold_decides_at_least_one_token_a_step_and_all_in_the_last():
     state = noisy(50, seed=1, snr=6.0)
     posterior = EXACT(state)
     pace = RevealAbove(0.9).start(state, 9, generator(0))
-    chosen = pace.dsnr(0, state, posterior).isinf()
-    above = (posterior.confidence >= 0.9) & ~state.is_known
-    assert chosen[above].all()
-    assert (chosen.sum(-1) == above.sum(-1).clamp(min=1)).all()
-    assert 0 < int((above.sum(-1) == 0).sum()) < 50
+    num_above = ((posterior.confidence >= 0.9) & ~state.is_known).sum(-1)
+    assert (pace.dsnr(0, state, posterior).isinf().sum(-1) >= 1).all()
+    assert 0 < int((num_above == 0).sum()) < 50
     assert pace.dsnr(8, state, posterior).isinf()[~state.is_known].all()
 
 

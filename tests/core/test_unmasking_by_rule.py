@@ -4,6 +4,7 @@ import pytest
 import torch
 from core.worlds import (
     ADAPTIVE,
+    BOUNDED,
     CORRECTED,
     PATHS,
     TRANSITIONS,
@@ -11,9 +12,11 @@ from core.worlds import (
     OneSided,
     every_text,
     generator,
+    unmasks_by_rule,
 )
 
 from stochloc.core import (
+    CERTAINTIES,
     Ancestral,
     Autoregressive,
     Block,
@@ -23,7 +26,6 @@ from stochloc.core import (
     Diffusion,
     Estimate,
     Follow,
-    LowEntropy,
     Masked,
     Policy,
     Reveal,
@@ -31,6 +33,7 @@ from stochloc.core import (
     RevealApart,
     SimplexCodebook,
     Tempered,
+    advance,
     bound,
     line_integral,
     sample,
@@ -41,8 +44,7 @@ from stochloc.core import (
 TEXTS = every_text(3, 4)
 INCOHERENT = Incoherent(SimplexCodebook(3), 4, 1.0)
 RULES: dict[str, Policy] = {
-    "most confident": Reveal(),
-    "least entropy": Reveal(LowEntropy()),
+    **{f"by {name}": Reveal(measure()) for name, measure in CERTAINTIES.items()},
     "above a threshold": RevealAbove(0.6),
     "most confident, apart": RevealApart(),
     "left to right": Follow(Autoregressive()),
@@ -117,6 +119,31 @@ def test_whoever_says_that_it_unmasks_by_a_rule_gives_a_distribution(name):
     walked = likelihood(policy, 3)
     total = float((-walked.values).exp().sum())
     assert not walked.is_exact or total == pytest.approx(1, abs=1e-10)
+
+
+def steps_taken(policy: Policy, num_steps: int, seed: int) -> torch.Tensor | None:
+    """Return all steps of guided walks to each text; None if a token was or may be taken back."""
+    state = start(INCOHERENT.codebook, *TEXTS.shape)
+    pace, taken = policy.start(state, num_steps, generator(seed)), []
+    if pace.lower is not None or pace.rounds is not None:
+        return None
+    for n in range(pace.num_steps + 1):
+        taken.append(pace.ask(n, INCOHERENT, state).dsnr)
+        state = advance(INCOHERENT.codebook, state, TEXTS, taken[-1], generator(seed))
+    return torch.stack(taken)
+
+
+@pytest.mark.parametrize("name", [*PATHS, *BOUNDED])
+def test_whoever_only_reveals_tokens_and_draws_nothing_says_so(name):
+    # Eight random orders of four tokens in three steps are all the same once in 6^7 at most.
+    policy = Follow(PATHS[name]) if name in PATHS else BOUNDED[name]
+    walks = [steps_taken(policy, 3, seed) for seed in range(8)]
+    if any(walk is None for walk in walks):
+        assert not unmasks_by_rule(policy)
+        return
+    only_reveals = all(bool(((walk == 0) | walk.isinf()).all()) for walk in walks)
+    draws_nothing = all(torch.equal(walk, walks[0]) for walk in walks)
+    assert unmasks_by_rule(policy) == (only_reveals and draws_nothing)
 
 
 def test_a_line_integral_is_an_estimate_and_a_part_that_is_not_exact_makes_the_whole_so():

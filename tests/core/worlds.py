@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stochloc.core import (
+    CERTAINTIES,
     Ancestral,
     Apart,
     Autoregressive,
@@ -47,6 +48,7 @@ from stochloc.core import (
     Tolerance,
     Transition,
     Uniform,
+    start,
 )
 from stochloc.data import Cyclic, MarkovChain
 
@@ -77,12 +79,12 @@ COARSE_PATHS: dict[str, Path] = {
 }
 PATHS = {**EXACT_PATHS, **COARSE_PATHS}
 # A new policy that looks at the posterior joins the contract by a line here; these only go up.
+# Measures of certainty join by their own table.
 CLIMBING: dict[str, Policy] = {
-    "reveal the most confident": Reveal(),
-    "reveal the least entropy": Reveal(LowEntropy()),
+    **{f"reveal by {name}": Reveal(measure()) for name, measure in CERTAINTIES.items()},
+    **{f"share by {name}": Share(measure()) for name, measure in CERTAINTIES.items()},
     "reveal above a threshold": RevealAbove(0.8),
     "reveal the most confident apart": RevealApart(),
-    "share by confidence": Share(),
     "share by entropy, sharply": Share(LowEntropy(), Lomax(snr_max=20.0), sharpness=3.0),
     "curvature, finite difference": Curvature(delta=0.3),
     "tolerance": Tolerance(0.2),
@@ -167,6 +169,12 @@ class OneSided:
 
     def __call__(self, state: State) -> Posterior:
         return self.denoiser(state)
+
+
+def unmasks_by_rule(policy: Policy) -> bool:
+    """Whether a policy says that it only reveals tokens, and draws nothing to choose them."""
+    state = start(SimplexCodebook(3).double(), 1, 4)
+    return policy.start(state, 3, generator(0)).unmasks_by_rule
 
 
 def every_text(size: int, length: int) -> Tensor:

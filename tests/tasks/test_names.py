@@ -1,10 +1,13 @@
 """The names that the command line offers are those in the tables that define them."""
 
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from stochloc import names
+from stochloc.core import CERTAINTIES
 from stochloc.data import make_tokenizer
 from stochloc.data.tokenizers.named import TOKENIZERS
 from stochloc.tasks.paths import PATHS, TRANSITIONS
@@ -15,18 +18,39 @@ from stochloc.viz.figures import FIGURES
 
 
 @pytest.mark.parametrize(
-    ("offered", "made"),
+    ("kind", "offered", "made"),
     [
-        (names.PathName, (*PATHS, "tuned")),
-        (names.TransitionName, TRANSITIONS),
-        (names.PolicyName, POLICIES),
-        (names.CorrectorName, CORRECTORS),
-        (names.TokenizerName, TOKENIZERS),
-        (names.FigureName, (*FIGURES, "all")),
+        ("PathName", get_args(names.PathName), (*PATHS, "tuned")),
+        ("TransitionName", get_args(names.TransitionName), TRANSITIONS),
+        ("CERTAINTIES", names.CERTAINTIES, CERTAINTIES),
+        ("POLICIES", names.POLICIES, POLICIES),
+        ("CorrectorName", get_args(names.CorrectorName), CORRECTORS),
+        ("TokenizerName", get_args(names.TokenizerName), TOKENIZERS),
+        ("FigureName", get_args(names.FigureName), (*FIGURES, "all")),
     ],
 )
-def test_every_name_that_is_offered_makes_something_and_no_other_does(offered, made):
-    assert get_args(offered) == tuple(made)
+def test_every_name_that_is_offered_makes_something_and_no_other_does(kind, offered, made):
+    assert len(set(offered)) == len(offered)
+    missing, idle = set(made) - set(offered), set(offered) - set(made)
+    assert not missing, f"add {sorted(missing)} to {kind} in names.py"
+    assert not idle, f"{sorted(idle)} in {kind} of names.py makes nothing"
+
+
+@pytest.mark.parametrize(
+    ("title", "offered"),
+    [("path", get_args(names.PathName)), ("policy", names.POLICIES)],
+)
+def test_the_readme_lists_every_path_and_policy_and_no_other(title, offered):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = re.search(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", readme, re.MULTILINE)
+    assert rows is not None
+    listed = [
+        name for row in rows[1].splitlines() for name in re.findall("`(.+?)`", row.split("|")[1])
+    ]
+    assert len(set(listed)) == len(listed)
+    missing, unknown = set(offered) - set(listed), set(listed) - set(offered)
+    assert not missing, f"the README's table of {title}s lacks {sorted(missing)}"
+    assert not unknown, f"the README's table of {title}s has {sorted(unknown)}, which nobody offers"
 
 
 def test_a_name_that_is_not_offered_is_refused_with_those_that_are(trained, tmp_path):
@@ -35,5 +59,5 @@ def test_a_name_that_is_not_offered_is_refused_with_those_that_are(trained, tmp_
         WalkSettings("straight").resolve(run)
     with pytest.raises(ValueError, match="ancestral, euler"):
         WalkSettings(transition="leap").resolve(run)
-    with pytest.raises(ValueError, match="characters, bytes, text8"):
+    with pytest.raises(ValueError, match=r"there are .*text8"):
         make_tokenizer("words", tmp_path / "absent.txt")

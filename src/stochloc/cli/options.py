@@ -16,10 +16,10 @@ import tyro
 from stochloc.cli.output import warn
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.names import (
+    POLICIES,
     CheckpointName,
     CorrectorName,
     PathName,
-    PolicyName,
     TokenizerName,
     TransitionName,
 )
@@ -82,11 +82,10 @@ Tokenizer = Annotated[
         "How text becomes tokens; characters for files, text8 for the corpora known by name.",
     ),
 ]
-_POLICIES = get_args(PolicyName)
 Policy = Annotated[
     str,
     tyro.conf.arg(
-        help=f"Policy that allocates SNR: {', '.join(_POLICIES[:-1])} or {_POLICIES[-1]}; a "
+        help=f"Policy that allocates SNR: {', '.join(POLICIES[:-1])} or {POLICIES[-1]}; a "
         "setting may follow, as in tolerance:0.1."
     ),
 ]

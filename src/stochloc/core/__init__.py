@@ -30,6 +30,7 @@ from stochloc.core.paths.spacings import Geometric, Lomax, Spacing, Uniform
 from stochloc.core.paths.spread import Spread
 from stochloc.core.policies.apart import RevealApart
 from stochloc.core.policies.base import Follow, Pace, Policy
+from stochloc.core.policies.certainties import CERTAINTIES, Certainty, Confidence, LowEntropy
 from stochloc.core.policies.correctors import (
     AtRandom,
     Choice,
@@ -47,14 +48,7 @@ from stochloc.core.policies.curvature import (
 )
 from stochloc.core.policies.remasking import Capped, Looped, Remasking, RemaskingRate, Rescaled
 from stochloc.core.policies.tolerance import Tolerance
-from stochloc.core.policies.unmasking import (
-    Certainty,
-    Confidence,
-    LowEntropy,
-    Reveal,
-    RevealAbove,
-    Share,
-)
+from stochloc.core.policies.unmasking import Reveal, RevealAbove, Share
 from stochloc.core.sampling import Sample, finish, localize, sample
 from stochloc.core.speculation import Speculation, sample_left_to_right
 from stochloc.core.streams import Randomness, Streams, among
@@ -63,6 +57,7 @@ from stochloc.core.tuning import StepCosts, measure_step_costs
 from stochloc.core.walk import Step
 
 __all__ = [
+    "CERTAINTIES",
     "UNKNOWN",
     "Ancestral",
     "Apart",

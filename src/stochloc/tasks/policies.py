@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stochloc.core import (
+    CERTAINTIES,
     AtRandom,
     Capped,
     Choice,
-    Confidence,
     Corrected,
     Curvature,
     Denoiser,
@@ -22,7 +22,6 @@ from stochloc.core import (
     LeastConfident,
     Linearised,
     Looped,
-    LowEntropy,
     OneByOne,
     Path,
     Policy,
@@ -36,17 +35,27 @@ from stochloc.core import (
     Together,
     Tolerance,
 )
+from stochloc.names import policies_of
 
-# Name (`names.PolicyName`): what it makes of the path, the denoiser and its value; the value when
-# none is given.
-_MAKERS: dict[str, tuple[Callable[[Path, Linearised, float], Policy], float | None]] = {
+# What a policy makes of the path, the denoiser and its value; the value when none is given.
+_Maker = tuple[Callable[[Path, Linearised, float], Policy], float | None]
+
+
+def _by_certainty(name: str) -> dict[str, _Maker]:
+    certainty = CERTAINTIES[name]()
+    makers: tuple[_Maker, ...] = (
+        (lambda _, __, ___: Reveal(certainty), None),
+        (lambda _, __, ___: RevealApart(certainty), None),
+        (lambda _, __, value: RevealAbove(value, certainty), 0.9),
+        (lambda _, __, value: Share(certainty, sharpness=value), 1.0),
+    )
+    return dict(zip(policies_of(name), makers, strict=True))
+
+
+# By name; those of a measure of certainty follow from the table of measures.
+_MAKERS: dict[str, _Maker] = {
     "path": (lambda path, _, __: Follow(path), None),
-    "confidence": (lambda _, __, ___: Reveal(Confidence()), None),
-    "confidence-apart": (lambda _, __, ___: RevealApart(Confidence()), None),
-    "entropy": (lambda _, __, ___: Reveal(LowEntropy()), None),
-    "threshold": (lambda _, __, value: RevealAbove(value), 0.9),
-    "share": (lambda _, __, value: Share(Confidence(), sharpness=value), 1.0),
-    "share-entropy": (lambda _, __, value: Share(LowEntropy(), sharpness=value), 1.0),
+    **{key: made for name in CERTAINTIES for key, made in _by_certainty(name).items()},
     "curvature": (lambda _, d, value: Curvature(JacobianProduct(d), value), 0.01),
     "curvature-difference": (lambda _, __, value: Curvature(FiniteDifference(), value), 0.01),
     "tolerance": (lambda _, __, value: Tolerance(value), 0.05),

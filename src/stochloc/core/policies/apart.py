@@ -27,7 +27,7 @@ from stochloc.core.channel import State
 from stochloc.core.denoisers.posterior import Posterior
 from stochloc.core.paths.base import Steps, most, offered, real_type
 from stochloc.core.policies.base import Pace
-from stochloc.core.policies.unmasking import Certainty, Confidence
+from stochloc.core.policies.certainties import Certainty, Confidence
 from stochloc.core.streams import Randomness
 
 

@@ -162,7 +162,19 @@ class Policy(Protocol):
     """A rule that allocates SNR."""
 
     def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
-        """Return the rule at work on one batch, which may remember what it has seen."""
+        """Return the rule at work on one batch, which may remember what it has seen.
+
+        Args:
+            state: The start of the walk; tokens known there receive no SNR.
+            num_steps: Steps requested, at least 1, one number for all sequences.
+            generator: The only source of randomness, if any is needed.
+
+        Returns:
+            The pace; its sequences may take different numbers of steps.
+
+        Raises:
+            ValueError: `num_steps` is below 1.
+        """
         ...
 
 

@@ -17,7 +17,6 @@ and `bound` is its exact `-log P`, one number for each text at any number of ste
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,34 +28,8 @@ from stochloc.core.paths.base import offered, real_type
 from stochloc.core.paths.orders import rank_free
 from stochloc.core.paths.spacings import Lomax, Spacing
 from stochloc.core.policies.base import Pace
+from stochloc.core.policies.certainties import Certainty, Confidence
 from stochloc.core.streams import Randomness
-
-
-@runtime_checkable
-class Certainty(Protocol):
-    """A measure of the posterior's certainty about every token."""
-
-    def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
-        """Return a number in `(0, 1]` for every token, 1 for certainty."""
-        ...
-
-
-@dataclass(frozen=True)
-class Confidence:
-    """The probability of the most likely value."""
-
-    def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
-        """Return `max_v Q(v|z)`."""
-        return posterior.confidence
-
-
-@dataclass(frozen=True)
-class LowEntropy:
-    """The inverse of the effective number of values, `exp(-entropy)`."""
-
-    def __call__(self, posterior: Posterior) -> Float[Tensor, "batch length"]:
-        """Return `exp(-H(Q))`."""
-        return torch.exp(-posterior.entropy)
 
 
 @dataclass(frozen=True)
