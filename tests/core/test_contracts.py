@@ -66,7 +66,7 @@ from stochloc.core import (
     sample,
     start,
 )
-from stochloc.core.numerics import draw_categorical, draw_normal_like, draw_stratified
+from stochloc.core.numerics import draw_categorical, draw_normal_like, draw_stratified, draw_uniform
 
 EXACT = WORLDS["markov chain"].denoiser
 LABELS = EXACT.sequences[:, 0]
@@ -435,6 +435,18 @@ DERIVED: dict[str, Callable[[Posterior, Posterior], Posterior]] = {
     "guided at 0": lambda posterior, other: posterior.guided(other, 0.0),
     "cropped and flattened": lambda posterior, other: posterior.cropped(1, 4).tempered(2.0),
 }
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_a_sample_is_the_quantile_at_the_uniforms_that_it_draws(name):
+    posterior = POSTERIORS[name](scores_of(0), KNOWN, CODEBOOKS["simplex"])
+    u = draw_uniform(tuple(posterior.entropy.shape), generator(8))
+    drawn = posterior.sample(generator(8))
+    assert torch.equal(posterior.quantile(u), drawn)
+    # The probability of all smaller tokens is at most u, with its own it is more.
+    below = torch.stack([posterior.log_probs_of(0, v).exp().sum(-1) for v in range(8)], -1)
+    assert (below.gather(-1, drawn[..., None])[..., 0] <= u + 1e-12).all()
+    assert (below.gather(-1, drawn[..., None] + 1)[..., 0] > u - 1e-12).all()
 
 
 @pytest.mark.parametrize("derive", DERIVED)

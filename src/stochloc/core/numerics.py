@@ -80,9 +80,25 @@ def draw_categorical(
     Returns:
         The drawn indices, exact to float64.
     """
+    u = draw_uniform((*probs.shape[:-1], 1), generator)
+    return quantile(probs, u.squeeze(-1))
+
+
+def quantile(
+    probs: Float[Tensor, "*batch vocabulary"], u: Float[Tensor, "*batch"]
+) -> Int[Tensor, "*batch"]:
+    """Return the index at which the cumulative distribution of each row passes a level.
+
+    Args:
+        probs: Weights, at least 0 and not all 0 in a row; they need not sum to 1.
+        u: Levels, in `[0, 1)`. Of uniform ones, the indices are draws in proportion to `probs`.
+
+    Returns:
+        The indices, exact to float64; never one of weight 0.
+    """
     cdf = in_double(probs).cumsum(-1)
-    u = _draw_below(cdf[..., -1:], generator)
-    return torch.searchsorted(cdf, u, right=True).squeeze(-1).to(probs.device)
+    level = _below(u, cdf[..., -1:])
+    return torch.searchsorted(cdf, level, right=True).squeeze(-1).to(probs.device)
 
 
 def draw_categorical_in_blocks(
@@ -98,10 +114,25 @@ def draw_categorical_in_blocks(
         The drawn indices, exact to float64, on the device of the sums (`in_double`); equal to those
         of `draw_categorical` except where rounding of the sum decides. Two passes over the blocks.
     """
-    ends = [cdf[..., -1:] for cdf in _cumulate(blocks())]
-    u = _draw_below(ends[-1], generator)
-    drawn = [(cdf <= u).sum(-1) for cdf in _cumulate(blocks())]
-    return torch.stack(drawn).sum(0)
+    total = _total(blocks())
+    u = draw_uniform(tuple(total.shape), generator).squeeze(-1)
+    return _quantile_below(blocks(), u, total)
+
+
+def quantile_in_blocks(
+    blocks: Callable[[], Iterable[Float[Tensor, "*batch block"]]], u: Float[Tensor, "*batch"]
+) -> Int[Tensor, "*batch"]:
+    """Return what `quantile` does, with only one block of the weights in memory at a time.
+
+    Args:
+        blocks: Returns the blocks of weights in order, the same at every call.
+        u: Levels, in `[0, 1)`.
+
+    Returns:
+        The indices, exact to float64, on the device of the sums (`in_double`); equal to those of
+        `quantile` except where rounding of the sum decides. Two passes over the blocks.
+    """
+    return _quantile_below(blocks(), u, _total(blocks()))
 
 
 def _cumulate(
@@ -115,10 +146,23 @@ def _cumulate(
         yield cdf
 
 
-def _draw_below(total: Float[Tensor, "*batch 1"], generator: Randomness) -> Tensor:
-    u = draw_uniform(tuple(total.shape), generator).to(total) * total
+def _total(blocks: Iterable[Float[Tensor, "*batch block"]]) -> Float[Tensor, "*batch 1"]:
+    return [cdf[..., -1:] for cdf in _cumulate(blocks)][-1]
+
+
+def _quantile_below(
+    blocks: Iterable[Float[Tensor, "*batch block"]],
+    u: Float[Tensor, "*batch"],
+    total: Float[Tensor, "*batch 1"],
+) -> Int[Tensor, "*batch"]:
+    level = _below(u, total)
+    return torch.stack([(cdf <= level).sum(-1) for cdf in _cumulate(blocks)]).sum(0)
+
+
+def _below(u: Float[Tensor, "*batch"], total: Float[Tensor, "*batch 1"]) -> Tensor:
+    level = u[..., None].to(total) * total
     # `u * total` may round up to `total`, which would select an index past the last positive one.
-    return torch.minimum(u, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.minimum(level, torch.nextafter(total, torch.zeros_like(total)))
 
 
 def draw_stratified(

@@ -25,7 +25,7 @@ from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Posterior
 from stochloc.core.denoisers.scores import guide, nucleus_threshold, relative_to
-from stochloc.core.numerics import draw_categorical_in_blocks
+from stochloc.core.numerics import draw_categorical_in_blocks, quantile_in_blocks
 from stochloc.core.streams import Randomness
 
 BLOCK_SIZE = 8192
@@ -169,6 +169,17 @@ class BlockedPosterior:
         """
         drawn = draw_categorical_in_blocks(self._probs, generator)
         return drawn.to(self.log_normaliser.device)
+
+    def quantile(self, u: Float[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+        """Return the token at which every cumulative `Q` passes a level, exact to float64.
+
+        Args:
+            u: Levels, in `[0, 1)`.
+
+        Returns:
+            Token indices; those of `sample` for the uniforms that it draws. Two passes.
+        """
+        return quantile_in_blocks(self._probs, u).to(self.log_normaliser.device)
 
     def tempered(self, temperature: float) -> "BlockedPosterior":
         """Return the posterior proportional to `Q^(1/temperature)`.

@@ -10,7 +10,7 @@ from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Posterior
 from stochloc.core.denoisers.scores import guide, nucleus_threshold, relative_to
-from stochloc.core.numerics import draw_categorical
+from stochloc.core.numerics import draw_categorical, quantile
 from stochloc.core.streams import Randomness
 
 
@@ -130,6 +130,17 @@ class DensePosterior:
             Token indices.
         """
         return draw_categorical(self.probs, generator)
+
+    def quantile(self, u: Float[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+        """Return the token at which every cumulative `Q` passes a level, exact to float64.
+
+        Args:
+            u: Levels, in `[0, 1)`.
+
+        Returns:
+            Token indices; those of `sample` for the uniforms that it draws.
+        """
+        return quantile(self.probs, u)
 
     def tempered(self, temperature: float) -> "DensePosterior":
         """Return the posterior proportional to `Q^(1/temperature)`.

@@ -84,6 +84,10 @@ class Posterior(Protocol):
         """Draw every token from its own `Q`."""
         ...
 
+    def quantile(self, u: Float[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+        """Return where every token's cumulative `Q` passes u: `sample` does, at uniform levels."""
+        ...
+
     def tempered(self, temperature: float) -> "Posterior":
         """Return the posterior proportional to `Q^(1/temperature)`."""
         ...
