@@ -40,7 +40,7 @@ from stochloc.core.numerics import draw_categorical, draw_normal_like
 from stochloc.methods.method import Drawn, Frame
 from stochloc.methods.variational import Variational
 from stochloc.nn import Network, token_network
-from stochloc.nn.backbones.encoder import Past
+from stochloc.nn.backbones.past import Past
 
 DIMENSION = 8
 NUM_COUPLINGS = 4

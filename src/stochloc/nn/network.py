@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stochloc.nn.backbones.base import Backbone
-from stochloc.nn.backbones.encoder import Past
+from stochloc.nn.backbones.past import Past
 
 FASTEST_TIME = 1000.0
 
@@ -67,15 +67,15 @@ class Network(nn.Module):
 
     def extend(
         self, inputs: Tensor, past: list[Past]
-    ) -> tuple[Float[Tensor, "batch 1 outputs"], list[Past]]:
-        """Return the outputs of one more position of a causal, untimed network.
+    ) -> tuple[Float[Tensor, "batch more outputs"], list[Past]]:
+        """Return the outputs of the positions that come next, of a causal, untimed network.
 
         Args:
-            inputs: What the embedding takes, of one position.
+            inputs: What the embedding takes, of one position or of several.
             past: What the call before returned; empty for the first position.
 
         Returns:
-            Outputs as `forward` gives there, and what is to be remembered.
+            Outputs as `forward` gives them there, and what is to be remembered.
         """
         assert self.time is None
         hidden, past = self.transformer.extend(self.embedding(inputs), past)

@@ -11,12 +11,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from stochloc.nn.backbones.past import Past
 
 _HALF_PRODUCTS = ContextVar("half_products", default=False)
 
@@ -36,13 +37,6 @@ def half_products() -> Iterator[None]:
         yield
     finally:
         _HALF_PRODUCTS.reset(before)
-
-
-class Past(NamedTuple):
-    """What a causal block remembers of the tokens before: their keys and values, `(B, L, H, D)`."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class Transformer(nn.Module):
@@ -105,26 +99,28 @@ class Transformer(nn.Module):
             return self.norm(x_BLW)
 
     def extend(
-        self, x_B1W: Float[Tensor, "batch 1 width"], past: list[Past]
-    ) -> tuple[Float[Tensor, "batch 1 width"], list[Past]]:
-        """Return the embedding of one more token, of a causal transformer.
+        self, x_BKW: Float[Tensor, "batch more width"], past: list[Past]
+    ) -> tuple[Float[Tensor, "batch more width"], list[Past]]:
+        """Return the embeddings of the tokens that come next, of a causal transformer.
 
         Args:
-            x_B1W: Embedding of the token that comes next.
-            past: What the call for the token before returned; empty for the first.
+            x_BKW: Embeddings of one token or of several.
+            past: What the call for the tokens before returned; empty for the first.
 
         Returns:
-            The normalised embedding, to rounding that of `forward` at this place, and what is to be
-            remembered. Differentiable. Costs one token, and attention to those before it.
+            The normalised embeddings, to rounding those of `forward` at these places, and what is
+            to be remembered. Differentiable. Costs these tokens, and attention to those before.
         """
-        place = past[0].keys.shape[1] if past else 0
-        angles = rotary_angles(place + 1, self.head_width, self.rotary_base, x_B1W.device)[place:]
+        place = len(past[0]) if past else 0
+        angles = rotary_angles(
+            x_BKW.shape[1], self.head_width, self.rotary_base, x_BKW.device, place
+        )
         remembered = []
         for n, block in enumerate(self.blocks):
             assert isinstance(block, TransformerBlock)
-            x_B1W, own = block.extend(x_B1W, angles, past[n] if past else None)
+            x_BKW, own = block.extend(x_BKW, angles, past[n] if past else None)
             remembered.append(own)
-        return self.norm(x_B1W), remembered
+        return self.norm(x_BKW), remembered
 
 
 class TransformerBlock(nn.Module):
@@ -165,17 +161,15 @@ class TransformerBlock(nn.Module):
 
     def extend(
         self,
-        x_B1W: Float[Tensor, "batch 1 width"],
-        rotation_1D: Float[Tensor, "1 half"],
+        x_BKW: Float[Tensor, "batch more width"],
+        rotation_KD: Float[Tensor, "more half"],
         past: Past | None,
-    ) -> tuple[Float[Tensor, "batch 1 width"], Past]:
-        """Return one more token's embedding after a causal block, and what is to be remembered."""
+    ) -> tuple[Float[Tensor, "batch more width"], Past]:
+        """Return the next tokens' embeddings after a causal block, and what is to be remembered."""
         assert self.causal
-        q_B1HD, k_BLHD, v_BLHD = self._project(x_B1W, rotation_1D)
-        if past is not None:
-            k_BLHD = torch.cat([past.keys, k_BLHD], 1)
-            v_BLHD = torch.cat([past.values, v_BLHD], 1)
-        return self._mix(x_B1W, q_B1HD, k_BLHD, v_BLHD, False), Past(k_BLHD, v_BLHD)
+        q_BKHD, k_BKHD, v_BKHD = self._project(x_BKW, rotation_KD)
+        longer = Past(k_BKHD, v_BKHD) if past is None else past.and_then(k_BKHD, v_BKHD)
+        return self._mix(x_BKW, q_BKHD, longer.keys, longer.values, True), longer
 
     def _project(
         self,
@@ -204,7 +198,7 @@ class TransformerBlock(nn.Module):
 
 
 def attend(
-    q_BLHD: Float[Tensor, "batch queries heads dim"],
+    q_BKHD: Float[Tensor, "batch queries heads dim"],
     k_BLHD: Float[Tensor, "batch length heads dim"],
     v_BLHD: Float[Tensor, "batch length heads dim"],
     is_causal: bool,
@@ -212,7 +206,7 @@ def attend(
     """Return the mean of the values, weighted by how well queries and keys agree.
 
     Args:
-        q_BLHD: Queries.
+        q_BKHD: Queries of the last K of the L places.
         k_BLHD: Keys.
         v_BLHD: Values.
         is_causal: Whether a query sees only the keys up to its own place.
@@ -220,27 +214,39 @@ def attend(
     Returns:
         The mixed values, in their own type.
     """
-    q_BHLD, k_BHLD, v_BHLD = (x.transpose(1, 2) for x in (q_BLHD, k_BLHD, v_BLHD))
+    # The last place sees all there is.
+    is_causal = is_causal and q_BKHD.shape[1] > 1
+    q_BHKD, k_BHLD, v_BHLD = (x.transpose(1, 2) for x in (q_BKHD, k_BLHD, v_BLHD))
     # In bfloat16 two products and a softmax take CPUs a fifth of the fused kernel's time, and half
     # of what that kernel, then the faster one, takes in float32.
     is_fused = not v_BLHD.is_cpu or v_BLHD.dtype.itemsize >= 4
+    mix = _attend_fused if is_fused else _attend_in_two_products
     with torch.autocast(v_BLHD.device.type, enabled=False):
-        mixed_BHLD = (
-            F.scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD, is_causal=is_causal)
-            if is_fused
-            else _attend_in_two_products(q_BHLD, k_BHLD, v_BHLD, is_causal)
-        )
-    return mixed_BHLD.transpose(1, 2)
+        return mix(q_BHKD, k_BHLD, v_BHLD, is_causal).transpose(1, 2)
+
+
+def _attend_fused(q_BHKD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, is_causal: bool) -> Tensor:
+    if not is_causal or q_BHKD.shape[2] == k_BHLD.shape[2]:
+        return F.scaled_dot_product_attention(q_BHKD, k_BHLD, v_BHLD, is_causal=is_causal)
+    # Torch's own causal mask takes the queries for the first places.
+    seen = ~_later(q_BHKD, k_BHLD)
+    return F.scaled_dot_product_attention(q_BHKD, k_BHLD, v_BHLD, attn_mask=seen)
 
 
 def _attend_in_two_products(
-    q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, is_causal: bool
+    q_BHKD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, is_causal: bool
 ) -> Tensor:
-    scores_BHLL = (q_BHLD / math.sqrt(q_BHLD.shape[-1])) @ k_BHLD.mT
+    scores_BHKL = (q_BHKD / math.sqrt(q_BHKD.shape[-1])) @ k_BHLD.mT
     if is_causal:
-        later = torch.ones(scores_BHLL.shape[-2:], dtype=torch.bool, device=v_BHLD.device).triu(1)
-        scores_BHLL = scores_BHLL.masked_fill(later, -torch.inf)
-    return scores_BHLL.softmax(-1) @ v_BHLD
+        scores_BHKL = scores_BHKL.masked_fill(_later(q_BHKD, k_BHLD), -torch.inf)
+    return scores_BHKL.softmax(-1) @ v_BHLD
+
+
+def _later(q_BHKD: Tensor, k_BHLD: Tensor) -> Bool[Tensor, "queries length"]:
+    """Return which of the L places come after each of the last K."""
+    queries, length = q_BHKD.shape[2], k_BHLD.shape[2]
+    everywhere = torch.ones(queries, length, dtype=torch.bool, device=q_BHKD.device)
+    return everywhere.triu(1 + length - queries)
 
 
 def neighbour_bias(
@@ -278,7 +284,7 @@ def neighbour_bias(
 
 
 def rotary_angles(
-    length: int, head_width: int, base: float, device: torch.device
+    length: int, head_width: int, base: float, device: torch.device, first: int = 0
 ) -> Float[Tensor, "length half"]:
     """Return the angle by which each pair of coordinates turns at each position.
 
@@ -287,12 +293,14 @@ def rotary_angles(
         head_width: Width of a head, even.
         base: Ratio of the slowest to the fastest rotation.
         device: Where to put the result.
+        first: The first position, at least 0.
 
     Returns:
         Angles in radians, float32, `(length, head_width / 2)`.
     """
     exponents = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
-    return torch.outer(torch.arange(length, device=device, dtype=torch.float32), base**-exponents)
+    places = torch.arange(first, first + length, device=device, dtype=torch.float32)
+    return torch.outer(places, base**-exponents)
 
 
 def rotate(
