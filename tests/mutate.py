@@ -54,6 +54,23 @@ MUTATIONS = {
         "_agreeing(0.9 * state.z.flatten(1) @ codes.T",
     ),
     "prior": ("core/denoisers/exact.py", "(self.log_prior + evidence)", "evidence"),
+    "level of the place in turn": (
+        "core/memory.py",
+        "drawn.gather(-1, places[:, n : n + 1])",
+        "drawn[:, n : n + 1]",
+    ),
+    "other places are given": (
+        "core/memory.py",
+        "torch.where(free[:, here], drawn",
+        "torch.where(free[:, here] | True, drawn",
+    ),
+    "futures of one past": ("nn/backbones/past.py", "room.written != begin or ", ""),
+    "later places of the last ones": (
+        "nn/backbones/encoder.py",
+        "triu(1 + length - queries)",
+        "triu(1)",
+    ),
+    "unknown tokens in front": ("core/denoisers/padded.py", "(before, 0), value", "(0, 0), value"),
     "known tokens count": (
         "core/denoisers/exact.py",
         "agreement < best - rounding",
@@ -64,7 +81,7 @@ MUTATIONS = {
         "in_double(probs).cumsum",
         "probs.float().cumsum",
     ),
-    "weight 0 is never drawn": ("core/numerics.py", "u, right=True", "u, right=False"),
+    "weight 0 is never drawn": ("core/numerics.py", "level, right=True", "level, right=False"),
     "jump of a rolling window": (
         "core/paths/orders.py",
         "& free) * float(length))",

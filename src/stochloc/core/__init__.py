@@ -18,6 +18,7 @@ from stochloc.core.denoisers.linearised import Linearised
 from stochloc.core.denoisers.nucleus import Nucleus
 from stochloc.core.denoisers.padded import Padded
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.reading import Readable, Reader, read
 from stochloc.core.denoisers.tempered import Tempered
 from stochloc.core.denoisers.two_sided import Between, TwoSided, between, leave_one_out
 from stochloc.core.likelihood import Estimate, bound, line_integral
@@ -109,6 +110,8 @@ __all__ = [
     "Policy",
     "Posterior",
     "Randomness",
+    "Readable",
+    "Reader",
     "Redraw",
     "Remasking",
     "RemaskingRate",
@@ -149,6 +152,7 @@ __all__ = [
     "localize",
     "measure_step_costs",
     "observe",
+    "read",
     "rewind",
     "right_to_left",
     "sample",

@@ -76,6 +76,19 @@ class State:
             snr=torch.where(where, torch.inf, self.snr),
         )
 
+    def cropped(self, start: int, stop: int) -> "State":
+        """Return the state of the tokens from `start` up to `stop`.
+
+        Args:
+            start: The first position kept.
+            stop: The first position after those kept.
+
+        Returns:
+            The state of `stop - start` tokens.
+        """
+        here = slice(start, stop)
+        return State(self.z[:, here], self.known[:, here], self.snr[:, here])
+
     def forget(self, where: Bool[Tensor, "batch length"]) -> "State":
         """Return the state that knows nothing, `z = 0` at `γ = 0`, at the places `where`.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stochloc.core.channel import State
 from stochloc.core.denoisers.posterior import Denoiser
+from stochloc.core.memory import read_through, reader_for
 from stochloc.core.policies.base import Policy
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
@@ -26,7 +27,8 @@ class Sample:
 
     Attributes:
         tokens: The sampled sequences, all in `[0, V)`.
-        denoiser_calls: How often the denoiser was asked, each time about the whole batch.
+        denoiser_calls: How often the denoiser was asked, each time about the whole batch; about one
+            place of it where it read (`core.memory`).
         snr_received: The finite SNR allocated to every token during the walk; the jump to ∞ that
             decides a token is not counted. What was rewound and allocated again counts twice.
     """
@@ -85,7 +87,8 @@ def sample(
         transition: Takes the steps.
         num_steps: Steps wanted, at least 1; one more makes the final decision when the policy
             leaves tokens uncertain. Each is a denoiser call, beside those of the policy itself, of
-            guidance and of corrector rounds.
+            guidance and of corrector rounds. From left to right, one token a step, a denoiser that
+            can read (`core.denoisers.reading`) is called about one place a step.
         generator: Source of all randomness of the walk.
 
     Returns:
@@ -95,7 +98,11 @@ def sample(
     Raises:
         ValueError: The policy cannot walk in so few steps.
     """
-    return finish(state, localize(denoiser, state, policy, transition, num_steps, generator))
+    pace = policy.start(state, num_steps, generator)
+    if (reader := reader_for(denoiser, state, pace)) is not None:
+        tokens, calls = read_through(reader, state, generator)
+        return Sample(tokens, calls, torch.zeros_like(state.snr))
+    return finish(state, walk(denoiser, state, pace, Freely(transition, generator), generator))
 
 
 def finish(state: State, steps: Iterable[Step]) -> Sample:

@@ -29,7 +29,12 @@ from stochloc.core.streams import Randomness, among
 
 @runtime_checkable
 class Transition(Protocol):
-    """How a walk takes one step, and the cost of that step in nats."""
+    """How a walk takes one step, and the cost of that step in nats.
+
+    A step of ∞ draws the token from `Q` by `posterior.sample`, and a step that moves no token by a
+    finite amount draws nothing else. So a walk of such steps may be taken by reading
+    (`core.memory`), with the same draws.
+    """
 
     def step(
         self,

@@ -20,6 +20,7 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.reading import Reader, Tokens, read
 from stochloc.core.denoisers.two_sided import Between, between
 
 RULED_OUT_NATS = 30.0
@@ -82,6 +83,15 @@ class Constrained:
 
         return answer
 
+    def read(self, state: State) -> Reader | None:
+        """Return the wrapped denoiser's reader given the constraint."""
+        reader = read(self.denoiser, replace(state, z=state.z + self._evidence_at(state)))
+        if reader is None:
+            return None
+        ruled_out = torch.zeros_like(self.allowed, dtype=state.z.dtype)
+        ruled_out = ruled_out.masked_fill(~self.allowed, -torch.inf)
+        return _Obeying(reader, ruled_out.expand(*state.known.shape, -1))
+
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the constraint; one call of the wrapped denoiser.
 
@@ -111,3 +121,18 @@ class Constrained:
                 f"The token known at position {int(wrong[0, -1])} is not among those allowed there."
             )
         return self.evidence.to(state.z) * ~state.is_known[..., None]
+
+
+class _Obeying:
+    """A reader that never answers with a token that is not allowed at the place."""
+
+    def __init__(
+        self, reader: Reader, log_weights: Float[Tensor, "batch length vocabulary"]
+    ) -> None:
+        self.reader, self.log_weights, self.place = reader, log_weights, 0
+
+    def next(self, tokens: Tokens) -> Posterior:
+        """Return the wrapped reader's answer, restricted to what is allowed at its place."""
+        self.place += tokens.shape[1]
+        weights = self.log_weights[:, self.place : self.place + 1]
+        return self.reader.next(tokens).reweighted(weights)

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from jaxtyping import Bool
 from torch import Tensor
 
-from stochloc.core.channel import State
+from stochloc.core.channel import UNKNOWN, State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.reading import Reader, Tokens, read
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -62,6 +63,13 @@ class Guided:
             return None
         return lambda left, right: towards(left, right).guided(away(left, right), self.strength)
 
+    def read(self, state: State) -> Reader | None:
+        """Return a reader whose answers are guided, if both denoisers can read."""
+        towards, away = read(self.conditional, state), read(self.unconditional, state)
+        if towards is None or away is None:
+            return None
+        return _Leaning(towards, away, self.strength)
+
     def __call__(self, state: State) -> Posterior:
         """Return the guided posterior; one call of each denoiser."""
         return self.conditional(state).guided(self.unconditional(state), self.strength)
@@ -96,6 +104,41 @@ class Unconditional:
             return None
         return lambda left, right: sides(left.forget(self.hidden), right.forget(self.hidden))
 
+    def read(self, state: State) -> Reader | None:
+        """Return a reader that does not see the hidden tokens; of use where no one decides them.
+
+        None where a hidden token is still to be decided: its answer is not completed by evidence.
+        """
+        if bool((self.hidden & ~state.is_known).any()):
+            return None
+        reader = read(self.denoiser, state.forget(self.hidden))
+        return None if reader is None else _Blindfolded(reader, self.hidden)
+
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the other tokens alone; one call."""
         return self.denoiser(state.forget(self.hidden))
+
+
+@dataclass(frozen=True, eq=False)
+class _Leaning:
+    """Two readers as one, guided from one towards the other."""
+
+    towards: Reader
+    away: Reader
+    strength: float
+
+    def next(self, tokens: Tokens) -> Posterior:
+        """Return the guided answer; one call of each reader."""
+        return self.towards.next(tokens).guided(self.away.next(tokens), self.strength)
+
+
+class _Blindfolded:
+    """A reader that is not told some tokens."""
+
+    def __init__(self, reader: Reader, hidden: Bool[Tensor, "batch length"]) -> None:
+        self.reader, self.hidden, self.place = reader, hidden, 0
+
+    def next(self, tokens: Tokens) -> Posterior:
+        """Return the wrapped reader's answer without the hidden tokens."""
+        begin, self.place = self.place, self.place + tokens.shape[1]
+        return self.reader.next(tokens.masked_fill(self.hidden[:, begin : self.place], UNKNOWN))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.reading import Reader, changed, read
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -48,6 +49,10 @@ class Nucleus:
         if sides is None:
             return None
         return lambda left, right: sides(left, right).nucleus(self.mass)
+
+    def read(self, state: State) -> Reader | None:
+        """Return the wrapped denoiser's reader, its answers restricted."""
+        return changed(read(self.denoiser, state), lambda q: q.nucleus(self.mass))
 
     def __call__(self, state: State) -> Posterior:
         """Return the restricted posterior; one call of the wrapped denoiser."""

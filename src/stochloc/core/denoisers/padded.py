@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from stochloc.core.channel import UNKNOWN, State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.reading import Reader, Tokens, read
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -45,6 +46,11 @@ class Padded:
             return None
         return lambda left, right: self._short(sides(self._wide(left), self._wide(right)), left)
 
+    def read(self, state: State) -> Reader | None:
+        """Return the wrapped denoiser's reader, which has unknown tokens in front of it."""
+        reader = read(self.denoiser, self._wide(state))
+        return None if reader is None else _Within(reader, self.before)
+
     def __call__(self, state: State) -> Posterior:
         """Return the posterior of the short text; one call of the wrapped denoiser."""
         return self._short(self.denoiser(self._wide(state)), state)
@@ -59,3 +65,15 @@ class Padded:
 
     def _short(self, posterior: Posterior, state: State) -> Posterior:
         return posterior.cropped(self.before, self.before + state.known.shape[-1])
+
+
+class _Within:
+    """A reader that starts after some unknown tokens, of which nobody tells it."""
+
+    def __init__(self, reader: Reader, before: int) -> None:
+        self.reader, self.before = reader, before
+
+    def next(self, tokens: Tokens) -> Posterior:
+        """Read the unknown tokens in front, the first time, and then those told."""
+        before, self.before = self.before, 0
+        return self.reader.next(F.pad(tokens, (before, 0), value=UNKNOWN))

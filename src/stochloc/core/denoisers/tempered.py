@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.reading import Reader, changed, read
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -52,6 +53,10 @@ class Tempered:
         if sides is None:
             return None
         return lambda left, right: sides(left, right).tempered(self.temperature)
+
+    def read(self, state: State) -> Reader | None:
+        """Return the wrapped denoiser's reader, its answers tempered."""
+        return changed(read(self.denoiser, state), lambda q: q.tempered(self.temperature))
 
     def __call__(self, state: State) -> Posterior:
         """Return the tempered posterior; one call of the wrapped denoiser."""

@@ -43,10 +43,13 @@ class Grid:
     Attributes:
         steps: Number of steps N of every sequence, between its `N + 1` knots.
         level: Returns the SNR of every token, given the number of each sequence's knot, 0 to N.
+        one_by_one: The step that decides each free token, from 0, where every step takes one token
+            from wherever it is to ∞; None where some step does otherwise.
     """
 
     steps: Steps
     level: Callable[[Steps], Snr]
+    one_by_one: Int[Tensor, "batch length"] | None = None
 
     @property
     def num_steps(self) -> int:

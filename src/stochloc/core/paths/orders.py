@@ -279,7 +279,11 @@ def _reveal_in_groups(
     num_free = free.sum(-1, keepdim=True)
     steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
     zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
-    return Grid(steps, lambda n: zero.masked_fill(free & (ranks * steps < n * num_free), torch.inf))
+    return Grid(
+        steps,
+        lambda n: zero.masked_fill(free & (ranks * steps < n * num_free), torch.inf),
+        ranks if bool((steps >= num_free).all()) else None,
+    )
 
 
 def _one_after_another(grids: list[Grid]) -> Grid:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import State, rewind
@@ -94,6 +94,8 @@ class Pace:
         unmasks_by_rule: Whether every step takes tokens from where they are to ∞ or leaves them
             there, and which ones follows from the state and the posterior with no draw. The bound
             of such a walk is exact.
+        one_by_one: The step that decides each free token, where every step takes one token from
+            wherever it is to ∞ and nothing else, whatever the posteriors (`Grid.one_by_one`).
     """
 
     steps: Steps
@@ -103,6 +105,7 @@ class Pace:
     rounds: Rounds | None = None
     own_calls: Callable[[], int] = lambda: 0
     unmasks_by_rule: bool = False
+    one_by_one: Int[Tensor, "batch length"] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -209,4 +212,9 @@ class Follow:
             rise = grid.snr(n + 1) - state.snr
             return rise.masked_fill(state.is_known, 0.0).clamp(min=0)
 
-        return Pace(grid.steps, dsnr, unmasks_by_rule=self.path.unmasks_by_rule)
+        return Pace(
+            grid.steps,
+            dsnr,
+            unmasks_by_rule=self.path.unmasks_by_rule,
+            one_by_one=grid.one_by_one,
+        )

@@ -178,7 +178,7 @@ class Corrected:
                 "A policy that takes tokens back itself cannot have corrector rounds; use it alone."
             )
         rounds = _Rounds(self, state)
-        return replace(inner, floor=state, rounds=rounds, unmasks_by_rule=False)
+        return replace(inner, floor=state, rounds=rounds, unmasks_by_rule=False, one_by_one=None)
 
 
 class _Rounds:
