@@ -4,10 +4,10 @@ import csv
 import json
 
 import pytest
-from torch import nn
 
 from stochloc.core import ExactDenoiser
 from stochloc.nn import LocalizationModel, Network
+from stochloc.nn.reading import ModelReader
 from stochloc.tasks.compare.trial_run import TrialRun
 from stochloc.tasks.cyclic import CyclicExperiment
 
@@ -20,6 +20,13 @@ COMMANDS = {
     "sample": ("sample", "RUN", "--n", 3, "--steps", 5),
     "sample, euler": ("sample", "RUN", "--n", 2, "--steps", 5, "--path", "hybrid",
                       "--transition", "euler"),
+    "sample, left to right": ("sample", "RUN", "--n", 2, "--length", 7, "--steps", 7, "--path",
+                              "autoregressive"),
+    "sample, left to right, guidance": ("sample", "RUN", "--n", 2, "--length", 7, "--steps", 9,
+                                        "--path", "autoregressive", "--prompt", "the ",
+                                        "--guidance", 2),
+    "infill, left to right": ("infill", "RUN", "the _uick br_wn", "--draws", 5, "--steps", 2,
+                              "--path", "autoregressive"),
     "sample, curvature": ("sample", "RUN", "--n", 2, "--steps", 4, "--policy", "curvature:0.3"),
     "sample, remasking": ("sample", "RUN", "--n", 2, "--steps", 6, "--policy", "remdm-loop"),
     "sample, correctors": ("sample", "RUN", "--n", 2, "--steps", 4, "--corrector-rounds", 2),
@@ -34,24 +41,24 @@ COMMANDS = {
                       "--walk"),
     "tune": ("tune", "RUN", "--sequences", 2),
 }  # fmt: skip
+# Walks from left to right, a token a step, ask about one place at a time; others may by chance.
+READING = {name for name in COMMANDS if "left to right" in name}
 
 
-def counted(
-    kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch, method: str = "forward"
-) -> list[nn.Module]:
-    """Return a list that grows by every call of a module of a kind."""
+def counted(kind: type, monkeypatch: pytest.MonkeyPatch, method: str = "forward") -> list[object]:
+    """Return a list that grows by every call of an object of a kind."""
     calls, answer = [], getattr(kind, method)
 
-    def counting(module, *arguments):
-        calls.append(module)
-        return answer(module, *arguments)
+    def counting(asked, *arguments):
+        calls.append(asked)
+        return answer(asked, *arguments)
 
     monkeypatch.setattr(kind, method, counting)
     return calls
 
 
-def counted_readouts(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
-    """Return a list that grows by every answer of a model, of the state or of its two sides."""
+def counted_readouts(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that grows by every answer of a model: of a state, two sides or a place."""
     return counted(LocalizationModel, monkeypatch, "_readout")
 
 
@@ -61,9 +68,10 @@ def test_reported_calls_are_the_calls_that_the_model_receives(
 ):
     (tmp_path / "lines.txt").write_text(LINES, encoding="utf-8")
     places = {"RUN": trained / "run", "LINES": tmp_path / "lines.txt"}
-    calls = counted_readouts(monkeypatch)
+    calls, read = counted_readouts(monkeypatch), counted(ModelReader, monkeypatch, "next")
     result = call_json(*(places.get(word, word) for word in COMMANDS[name]))
     assert result["denoiser_calls"] == len(calls) > 0
+    assert read or name not in READING
 
 
 def test_the_calls_of_the_figure_of_steps_are_those_that_the_model_receives(

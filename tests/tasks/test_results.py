@@ -266,13 +266,13 @@ def test_no_task_outgrows_a_batch(opened, trained, call, monkeypatch, tmp_path):
     monkeypatch.setattr("stochloc.tasks.tune.REPORTED_STEPS", (4,))
     monkeypatch.setattr("stochloc.tasks.correct.calibration.NUM_WINDOWS", 5)
     monkeypatch.setattr("stochloc.tasks.correct.calibration.NOISE_RATES", (0.05,))
-    rows, forward = [], LocalizationModel.forward
+    rows, readout = [], LocalizationModel._readout
 
-    def watched(model, state):
-        rows.append(len(state.snr))
-        return forward(model, state)
+    def watched(model, hidden, state):
+        rows.append(len(hidden))
+        return readout(model, hidden, state)
 
-    monkeypatch.setattr(LocalizationModel, "forward", watched)
+    monkeypatch.setattr(LocalizationModel, "_readout", watched)
     (tmp_path / "lines").write_text("the dog\nthe fox\nthe cow\nthe man\n" * 2, encoding="utf-8")
     for command in (
         ("eval", "--sequences", 5, "--steps", 2), ("sample", "--n", 5, "--steps", 2),
@@ -321,6 +321,14 @@ def test_a_trace_follows_the_walk_and_keeps_the_prompt(opened):
     assert steps[-1]["texts"] == result.samples
     assert steps[-1]["snr"] is None
     assert result.denoiser_calls == 4
+
+
+def test_who_looks_on_gets_the_texts_of_who_does_not(opened):
+    """From left to right, a token a step: only without a trace does the model read and remember."""
+    walk, steps = Walk(named_path("autoregressive"), Ancestral(), 16, temperature=0.8), []
+    watched = generate(opened, 5, 16, walk, "the ", 3, steps.append)
+    assert generate(opened, 5, 16, walk, "the ", 3).samples == watched.samples
+    assert len(steps) == watched.denoiser_calls == 12
 
 
 def test_training_says_nothing_on_stdout_and_where_the_model_is_on_stderr(trained, call, tmp_path):

@@ -34,8 +34,9 @@ from stochloc.core import (
     State,
     observe,
 )
-from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone, leaves_out
+from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone, ReadingNetwork, leaves_out
 from stochloc.nn.declared import check_types
+from stochloc.nn.reading import ModelReader
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
@@ -197,6 +198,21 @@ class LocalizationModel(
     def between(self) -> Between | None:
         """How to ask for `Q(x_i | left_<i, right_>i)`; None where the backbone looks at z_i too."""
         return self._between if self.transformer.leaves_out else None
+
+    def read(self, state: State) -> ModelReader | None:
+        """Return a reader of a state, from left to right; None where the backbone cannot read.
+
+        Args:
+            state: What is known of the text before anything is decided.
+
+        Returns:
+            The reader, for one pass; the right side has been read.
+        """
+        if not isinstance(self.transformer, ReadingNetwork):
+            return None
+        embedded = self._embed(state)
+        network = self.transformer.read(embedded)
+        return ModelReader(network, self._readout, state, embedded, self.embeddings)
 
     def forward(self, state: State) -> Posterior:
         """Return the posterior of every token given the state: one denoiser call.

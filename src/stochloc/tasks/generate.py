@@ -22,6 +22,7 @@ from stochloc.core import (
     Unconditional,
     finish,
     localize,
+    sample,
     start,
 )
 from stochloc.data import Tokenizer
@@ -227,11 +228,13 @@ def _draw(
     state = start(run.model.codebook, len(texts), known.shape[1], known)
     streams = seeded_streams(run.device, seed, ((text,) for text in texts))
     started_s = time.monotonic()
-    with torch.no_grad():
-        steps = localize(denoiser, state, policy, walk.transition, walk.num_steps, streams)
-        if trace is not None:
-            steps = _traced(steps, texts.start, run.tokenizer, trace)
-        drawn = finish(state, steps)
+    how = (denoiser, state, policy, walk.transition, walk.num_steps, streams)
+    if trace is None:
+        drawn = sample(*how)
+    else:
+        # Who looks on wants to be told of all tokens after every step.
+        with torch.no_grad():
+            drawn = finish(state, _traced(localize(*how), texts.start, run.tokenizer, trace))
     samples = [run.tokenizer.decode(row) for row in drawn.tokens.cpu()]
     seconds = time.monotonic() - started_s
     received = [[round(snr, 4) for snr in row] for row in drawn.snr_received.tolist()]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from stochloc.nn.backbones.base import Backbone, ContextNetwork
+from stochloc.nn.backbones.base import Backbone, ContextNetwork, ReadingNetwork
 from stochloc.nn.backbones.two_sided import TwoSidedTransformer
 
 ENCODER = "encoder"
@@ -28,4 +28,12 @@ def leaves_out(architecture: str) -> bool:
         return ARCHITECTURES[architecture](Backbone(2, 1, 1)).leaves_out
 
 
-__all__ = ["ARCHITECTURES", "ENCODER", "TWO_SIDED", "Backbone", "ContextNetwork", "leaves_out"]
+__all__ = [
+    "ARCHITECTURES",
+    "ENCODER",
+    "TWO_SIDED",
+    "Backbone",
+    "ContextNetwork",
+    "ReadingNetwork",
+    "leaves_out",
+]

@@ -32,6 +32,24 @@ class ContextNetwork(Protocol):
         ...
 
 
+@runtime_checkable
+class PlaceByPlace(Protocol):
+    """A network that is shown the left side of a text token by token."""
+
+    def next(self, left: Tensor) -> Tensor:
+        """Read more tokens, `(B, K, W)`, and return the context of the place after, `(B, 1, W)`."""
+        ...
+
+
+@runtime_checkable
+class ReadingNetwork(ContextNetwork, Protocol):
+    """A network that leaves places out and can be shown the left side token by token."""
+
+    def read(self, right: Tensor) -> PlaceByPlace:
+        """Return the network at the left end, given what all tokens show to their left."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backbone:
     """The size and the positions of a backbone; one that has no heads ignores theirs.

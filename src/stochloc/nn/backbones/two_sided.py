@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stochloc.nn.backbones.base import Backbone
+from stochloc.nn.backbones.encoder import Transformer
+from stochloc.nn.backbones.past import Past
 
 
 class TwoSidedTransformer(nn.Module):
@@ -58,11 +60,64 @@ class TwoSidedTransformer(nn.Module):
         Returns:
             Normalised embeddings; place i depends on `left` before i and on `right` after i alone.
         """
-        start_left, start_right = self.starts
-        from_left = self.left(_shifted(left, start_left))
-        backwards = (left if right is None else right).flip(1)
-        from_right = self.right(_shifted(backwards, start_right)).flip(1)
-        return self.join(from_left, from_right)
+        from_left = self.left(_shifted(left, self.starts[0]))
+        return self.join(from_left, self._from_right(left if right is None else right))
+
+    def read(self, right: Float[Tensor, "batch length width"]) -> "TwoSidedReader":
+        """Return what answers place by place, from left to right.
+
+        Args:
+            right: Embeddings as those to their left see them.
+
+        Returns:
+            A reader at the left end, for one pass. The right stack has run.
+        """
+        return TwoSidedReader(self.left, self.join, self.starts[0], self._from_right(right))
+
+    def _from_right(
+        self, right: Float[Tensor, "batch length width"]
+    ) -> Float[Tensor, "batch length width"]:
+        return self.right(_shifted(right.flip(1), self.starts[1])).flip(1)
+
+
+class TwoSidedReader:
+    """A two-sided network that is shown the left side token by token, and remembers it.
+
+    Args:
+        left: The causal stack over the left side.
+        join: Joins both sides of a place.
+        start: What the left stack is shown before the first token, `(W,)`.
+        from_right: What the right stack says of every place.
+    """
+
+    def __init__(
+        self,
+        left: Transformer,
+        join: "Join",
+        start: Float[Tensor, " width"],
+        from_right: Float[Tensor, "batch length width"],
+    ) -> None:
+        self.left, self.join, self.start, self.from_right = left, join, start, from_right
+        self.past: list[Past] = []
+        self.place = 0
+
+    def next(self, left: Float[Tensor, "batch more width"]) -> Float[Tensor, "batch 1 width"]:
+        """Return what both sides say of the place after more tokens.
+
+        Args:
+            left: Embeddings of the tokens that come next; none for the first place, or more.
+
+        Returns:
+            The output of the network there, to rounding that of `forward`. Costs these tokens, and
+            attention to those before.
+        """
+        self.place += left.shape[1]
+        if not self.past:
+            left = torch.cat([self.start.to(left).expand(len(left), 1, -1), left], 1)
+        assert left.shape[1], "a place is asked about once"
+        from_left, self.past = self.left.extend(left, self.past)
+        here = slice(self.place, self.place + 1)
+        return self.join(from_left[:, -1:], self.from_right[:, here])
 
 
 class Join(nn.Module):
