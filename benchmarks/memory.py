@@ -1,0 +1,143 @@
+"""Sampling from left to right with remembered keys and values, beside the ways there are without.
+
+Four ways to draw the same number of texts, from random weights (time does not depend on them) and
+on one thread: the two-sided network that remembers, the same asked anew at every token, the same
+with drafts verified in parallel (`sample_left_to_right`), and the autoregressive rival of at least
+as many parameters, which remembers too. Each round times every way once, in rotating order; what is
+printed is the median over rounds of tokens a second and of the ratio to the rival's within a round,
+with quartiles. How often drafts are accepted does depend on the weights: give a run for that.
+
+    python benchmarks/memory.py [RUN] [--rounds 7] [--lengths 128 512] [--smoke]
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from stochloc.core import (
+    Ancestral,
+    Autoregressive,
+    Follow,
+    finish,
+    localize,
+    sample_left_to_right,
+    start,
+)
+from stochloc.core import sample as draw_sample
+from stochloc.methods import autoregressive
+from stochloc.methods.method import Frame
+from stochloc.nn import TWO_SIDED, LocalizationModel, ModelConfig
+from stochloc.tasks.runs import open_run
+
+VOCABULARY = 27
+RIVAL = "autoregressive rival"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a way of drawing took: calls for each text of a batch, and processor time."""
+
+    calls: int
+    seconds: float
+
+
+def model_of(run: str | None, smoke: bool) -> LocalizationModel:
+    """Return the model of a run, or one of the size of `tiny` with random output weights."""
+    if run is not None:
+        return open_run(run).model
+    torch.manual_seed(0)
+    width, depth, heads = (16, 2, 2) if smoke else (128, 4, 4)
+    model = LocalizationModel(
+        ModelConfig(
+            VOCABULARY, width, depth, heads, rotary_base=100.0, neighbour_logit=12.0,
+            architecture=TWO_SIDED,
+        )
+    )  # fmt: skip
+    torch.nn.init.normal_(model.head, std=0.1)
+    return model
+
+
+def ways(
+    model: LocalizationModel, batch: int, length: int
+) -> dict[str, Callable[[torch.Generator], int]]:
+    """Return the ways to draw a batch of texts; each returns the calls it made."""
+    state = start(model.codebook, batch, length)
+    walk = (model, state, Follow(Autoregressive()), Ancestral(), length)
+    rival = autoregressive.Autoregressive.from_frame(
+        Frame(
+            torch.ones(model.codebook.vocabulary_size, dtype=torch.long),
+            length,
+            model.config.backbone,
+        )
+    )
+
+    def plainly(generator: torch.Generator) -> int:
+        with torch.no_grad():
+            return finish(state, localize(*walk, generator)).denoiser_calls
+
+    return {
+        RIVAL: lambda generator: rival.sample(batch, length, length, generator).denoiser_calls,
+        "two-sided, remembering": lambda generator: draw_sample(*walk, generator).denoiser_calls,
+        "two-sided, asked anew": plainly,
+        "two-sided, drafts verified": lambda generator: (
+            sample_left_to_right(model, state, generator).denoiser_calls
+        ),
+    }
+
+
+def timed(
+    candidates: dict[str, Callable[[torch.Generator], int]], rounds: int
+) -> dict[str, list[Drawn]]:
+    """Time each way once a round, in rotating order, after a round that does not count."""
+    names, result = list(candidates), {name: [] for name in candidates}
+    for number in range(rounds + 1):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            generator = torch.Generator().manual_seed(number)
+            began = time.process_time()
+            calls = candidates[name](generator)
+            if number:
+                result[name].append(Drawn(calls, time.process_time() - began))
+    return result
+
+
+def show(values: list[float], digits: int) -> str:
+    """Return a median with its quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", nargs="?", help="folder of a two-sided run")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 512])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--smoke", action="store_true", help="a small model, two rounds")
+    options = parser.parse_args()
+    if options.smoke:
+        options.rounds, options.lengths, options.batches = 2, [12], [2]
+    torch.set_num_threads(1)
+    model = model_of(options.run, options.smoke)
+    if model.between is None:
+        parser.error("the run's network is not two-sided")
+    print("| length | texts | way | calls | tokens a second | time over the rival's |")
+    print("|---|---|---|---|---|---|")
+    for length in options.lengths:
+        for batch in options.batches:
+            drawn = timed(ways(model, batch, length), options.rounds)
+            for name, ways_drawn in drawn.items():
+                pairs = zip(ways_drawn, drawn[RIVAL], strict=True)
+                rates = [batch * length / way.seconds for way in ways_drawn]
+                ratios = [way.seconds / rival.seconds for way, rival in pairs]
+                calls = statistics.median(way.calls for way in ways_drawn)
+                print(f"| {length} | {batch} | {name} | {calls:g} | {show(rates, 0)} | "
+                      f"{show(ratios, 2)} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
