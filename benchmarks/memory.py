@@ -3,9 +3,10 @@
 Four ways to draw the same number of texts, from random weights (time does not depend on them) and
 on one thread: the two-sided network that remembers, the same asked anew at every token, the same
 with drafts verified in parallel (`sample_left_to_right`), and the autoregressive rival with as many
-blocks, which remembers too and has one block's parameters less: those of the join. Each round times every way once, in rotating order; what is
-printed is the median over rounds of tokens a second and of the ratio to the rival's within a round,
-with quartiles. How often drafts are accepted does depend on the weights: give a run for that.
+blocks, which remembers too and has one block's parameters less: those of the join. Each round times
+every way once, in rotating order; what is printed is the median over rounds of tokens a second and
+of the ratio to the rival's within a round, with quartiles. How often drafts are accepted does
+depend on the weights: give a run for that.
 
     python benchmarks/memory.py [RUN] [--rounds 7] [--lengths 128 512] [--smoke]
 """
