@@ -59,10 +59,10 @@ MUTATIONS = {
         "drawn.gather(-1, places[:, n : n + 1])",
         "drawn[:, n : n + 1]",
     ),
-    "other places are given": (
+    "given tokens are certain": (
         "core/memory.py",
-        "torch.where(free[:, here], drawn",
-        "torch.where(free[:, here] | True, drawn",
+        "answer.observed(state.cropped(place, place + 1))",
+        "answer",
     ),
     "futures of one past": ("nn/backbones/past.py", "room.written != begin or ", ""),
     "later places of the last ones": (

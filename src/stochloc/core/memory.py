@@ -65,8 +65,9 @@ def read_through(reader: Reader, state: State, generator: Randomness) -> tuple[T
     for place in free.any(0).nonzero().flatten().tolist():
         here = slice(place, place + 1)
         answer = reader.next(tokens[:, read_to:place])
-        drawn = answer.observed(state.cropped(place, place + 1)).quantile(levels[:, here])
-        tokens[:, here] = torch.where(free[:, here], drawn, tokens[:, here])
+        # Where the token is given, the posterior is certain of it at any level.
+        posterior = answer.observed(state.cropped(place, place + 1))
+        tokens[:, here] = posterior.quantile(levels[:, here])
         read_to, calls = place, calls + answer.calls
     return tokens, calls
 
