@@ -36,7 +36,8 @@ def test_eval_says_which_bounds_are_the_samplers_own_likelihood(trained, call_js
 
 
 def test_eval_with_orders_reports_the_deviation_of_the_core_and_the_same_bound(trained, call_json):
-    arguments = ("eval", trained / "run", "--split", "all", "--sequences", 5, "--steps", 4)
+    arguments = ("eval", trained / "run", "--split", "all", "--sequences", 5, "--steps", 4,
+                 "--path", "masked")  # fmt: skip
     result = call_json(*arguments, "--orders", 2)
     figures = result.pop("chain_rule")
     plain = call_json(*arguments)

@@ -259,8 +259,12 @@ def test_a_text_that_has_changed_since_the_run_began_is_refused_and_the_run_kept
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A disk of its own, to be filled; only where the tests may mount one."""
+def small_disk(tmp_path, trained):
+    """A disk of its own, room for one checkpoint of `trained` and half of a second; only where the
+    tests may mount one."""
+    checkpoint, model = (
+        (trained / "run" / f"{name}.safetensors").stat().st_size for name in ("checkpoint", "model")
+    )
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -268,7 +272,7 @@ def small_disk(tmp_path):
         command = ["mount", *options, "-t", "tmpfs", "tmpfs", str(place)]
         return shutil.which("mount") and subprocess.run(command, capture_output=True, check=False)
 
-    mounted = mount("-o", "size=160k") if os.name == "posix" else None
+    mounted = mount("-o", f"size={checkpoint * 3 // 2 + model}") if os.name == "posix" else None
     if not mounted or mounted.returncode:
         pytest.skip("the tests may not mount a disk here")
     yield place, lambda options: mount("-o", f"remount,{options}")

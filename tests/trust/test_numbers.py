@@ -59,7 +59,7 @@ def test_a_model_is_finite_and_normalised_and_so_is_its_gradient(size, code_dime
     assert ((total - 1).abs() < 1e-4).all()
     for values in (posterior.mean, posterior.entropy, posterior.uncertainty):
         assert values.isfinite().all()
-    model.token_nats(tokens, levels, generator(1)).sum().backward()
+    model.token_nats(tokens, levels, None, generator(1)).nats.sum().backward()
     for parameter in model.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
 
