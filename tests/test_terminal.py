@@ -123,7 +123,7 @@ def test_no_message_can_fail(monkeypatch, error):
     tell("a message")
     stream = Messages(sys.stderr)
     assert not stream.isatty()
-    with ProgressDisplay(0, 4, 64) as display:
+    with ProgressDisplay(0, 4, 64, "token") as display:
         for step in range(1, 5):
             display.update(step, 1.0)
             display.say("a sample")

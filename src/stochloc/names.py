@@ -2,8 +2,9 @@
 
 What a name stands for is in the table of the module that creates it: `tasks.paths` for paths and
 transitions, `tasks.policies` for policies and correctors, `core.policies.certainties` for measures
-of certainty, `data.tokenizers.named` for tokenizers, `viz.figures` for figures. Those tables need
-torch or numpy, which help pages do without; `tests/tasks/test_names.py` says what is missing here.
+of certainty, `nn.backbones` for architectures, `data.tokenizers.named` for tokenizers,
+`viz.figures` for figures. Those tables need torch or numpy, which help pages do without;
+`tests/tasks/test_names.py` says what is missing here.
 Imports nothing, so that help pages and tasks can read the same names.
 """
 
@@ -49,6 +50,7 @@ POLICIES = (
     "remdm-loop",
 )
 CorrectorName = Literal["exact", "together", "least-confident"]
+ArchitectureName = Literal["encoder", "two-sided"]
 TokenizerName = Literal["characters", "bytes", "text8"]
 CheckpointName = Literal["best", "last"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]

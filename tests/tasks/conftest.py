@@ -54,6 +54,17 @@ def trained(tmp_path_factory, cache):
     return folder
 
 
+@pytest.fixture(scope="session")
+def encoder(trained, tmp_path_factory, cache):
+    """The folder of a run like `trained`'s, of a network that looks at the token it predicts."""
+    folder = tmp_path_factory.mktemp("encoder") / "run"
+    data = ("--data", str(trained / "text.txt"), "--architecture", "encoder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(cache))
+        main(["train", *data, "--out", str(folder), *TRAIN])
+    return folder
+
+
 @pytest.fixture
 def call(capsys):
     """Run a command and return what it printed to stdout and to stderr."""

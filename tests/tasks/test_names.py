@@ -10,6 +10,7 @@ from stochloc import names
 from stochloc.core import CERTAINTIES
 from stochloc.data import make_tokenizer
 from stochloc.data.tokenizers.named import TOKENIZERS
+from stochloc.nn.backbones import ARCHITECTURES
 from stochloc.tasks.paths import PATHS, TRANSITIONS
 from stochloc.tasks.policies import CORRECTORS, POLICIES
 from stochloc.tasks.runs import open_run
@@ -25,6 +26,7 @@ from stochloc.viz.figures import FIGURES
         ("CERTAINTIES", names.CERTAINTIES, CERTAINTIES),
         ("POLICIES", names.POLICIES, POLICIES),
         ("CorrectorName", get_args(names.CorrectorName), CORRECTORS),
+        ("ArchitectureName", get_args(names.ArchitectureName), ARCHITECTURES),
         ("TokenizerName", get_args(names.TokenizerName), TOKENIZERS),
         ("FigureName", get_args(names.FigureName), (*FIGURES, "all")),
     ],

@@ -16,7 +16,7 @@ def lines(capsys, monkeypatch):
     """What a resumed run of 100 updates of half a second and 64 tokens each says."""
     clock = [1000.0]
     monkeypatch.setattr("stochloc.training.progress.time.monotonic", lambda: clock[0])
-    with ProgressDisplay(FIRST, LAST, 64) as display:
+    with ProgressDisplay(FIRST, LAST, 64, "noisy token") as display:
         for step in range(FIRST + 1, LAST + 1):
             clock[0] += 0.5
             display.update(step, 3 * math.log(2))
@@ -41,7 +41,7 @@ def test_a_line_gives_loss_speed_and_the_time_left_at_the_speed_of_this_process(
 
 
 def test_a_process_that_is_not_the_first_is_silent(capsys):
-    with ProgressDisplay(0, 10, 64, visible=False) as display:
+    with ProgressDisplay(0, 10, 64, "token", visible=False) as display:
         display.update(5, 1.0)
         display.say("a sample")
     assert capsys.readouterr() == ("", "")
@@ -49,6 +49,6 @@ def test_a_process_that_is_not_the_first_is_silent(capsys):
 
 def test_what_is_said_is_printed_as_it_is_however_long_and_whatever_its_brackets(capsys):
     sample = "[bold]and[/bold] [/x] 12 " + 40 * "words "
-    with ProgressDisplay(0, 10, 64) as display:
+    with ProgressDisplay(0, 10, 64, "token") as display:
         display.say(sample)
     assert capsys.readouterr().err == sample + "\n"

@@ -17,6 +17,7 @@ from stochloc.cli.options import (
     optional,
 )
 from stochloc.cli.output import print_json, warn
+from stochloc.names import ArchitectureName
 from stochloc.terminal import tell
 
 Strategy = Literal["auto", "ddp", "fsdp"]
@@ -35,6 +36,11 @@ class Train:
     asked for one of them."""
     preset: MaybeText = None
     """tiny (the default), small, text8 or text8-paper."""
+    architecture: Annotated[ArchitectureName | None, choices(ArchitectureName)] = None
+    """The network; the preset's when absent. two-sided for text: each token is predicted from its
+    left and its right and learned from in every window, and score, infill and correct get exact
+    likelihoods in one call. encoder for puzzles such as Sudoku, where every place must look at all
+    others many times over."""
     steps: MaybeInt = None
     """Number of updates; with --resume it may be larger than it was, and the run goes on by the
     learning rates of one that long."""
@@ -138,7 +144,7 @@ class Train:
 
 _RECIPE_FLAGS = (
     "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
-    "width", "depth", "heads", "eval_every", "checkpoint_every",
+    "architecture", "width", "depth", "heads", "eval_every", "checkpoint_every",
 )  # fmt: skip
 _HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
 _RUN_FLAGS = ("data", "preset", "tokenizer", "valid", "test", "fractions")

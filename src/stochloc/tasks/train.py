@@ -40,7 +40,8 @@ def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> 
     Args:
         name: Name of the preset.
         vocabulary_size: Number of tokens of the corpus.
-        changes: Attributes of the model or of the training; None leaves the preset's value.
+        changes: Attributes of the model or of the training; None leaves the preset's value. The
+            architecture decides what a network is shown too (`Recipe.with_architecture`).
 
     Returns:
         The recipe.
@@ -50,7 +51,8 @@ def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> 
     """
     recipe = preset(name, vocabulary_size)
     given = {key: value for key, value in changes.items() if value is not None}
-    return recipe.with_changes(**given)
+    architecture = given.pop("architecture", recipe.model.architecture)
+    return recipe.with_architecture(architecture).with_changes(**given)
 
 
 def start_run(

@@ -43,7 +43,9 @@ def train(trainer: Trainer) -> LocalizationModel:
     if fabric.is_global_zero:
         trained_s = keep_metrics_until(trainer.step, folder)
     update_tokens = config.batch_size * config.length
-    progress = ProgressDisplay(trainer.step, config.num_steps, update_tokens, fabric.is_global_zero)
+    progress = ProgressDisplay(
+        trainer.step, config.num_steps, update_tokens, trainer.model.target, fabric.is_global_zero
+    )
     with Interruption() as interruption, progress as display:
         started_s = time.monotonic() - trained_s
         while trainer.step < config.num_steps:

@@ -18,14 +18,20 @@ class ProgressDisplay:
         first_step: Updates already done.
         num_steps: Updates in all.
         update_tokens: Tokens per update.
+        target: What the loss is per, in words.
         visible: Whether to show anything; processes other than the first stay silent.
     """
 
     def __init__(
-        self, first_step: int, num_steps: int, update_tokens: int, visible: bool = True
+        self,
+        first_step: int,
+        num_steps: int,
+        update_tokens: int,
+        target: str,
+        visible: bool = True,
     ) -> None:
         self.first_step, self.num_steps, self.visible = first_step, num_steps, visible
-        self.update_tokens = update_tokens
+        self.update_tokens, self.target = update_tokens, target
         stream = messages()
         self.console = Console(file=cast(TextIO, stream), quiet=not visible)
         self.bar = Progress(
@@ -60,12 +66,12 @@ class ProgressDisplay:
 
         Args:
             step: Updates done.
-            loss_nats: Recent training loss, nats per token.
+            loss_nats: Recent training loss, nats per target.
         """
         elapsed_s = max(time.monotonic() - self.started_s, 1e-9)
         tokens = (step - self.first_step) * self.update_tokens
         status = (
-            f"loss {loss_nats:.3f} nats = {loss_nats / math.log(2):.3f} bits per noisy token, "
+            f"loss {loss_nats:.3f} nats = {loss_nats / math.log(2):.3f} bits per {self.target}, "
             f"{tokens / elapsed_s:,.0f} tokens/s"
         )
         self.bar.update(self.task, completed=step, status=status)
