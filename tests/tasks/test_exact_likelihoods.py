@@ -35,6 +35,25 @@ def test_eval_says_which_bounds_are_the_samplers_own_likelihood(trained, call_js
     assert result["chain_rule"] is None
 
 
+def test_left_to_right_takes_one_call_of_a_two_sided_model_and_is_its_chain_rule(
+    trained, encoder, call_json
+):
+    flags = ("--split", "all", "--sequences", 3, "--path", "autoregressive")
+    run = open_run(trained / "run")
+    tokens, _ = tokens_to_evaluate(run, None, "all")
+    exact = left_to_right(run.model, held_out_windows(tokens, 16, 3)).mean
+    result = call_json("eval", trained / "run", *flags)
+    assert result["nats_per_sequence"] == pytest.approx(exact, rel=1e-6)
+    assert (result["is_exact"], result["denoiser_calls"], result["steps"]) == (True, 1, 16)
+    # In fewer steps neighbours are decided together: another sampler, exact for itself.
+    coarse = call_json("eval", trained / "run", *flags, "--steps", 4)
+    assert (coarse["is_exact"], coarse["denoiser_calls"], coarse["steps"]) == (True, 4, 4)
+    walked = call_json("eval", encoder, *flags)
+    assert (walked["is_exact"], walked["denoiser_calls"], walked["steps"]) == (True, 16, 64)
+    integral = call_json("eval", trained / "run", *flags, "--continuous")
+    assert (integral["is_exact"], integral["steps"]) == (False, 64)
+
+
 def test_eval_with_orders_reports_the_deviation_of_the_core_and_the_same_bound(trained, call_json):
     arguments = ("eval", trained / "run", "--split", "all", "--sequences", 5, "--steps", 4,
                  "--path", "masked")  # fmt: skip
@@ -46,7 +65,7 @@ def test_eval_with_orders_reports_the_deviation_of_the_core_and_the_same_bound(t
     run = open_run(trained / "run")
     tokens, _ = tokens_to_evaluate(run, None, "all")
     windows, drawing = held_out_windows(tokens, 16, 5), streams(0, 5)
-    settings = WalkSettings(num_steps=4).resolve(run)
+    settings = WalkSettings("spread", num_steps=4).resolve(run)
     policy, denoiser = settings.apply(run.model)
     bound(denoiser, windows, policy, settings.transition, 4, drawing)
     expected = chain_deviation(run.model, windows, 2, drawing)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stochloc.core import Ancestral, Autoregressive, Follow, bound
+from stochloc.core import Ancestral, Autoregressive, Follow, bound, left_to_right
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.score import score
 from stochloc.tasks.scored import Scored, ScoredLine, Scoring
@@ -134,7 +134,7 @@ def test_the_command_prints_every_line_and_on_request_every_token(
 def test_a_single_line_has_no_standard_error_over_the_text(trained, tmp_path, call, call_json):
     (tmp_path / "text").write_text("jumps", encoding="utf-8")
     assert call_json("score", trained / "run", tmp_path / "text")["stderr"] is None
-    printed = call("score", trained / "run", tmp_path / "text").out
+    printed = call("score", trained / "run", tmp_path / "text", "--draws", 3).out
     assert "over the text" not in printed
     assert "over the draws" in printed
     one = call_json("score", trained / "run", tmp_path / "text", "--draws", 1)
@@ -142,6 +142,37 @@ def test_a_single_line_has_no_standard_error_over_the_text(trained, tmp_path, ca
     chain_rule = ("score", trained / "run", tmp_path / "text", "--path", "autoregressive")
     assert call_json(*chain_rule)["draws_stderr"] == 0
     assert "over the" not in call(*chain_rule).out
+
+
+def test_a_two_sided_model_scores_exactly_left_to_right_in_one_call_unless_told_otherwise(
+    trained, encoder, tmp_path, call, call_json
+):
+    line = "the quick fox"
+    (tmp_path / "text").write_text(line, encoding="utf-8")
+    command = ("score", trained / "run", tmp_path / "text")
+    run = open_run(trained / "run")
+    result = call_json(*command, "--seed", 1)
+    tokens = torch.from_numpy(run.tokenizer.encode(line))[None]
+    exact = left_to_right(run.denoiser_for(len(line)), tokens)
+    assert result["nats"] == pytest.approx(exact.mean, abs=1e-5)
+    assert result["nats"] == call_json(*command, "--seed", 2)["nats"] == score(run, line).nats
+    assert (result["is_exact"], result["denoiser_calls"], result["draws_stderr"]) == (True, 1, 0)
+    assert (result["path"], result["steps"]) == ("autoregressive", run.length)
+    assert result == {**call_json(*command, "--path", "autoregressive", "--seed", 1),
+                      "draws": 1, "seconds": result["seconds"]}  # fmt: skip
+    printed = call(*command).out
+    assert "exact likelihood" in printed
+    assert "±" not in printed
+    for flags in (("--path", "masked"), ("--draws", 4), ("--steps", 64), ("--continuous",),
+                  ("--transition", "ancestral")):  # fmt: skip
+        told = call_json(*command, *flags)
+        assert (told["is_exact"], told["path"], told["draws"]) == (False, "masked", 4)
+        assert told["draws_stderr"] > 0
+        assert "±" in call(*command, *flags).out
+    other = call_json("score", encoder, tmp_path / "text")
+    assert (other["path"], other["steps"], other["draws"]) == ("masked", 64, 4)
+    assert not other["is_exact"]
+    assert other["nats"] == score(open_run(encoder), line, Scoring()).nats
 
 
 @pytest.mark.parametrize("scoring", [Scoring(), Scoring(WalkSettings("diffusion", num_steps=3))])

@@ -40,8 +40,9 @@ class Eval:
     token and with --continuous; tuned: see stochloc tune."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     transition: Transition = "ancestral"
-    steps: int = 64
-    """Steps of the walk; with --continuous, denoiser calls per sequence."""
+    steps: MaybeInt = None
+    """Steps of the walk; with --continuous, denoiser calls per sequence. 64 when absent; one for
+    every token with --path autoregressive and a two-sided model, which answers them in one call."""
     continuous: bool = False
     """Take the line integral instead of the finite walk."""
     sequences: int = 128
@@ -63,14 +64,17 @@ class Eval:
     def run(self) -> None:
         """Bound and report."""
         from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
-        from stochloc.tasks.walks import WalkSettings, default_path
+        from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
         run = self.weights.open(self.run_folder)
         tokens, source = tokens_to_evaluate(run, self.data, self.split)
         policy = self.walk.choice()
-        default = "masked" if self.continuous else default_path(self.steps, run.length)
+        steps = self.steps
+        if steps is None:
+            steps = default_steps(None if self.continuous else self.path, run)
+        default = "masked" if self.continuous else default_path(steps, run.length)
         path = self.path or default
-        walk = WalkSettings(path, self.transition, self.steps, policy)
+        walk = WalkSettings(path, self.transition, steps, policy)
         evaluation = Evaluation(walk, self.continuous, self.sequences, self.seed, self.orders)
         result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
         if result["is_empty"]:

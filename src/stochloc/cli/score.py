@@ -1,20 +1,37 @@
-"""The command that bounds the probability of every line."""
+"""The command that gives the probability of every line, or bounds it."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from stochloc.cli.options import Json, OfWeights, RunFolder, Seed, Transition, Weights
+from stochloc.cli.options import (
+    Json,
+    MaybeInt,
+    MaybePathName,
+    OfWeights,
+    RunFolder,
+    Seed,
+    Weights,
+    choices,
+)
 from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused
-from stochloc.names import PathName
+from stochloc.names import TransitionName
 from stochloc.terminal import tell
+
+if TYPE_CHECKING:
+    from stochloc.tasks.runs import Run
+    from stochloc.tasks.scored import Scoring
 
 
 @dataclass
 class Score:
-    """Bound the probability of every line of a text."""
+    """Give the probability of every line of a text, or bound it.
+
+    A two-sided model gives the exact likelihood from left to right, in one call and without noise,
+    unless a path, transition, number of steps or draws, or the line integral is asked for.
+    """
 
     run_folder: RunFolder
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
@@ -22,15 +39,16 @@ class Score:
     characters that the model has never seen is not scored."""
     tokens: bool = False
     """Show the cost of every token."""
-    path: PathName = "masked"
-    """The path to walk or to integrate along."""
-    transition: Transition = "ancestral"
-    steps: int = 64
-    """Steps of the walk; with --continuous, denoiser calls per line."""
+    path: MaybePathName = None
+    """The path to walk or to integrate along; masked when absent and something else is named."""
+    transition: Annotated[TransitionName | None, choices(TransitionName)] = None
+    """How the walk takes its steps; ancestral when absent."""
+    steps: MaybeInt = None
+    """Steps of the walk; with --continuous, denoiser calls per line. 64 when absent, as in eval."""
     continuous: bool = False
     """Take the line integral instead of the finite walk."""
-    draws: int = 4
-    """Walks per line, whose costs are averaged; at least two for a ± of each line."""
+    draws: MaybeInt = None
+    """Walks per line, averaged, 4 when absent; at least two for a ± of each line."""
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
@@ -43,12 +61,10 @@ class Score:
         """Score and report."""
         from stochloc.data.reading import read_lines
         from stochloc.tasks.score import score
-        from stochloc.tasks.scored import Scoring, describe, remarks
-        from stochloc.tasks.walks import WalkSettings
+        from stochloc.tasks.scored import describe, remarks
 
         run = self.weights.open(self.run_folder)
-        walk = WalkSettings(self.path, self.transition, self.steps)
-        scoring = Scoring(walk, self.continuous, self.seed, self.draws)
+        scoring = self._scoring(run)
         result = score(run, read_lines(self.file, run.tokenizer), scoring)
         for remark in remarks(result):
             tell(f"stochloc: {remark}")
@@ -56,3 +72,20 @@ class Score:
             print_json(result.to_dict(self.tokens))
         else:
             print(describe(result, self.tokens))
+
+    def _scoring(self, run: "Run") -> "Scoring":
+        """Return how to score: as a model does by default unless anything about it was named."""
+        from stochloc.tasks.score import default_scoring
+        from stochloc.tasks.scored import Scoring
+        from stochloc.tasks.walks import WalkSettings, default_steps
+
+        named = (self.path, self.transition, self.steps, self.draws)
+        if not self.continuous and all(value is None for value in named):
+            return replace(default_scoring(run), seed=self.seed)
+        path = self.path or "masked"
+        steps = self.steps
+        if steps is None:
+            steps = default_steps(None if self.continuous else path, run)
+        walk = WalkSettings(path, self.transition or WalkSettings.transition, steps)
+        draws = Scoring.num_draws if self.draws is None else self.draws
+        return Scoring(walk, self.continuous, self.seed, draws)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from stochloc.core import ChainDeviation, Estimate, bound, chain_deviation, line_integral
+from stochloc.core import ChainDeviation, Estimate, chain_deviation, line_integral
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import held_out_windows
 from stochloc.data.texts import STANDARD_INPUT
@@ -132,7 +132,6 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         )
     windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
     walk = settings.resolve(run, evaluation.continuous)
-    policy, denoiser = walk.apply(run.model)
     parts, deviations = [], []
     batch = rows_at_once(run.length, run.tokenizer.vocabulary_size)
     for begin in range(0, len(windows), batch):
@@ -143,7 +142,7 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         if evaluation.continuous:
             part = line_integral(run.model, rows, walk.path, walk.num_steps, streams, known)
         else:
-            part = bound(denoiser, rows, policy, walk.transition, walk.num_steps, streams, known)
+            part = walk.bound(run.model, rows, streams, known)
         parts.append(part)
         if evaluation.num_orders is not None:
             # After the bound, so that the streams give it the same noise with and without.

@@ -1,12 +1,14 @@
 """Scoring the lines of a text: the cost of each line and of each of its tokens under a model.
 
-The cost of a token is accumulated along the path: for a walk that unmasks, `-log Q(x_i|z)` when it
-was decided; for a diffusion, the sum over its steps. The cost of a line is the sum over its tokens.
-A line longer than the model's window is cut into windows that are scored separately, which bounds
-the line as a whole under the model without context beyond a window.
+A two-sided model gives the exact chain rule from left to right in one call, and is asked for that
+unless told otherwise: no noise, and the same text always has the same cost. Any other walk bounds
+the cost. The cost of a token is accumulated along the path: for a walk that unmasks,
+`-log Q(x_i|z)` when it was decided; for a diffusion, the sum over its steps. The cost of a line is
+the sum over its tokens. A line longer than the model's window is cut into windows that are scored
+separately, which bounds the line as a whole under the model without context beyond a window.
 
-Most walks are random, in their order or noise, so a cost is the average of several draws and has a
-standard error. Random streams are keyed by the text itself: the same line has the same cost
+Most walks are random, in their order or noise, so their cost is the average of several draws and
+has a standard error. Random streams are keyed by the text itself: the same line has the same cost
 wherever it occurs and whatever its neighbours are.
 """
 
@@ -20,19 +22,33 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core import Autoregressive, Estimate, Streams, bound, line_integral
+from stochloc.core import Autoregressive, Estimate, Streams, between, line_integral
 from stochloc.data import Tokenizer
 from stochloc.data.normalisation import NormalisedText, normalise
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.runs import Run
 from stochloc.tasks.scored import Scored, ScoredLine, Scoring
-from stochloc.tasks.walks import Walk
+from stochloc.tasks.walks import Walk, WalkSettings
 from stochloc.training.seeds import seeded_streams
 
 Tokens = tuple[int, ...]
 # Where in its line a window begins, and its tokens.
 Window = tuple[int, Tokens]
+
+
+def default_scoring(run: Run) -> Scoring:
+    """Return how lines are scored when nobody says.
+
+    Args:
+        run: The model.
+
+    Returns:
+        From left to right, exactly, where that takes one call; else by random orders.
+    """
+    if between(run.model) is None:
+        return Scoring()
+    return Scoring(WalkSettings("autoregressive", num_steps=run.length), num_draws=1)
 
 
 def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) -> Scored:
@@ -41,19 +57,20 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     Args:
         run: The model and its tokenizer.
         lines: Texts, without line breaks unless the model knows them; one text is one line.
-        scoring: How to score.
+        scoring: How to score; `default_scoring` when absent.
 
     Returns:
-        A cost for every line and token: for a walk, an unbiased estimate of an upper bound on
-        `-log P`; for a line integral, one whose average over the model's data is a bound. It is the
-        average of the draws, with its standard error, and the same for the same text. A line with
-        characters the model has never seen is refused, with the reason. Takes as many denoiser
-        calls as the walk, or the steps of the integral, per different line and draw.
+        A cost for every line and token: from left to right the exact `-log P`; for another walk,
+        an unbiased estimate of an upper bound on it; for a line integral, one whose average over
+        the model's data is a bound. It is the average of the draws, with its standard error, and
+        the same for the same text. A line with characters the model has never seen is refused,
+        with the reason. Takes as many denoiser calls as the walk, or the steps of the integral, per
+        different line and draw; the default of a two-sided model takes one.
 
     Raises:
         ValueError: Every line has characters the model has never seen, or a setting makes no sense.
     """
-    scoring = scoring or Scoring()
+    scoring = scoring or default_scoring(run)
     started_s = time.monotonic()
     lines = (lines,) if isinstance(lines, str) else lines
     walk = scoring.walk.resolve(run, scoring.continuous)
@@ -77,6 +94,7 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
         calls,
         time.monotonic() - started_s,
         _counted(run.tokenizer),
+        is_exact,
     )
 
 
@@ -121,8 +139,7 @@ def _bound(
     denoiser = run.denoiser_for(tokens.shape[-1])
     if continuous:
         return line_integral(denoiser, tokens, walk.path, walk.num_steps, streams)
-    policy, denoiser = walk.apply(denoiser)
-    return bound(denoiser, tokens, policy, walk.transition, walk.num_steps, streams)
+    return walk.bound(denoiser, tokens, streams)
 
 
 def _scored_line(

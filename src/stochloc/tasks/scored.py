@@ -103,6 +103,7 @@ class Scored:
         denoiser_calls: Denoiser calls, each for a batch of lines.
         seconds: Time it took.
         counted: What "per token" means, in words.
+        is_exact: Whether the costs are the sampler's own `-log P`, in which nothing is drawn.
     """
 
     lines: tuple[ScoredLine, ...]
@@ -110,6 +111,16 @@ class Scored:
     denoiser_calls: int
     seconds: float
     counted: str = "tokens of text"
+    is_exact: bool = False
+
+    @property
+    def estimator(self) -> str:
+        """What kind of number a cost is, in words."""
+        if self.scoring.continuous:
+            return f"line integrals, the average of {self.scoring.num_draws} draws"
+        if self.is_exact:
+            return "the exact likelihood"
+        return f"a bound, the average of {self.scoring.num_draws} draws"
 
     @property
     def scored_lines(self) -> tuple[ScoredLine, ...]:
@@ -184,6 +195,8 @@ class Scored:
             "steps": self.scoring.walk.num_steps,
             "draws": self.scoring.num_draws,
             "seed": self.scoring.seed,
+            "is_exact": self.is_exact,
+            "estimator": self.estimator,
             "denoiser_calls": self.denoiser_calls,
             "seconds": self.seconds,
         }
@@ -199,25 +212,35 @@ def describe(scored: Scored, with_tokens: bool) -> str:
     Returns:
         Several lines of text, the totals last.
     """
-    rows = ["     nats        ±  bits/char  text"]
+    rows = [_row("nats", "±", "bits/char", "text", scored.is_exact)]
     for line in scored.lines:
         if line.refused is not None:
-            rows.append(f"{'-':>9}  {'-':>7}  {'-':>9}  {line.text}")
+            rows.append(_row("-", "-", "-", line.text, scored.is_exact))
             continue
         spread = "" if line.nats_stderr is None else f"{line.nats_stderr:.3f}"
-        rows.append(f"{line.nats:9.3f}  {spread:>7}  {line.bits_per_character:9.3f}  {line.text}")
+        bits = f"{line.bits_per_character:.3f}"
+        rows.append(_row(f"{line.nats:.3f}", spread, bits, line.text, scored.is_exact))
         if with_tokens:
             pairs = zip(line.tokens, line.token_nats, strict=True)
-            rows += [f"{nats:9.3f}                      {token!r}" for token, nats in pairs]
+            rows += [
+                _row(f"{nats:.3f}", "", "", repr(token), scored.is_exact) for token, nats in pairs
+            ]
     by_draws = "" if not scored.draws_stderr else f" ± {scored.draws_stderr:.3f} over the draws"
     by_text = scored.bits_per_character_stderr
     spread = "" if math.isnan(by_text) else f" ± {by_text:.3f} over the text"
     rows += [
         f"{scored.nats:9.3f} nats in all{by_draws}",
         f"{scored.bits_per_character:9.3f} bits per character{spread}; counted: {scored.counted}; "
-        f"{scored.scoring.walk.path} path, {scored.denoiser_calls} denoiser calls",
+        f"{scored.estimator}, {scored.scoring.walk.path} path, "
+        f"{scored.denoiser_calls} denoiser calls",
     ]
     return "\n".join(rows)
+
+
+def _row(nats: str, spread: str, bits: str, text: str, is_exact: bool) -> str:
+    """Return a row of the table, without the column of errors where nothing is drawn."""
+    error = "" if is_exact else f"  {spread:>7}"
+    return f"{nats:>9}{error}  {bits:>9}  {text}"
 
 
 def remarks(scored: Scored) -> list[str]:

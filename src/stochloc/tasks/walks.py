@@ -7,7 +7,22 @@ of its own creates a `Walk` directly.
 
 from dataclasses import dataclass
 
-from stochloc.core import Denoiser, Masked, Path, Policy, Transition
+from jaxtyping import Int
+from torch import Tensor
+
+from stochloc.core import (
+    Autoregressive,
+    Denoiser,
+    Estimate,
+    Masked,
+    Path,
+    Policy,
+    Randomness,
+    Transition,
+    between,
+    bound,
+    left_to_right,
+)
 from stochloc.tasks.paths import named_transition
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
 from stochloc.tasks.runs import Run
@@ -26,6 +41,21 @@ def default_path(num_steps: int, length: int) -> str:
         which like any order costs the true posterior nothing.
     """
     return "spread" if num_steps < length else "masked"
+
+
+def default_steps(path: str | None, run: Run) -> int:
+    """Return the steps that a command walks when the user names none.
+
+    Args:
+        path: Name of the path; None if the user names none either.
+        run: The model.
+
+    Returns:
+        One for every token from left to right where the model answers all of them in one call,
+        which makes the likelihood along that path exact; else 64.
+    """
+    in_one_call = path == "autoregressive" and between(run.model) is not None
+    return run.length if in_one_call else WalkSettings.num_steps
 
 
 @dataclass(frozen=True)
@@ -62,6 +92,37 @@ class Walk:
             ValueError: There is no such policy, or a setting is out of range.
         """
         return self.policy.apply(self.path, denoiser)
+
+    def bound(
+        self,
+        denoiser: Denoiser,
+        tokens: Int[Tensor, "batch length"],
+        generator: Randomness,
+        known: Int[Tensor, "batch length"] | None = None,
+    ) -> Estimate:
+        """Return the bound on `-log P` of the sampler that walks like this.
+
+        Args:
+            denoiser: The denoiser of the walk, already tempered and guided.
+            tokens: The sequences, in `[0, V)`.
+            generator: Source of all randomness.
+            known: Tokens given in advance, `-1` elsewhere.
+
+        Returns:
+            What `core.bound` gives. From left to right with a step for every token that is the
+            chain rule, for which a two-sided denoiser is called once; else as often as in the walk.
+
+        Raises:
+            ValueError: As `core.bound` and `apply` do.
+        """
+        if self._is_chain_rule(tokens.shape[-1]):
+            return left_to_right(denoiser, tokens, known)
+        policy, denoiser = self.apply(denoiser)
+        return bound(denoiser, tokens, policy, self.transition, self.num_steps, generator, known)
+
+    def _is_chain_rule(self, length: int) -> bool:
+        follows = self.policy == FOLLOW_THE_PATH and self.path == Autoregressive()
+        return follows and self.num_steps >= length
 
 
 @dataclass(frozen=True)
