@@ -9,6 +9,7 @@ from torch import nn
 from stochloc.core import State, observe
 from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.backbones import ARCHITECTURES, ContextNetwork
+from stochloc.nn.backbones.products import half_products
 
 V, LENGTH = 5, 6
 SIZE = Backbone(32, 4, 2, neighbour_logit=3.0)
@@ -41,6 +42,20 @@ def test_every_new_matrix_keeps_the_variance_of_what_it_is_given(name):
             inputs = weight[0].numel()
             deviation = float(weight.detach().std()) * math.sqrt(inputs)
             assert abs(deviation - 1) < 5.5 / math.sqrt(2 * weight.numel()), name
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_half_products_round_what_gradients_are_taken_of_and_nothing_else(name):
+    network = built(name)
+    x = torch.randn(2, LENGTH, 32, generator=torch.Generator().manual_seed(1))
+    full = network(x)
+    with half_products():
+        rounded = network(x)
+        with torch.no_grad():
+            assert torch.equal(network(x), full)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, full)
+    torch.testing.assert_close(rounded, full, atol=0.3, rtol=0)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -11,11 +11,11 @@ from stochloc.nn import Backbone, Network, token_network
 from stochloc.nn.backbones.encoder import (
     TransformerBlock,
     attend,
-    half_products,
     neighbour_bias,
     rotary_angles,
     rotate,
 )
+from stochloc.nn.backbones.products import half_products
 from stochloc.nn.network import TimeEmbedding
 
 SMALL = Backbone(width=32, depth=2, heads=2)

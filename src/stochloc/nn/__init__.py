@@ -1,10 +1,11 @@
 """The learned denoiser, its backbones, and networks for other methods."""
 
-from stochloc.nn.backbones import ENCODER, TWO_SIDED, Backbone, leaves_out
+from stochloc.nn.backbones import DIT, ENCODER, TWO_SIDED, Backbone, leaves_out
 from stochloc.nn.model import LocalizationModel, ModelConfig, TargetNats, smoothed_log_unigram
 from stochloc.nn.network import Network, token_network
 
 __all__ = [
+    "DIT",
     "ENCODER",
     "TWO_SIDED",
     "Backbone",

@@ -74,6 +74,8 @@ class ModelConfig:
         neighbour_logit: Attention logit with which heads begin to look at their neighbours; 0 for
             heads without biases.
         architecture: Name of the backbone, one of `nn.backbones.ARCHITECTURES`.
+        head_bias: Whether the logits have a learned bias for each token, which the converter does
+            not see.
     """
 
     vocabulary_size: int
@@ -88,6 +90,7 @@ class ModelConfig:
     rotary_base: float = 10_000.0
     neighbour_logit: float = 0.0
     architecture: str = ENCODER
+    head_bias: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -147,6 +150,7 @@ class LocalizationModel(
         self.embeddings = nn.Parameter(torch.randn(size + config.mask_slot, config.width))
         self.transformer = ARCHITECTURES[config.architecture](config.backbone)
         self.head = nn.Parameter(torch.zeros(size, config.width))
+        self.bias = nn.Parameter(torch.zeros(size)) if config.head_bias else None
         self.register_buffer("log_unigram", torch.zeros(size))
         # Whatever type the caller's program makes tensors in: runs are written in float32.
         self.float()
@@ -279,7 +283,7 @@ class LocalizationModel(
         return Readout(
             hidden,
             self.head,
-            self.log_unigram,
+            self.log_unigram if self.bias is None else self.log_unigram + self.bias,
             self.codebook,
             state.z,
             state.known,

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from stochloc.nn.backbones.encoder import half_products
+from stochloc.nn.backbones.products import half_products
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.schedule import learning_rate
@@ -91,7 +91,7 @@ class OneProcess:
     Attributes:
         device: The module's device.
         half_products: Whether losses are computed with the transformer's products in bfloat16
-            (`nn.backbones.encoder.half_products`); all else has the type of the parameters.
+            (`nn.backbones.products.half_products`); all else has the type of the parameters.
     """
 
     device: torch.device

@@ -5,13 +5,16 @@ from collections.abc import Callable
 import torch
 
 from stochloc.nn.backbones.base import Backbone, ContextNetwork, ReadingNetwork
+from stochloc.nn.backbones.dit import DiffusionTransformer
 from stochloc.nn.backbones.two_sided import TwoSidedTransformer
 
 ENCODER = "encoder"
 TWO_SIDED = "two-sided"
+DIT = "dit"
 ARCHITECTURES: dict[str, Callable[[Backbone], ContextNetwork]] = {
     ENCODER: Backbone.transformer,
     TWO_SIDED: TwoSidedTransformer,
+    DIT: DiffusionTransformer,
 }
 
 
@@ -30,6 +33,7 @@ def leaves_out(architecture: str) -> bool:
 
 __all__ = [
     "ARCHITECTURES",
+    "DIT",
     "ENCODER",
     "TWO_SIDED",
     "Backbone",

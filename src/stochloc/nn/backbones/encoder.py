@@ -8,9 +8,6 @@ Shape suffixes: B batch, L length, W width, H heads, D width of a head.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -18,25 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stochloc.nn.backbones.past import Past
-
-_HALF_PRODUCTS = ContextVar("half_products", default=False)
-
-
-@contextmanager
-def half_products() -> Iterator[None]:
-    """Make transformers round the factors of matrix products to bfloat16 within a block.
-
-    Only while gradients are recorded: faster where the processor knows that type, and without
-    effect on bounds and samples, which record none.
-
-    Yields:
-        Nothing; then products are taken as before.
-    """
-    before = _HALF_PRODUCTS.set(True)
-    try:
-        yield
-    finally:
-        _HALF_PRODUCTS.reset(before)
+from stochloc.nn.backbones.products import rounded_products
 
 
 class Transformer(nn.Module):
@@ -92,8 +71,7 @@ class Transformer(nn.Module):
             Normalised embeddings of the same shape.
         """
         rotation_LD = rotary_angles(x_BLW.shape[1], self.head_width, self.rotary_base, x_BLW.device)
-        is_half = _HALF_PRODUCTS.get() and torch.is_grad_enabled()
-        with torch.autocast(x_BLW.device.type, torch.bfloat16) if is_half else nullcontext():
+        with rounded_products(x_BLW.device):
             for block in self.blocks:
                 x_BLW = block(x_BLW, rotation_LD)
             return self.norm(x_BLW)
@@ -176,12 +154,8 @@ class TransformerBlock(nn.Module):
         x_BLW: Float[Tensor, "batch length width"],
         rotation_LD: Float[Tensor, "length half"],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = self.qkv(self.attention_norm(x_BLW)).unflatten(-1, (3, self.heads, -1))
-        qk_BLHD, v_BLHD = qkv[:, :, :2], qkv[:, :, 2]
-        if self.qk_bias is not None:
-            qk_BLHD = qk_BLHD + self.qk_bias.unflatten(0, (2, self.heads, -1))
-        q_BLHD, k_BLHD = rotate(qk_BLHD, rotation_LD[:, None, None]).to(v_BLHD).unbind(2)
-        return q_BLHD, k_BLHD, v_BLHD
+        qkv_BLX = self.qkv(self.attention_norm(x_BLW))
+        return split_heads(qkv_BLX, self.qk_bias, self.heads, rotation_LD)
 
     def _mix(
         self,
@@ -195,6 +169,31 @@ class TransformerBlock(nn.Module):
         x_BLW = x_BLW + self.attention_out(mixed_BLHD.flatten(2))
         # Squared ReLU learns faster than SiLU or GELU here, at the cost of one more product.
         return x_BLW + self.mlp_out(F.relu(self.mlp_in(self.mlp_norm(x_BLW))).square())
+
+
+def split_heads(
+    qkv_BLX: Float[Tensor, "batch length joined"],
+    qk_bias: Float[Tensor, " values"] | None,
+    heads: int,
+    rotation_LD: Float[Tensor, "length half"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the queries, keys and values of every head, queries and keys turned by position.
+
+    Args:
+        qkv_BLX: All queries, then all keys, then all values, `(B, L, 3 W)`.
+        qk_bias: Biases of queries and keys, `(2 W,)`; None for none.
+        heads: Number of heads, H.
+        rotation_LD: Angles as from `rotary_angles`.
+
+    Returns:
+        Queries, keys and values, each `(B, L, H, D)`.
+    """
+    qkv = qkv_BLX.unflatten(-1, (3, heads, -1))
+    qk_BLHD, v_BLHD = qkv[:, :, :2], qkv[:, :, 2]
+    if qk_bias is not None:
+        qk_BLHD = qk_BLHD + qk_bias.unflatten(0, (2, heads, -1))
+    q_BLHD, k_BLHD = rotate(qk_BLHD, rotation_LD[:, None, None]).to(v_BLHD).unbind(2)
+    return q_BLHD, k_BLHD, v_BLHD
 
 
 def attend(
