@@ -21,7 +21,7 @@ from overhead import ratios, update_of
 from stochloc.core import Ancestral, Follow, Masked, Path, Spread, start
 from stochloc.core import sample as draw_sample
 from stochloc.nn import Backbone, LocalizationModel
-from stochloc.nn.backbones.encoder import half_products
+from stochloc.nn.backbones.products import half_products
 from stochloc.training.choices import OURS, SEEING, Choices
 from stochloc.training.objective import cross_entropy
 

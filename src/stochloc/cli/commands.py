@@ -6,6 +6,7 @@ from stochloc.cli.compare import Compare
 from stochloc.cli.correct import Correct
 from stochloc.cli.cyclic import Cyclic
 from stochloc.cli.eval import Eval
+from stochloc.cli.importing import Import
 from stochloc.cli.infill import Infill
 from stochloc.cli.plot import Plot
 from stochloc.cli.quickstart import Quickstart
@@ -36,4 +37,5 @@ COMMANDS: dict[str, type[Command]] = {
     "cyclic": Cyclic,
     "plot": Plot,
     "compare": Compare,
+    "import": Import,
 }

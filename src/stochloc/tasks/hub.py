@@ -52,10 +52,10 @@ def find_run(run: str | Path, mark: str) -> Path:
         return folder
     if folder.exists():
         raise ValueError(f"{run} is not the folder of a run: it is a file.")
-    if not _is_hub_name(str(run)):
+    if not is_hub_name(str(run)):
         raise ValueError(_what_there_is(folder, mark))
     tell(f"There is no folder {run} here. Asking the Hugging Face hub for a model of this name.")
-    return _fetch(str(run))
+    return fetch(str(run))
 
 
 def _expanded(path: Path) -> Path:
@@ -76,7 +76,15 @@ def _hub_cache() -> Path | None:
     return None
 
 
-def _is_hub_name(name: str) -> bool:
+def is_hub_name(name: str) -> bool:
+    """Return whether a name can only be that of a repository on the hub.
+
+    Args:
+        name: What a user gave.
+
+    Returns:
+        Whether it is `owner/name`, and `owner` is neither a file nor a folder here.
+    """
     parts = re.fullmatch(r"([A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*", name, re.ASCII)
     return parts is not None and not Path(parts[1]).exists()
 
@@ -107,14 +115,25 @@ def _listed(folder: Path, runs: list[str]) -> str:
     return f"in {place} there {verb}: {', '.join(runs[:MOST_NAMES])}{more}"
 
 
-def _fetch(name: str) -> Path:
+def fetch(name: str) -> Path:
+    """Return the folder of a repository of the hub, downloaded if it was not before.
+
+    Args:
+        name: The repository, `owner/name`.
+
+    Returns:
+        The folder on this machine, with the JSON and safetensors files of the repository.
+
+    Raises:
+        ValueError: There is no such repository, or it cannot be downloaded.
+    """
     hub = HfApi()
     try:
         _within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))
         return Path(hub.snapshot_download(name, allow_patterns=FILES, cache_dir=_hub_cache()))
     except (RepositoryNotFoundError, GatedRepoError, HFValidationError) as error:
         raise ValueError(
-            f"{name} is neither the folder of a run nor a model that can be fetched from the hub: "
+            f"{name} is neither a folder here nor a model that can be fetched from the hub: "
             "check its name, or log in with: hf auth login."
         ) from error
     except Exception as error:
@@ -130,7 +149,7 @@ def _fetched_before(hub: HfApi, name: str, error: Exception) -> Path:
     except LocalEntryNotFoundError:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(
-            f"{name} is neither the folder of a run nor a model that can be fetched from the hub "
+            f"{name} is neither a folder here nor a model that can be fetched from the hub "
             f"now ({reason}): check its name, or try again later."
         ) from error
     tell("The hub does not answer; the model is used as last downloaded.")

@@ -1,0 +1,58 @@
+"""The command that makes a run of someone else's checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from stochloc.cli.options import Json, MaybeInt, TestText, Tokenizer, ValidText, optional
+from stochloc.cli.output import print_json
+
+
+@dataclass
+class Import:
+    """Make a run of a checkpoint of another project, to evaluate, sample and train further."""
+
+    kind: Annotated[str, tyro.conf.Positional]
+    """The project whose layout it has: mdlm."""
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    """A safetensors file, a file of torch.save with a state_dict, a folder with one, or a model on
+    the Hugging Face hub, OWNER/NAME."""
+    out: Path
+    """Folder for the run, which must not exist."""
+    data: str
+    """The run's text, to evaluate and train on; for tokens that are characters, the one that was
+    the checkpoint's, since its characters are the alphabet."""
+    tokenizer: Tokenizer = None
+    valid: ValidText = None
+    test: TestText = None
+    fractions: Annotated[
+        tuple[float, float, float] | None,
+        optional("FLOAT FLOAT FLOAT"),
+    ] = None
+    """Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05."""
+    heads: MaybeInt = None
+    """Attention heads, where the checkpoint does not say."""
+    length: MaybeInt = None
+    """Tokens per window, where the checkpoint does not say."""
+    json: Json = False
+
+    def run(self) -> None:
+        """Import and report."""
+        from stochloc.importers import Told
+        from stochloc.importers.run import import_run
+        from stochloc.tasks.data_choice import DataChoice
+
+        own = {} if self.fractions is None else {"fractions": self.fractions}
+        choice = DataChoice(self.data, self.valid, self.test, **own)
+        told = Told(self.heads, self.length)
+        recipe = import_run(self.kind, self.checkpoint, self.out, choice, self.tokenizer, told)
+        model = recipe.model
+        if self.json:
+            print_json({"run": str(self.out), **recipe.to_dict()})
+            return
+        print(
+            f"{self.out}: {model.depth} blocks of width {model.width}, {model.vocabulary_size} "
+            f"tokens, windows of {recipe.training.length}"
+        )
