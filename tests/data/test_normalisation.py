@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import itertools
 import os
 import threading
+import tracemalloc
 import unicodedata
 
 import numpy as np
@@ -11,12 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, load_corpus
-from stochloc.data.normalisation import BREAKS_NOTE, MARK_NOTE, PlainBytes, normalise
+from stochloc.data import ByteTokenizer, CharacterTokenizer, load_corpus
+from stochloc.data.normalisation import (
+    BREAKS_NOTE,
+    FORMS,
+    MARK_NOTE,
+    PlainBytes,
+    in_form,
+    normalise,
+)
 from stochloc.data.reading import as_bytes, read_lines, read_text
 from stochloc.data.token_files import encode_file
 from stochloc.data.tokenizers.slotted import SlottedTokenizer
 
+# Vowels and finals of Hangul, marks of several classes, a starter that composes with the one
+# before, and one character that decomposes into marks alone.
+COMPOSING = "ae\u0301\u0323\u0327\u1112\u1161\u11ab\ud55c\u09c7\u09be\u0f73\u0f71\u00e9\u1e69 \n"
 LATIN = CharacterTokenizer("\n abcdef\u00e9")
 
 
@@ -65,21 +77,6 @@ def test_unknown_characters_are_reported_with_their_position_in_the_input():
         seen.known_only()
 
 
-@pytest.mark.parametrize(("tokenizer", "text"), [
-    (Text8Tokenizer(), "A, b7c  d!"), (ByteTokenizer(), "a\u00e9b"), (LATIN, "abc"),
-    (SlottedTokenizer(LATIN), "abc"),
-])  # fmt: skip
-def test_every_token_knows_the_character_it_comes_from(tokenizer, text):
-    places = tokenizer.places(text)
-    assert len(places) == len(tokenizer.encode(text))
-    assert list(places) == sorted(places)
-    for place in range(len(text)):
-        before = int((places < place).sum())
-        np.testing.assert_array_equal(
-            tokenizer.encode(text)[:before], tokenizer.encode(text[:place])[:before]
-        )
-
-
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbfab\r\ncd\r\n", b"ab\rcd\r", b"ab\ncd\n"])
 def test_training_text_has_no_marks_and_one_kind_of_line_break(tmp_path, raw, capsys):
     (tmp_path / "text.txt").write_bytes(raw * 20 if raw[:1] == b"a" else raw)
@@ -99,6 +96,68 @@ def test_a_tokenizer_that_knows_a_carriage_return_keeps_it(tmp_path):
     for tokenizer in (ByteTokenizer(), CharacterTokenizer("\n\rab")):
         tokens = encode_file(tmp_path / "text.txt", tokenizer).tokens
         assert tokenizer.decode(tokens) == "a\r\nb"
+
+
+class Dropping:
+    """A tokenizer of a and b that drops CR and refuses everything else."""
+
+    vocabulary_size, labels, slots = 2, (), None
+    is_character_level, is_byte_level = True, False
+
+    def encode(self, text):
+        return CharacterTokenizer("ab").encode(text.replace("\r", ""))
+
+    def decode(self, ids):
+        return CharacterTokenizer("ab").decode(ids)
+
+    def encode_stream(self, chunks):
+        yield from CharacterTokenizer("ab").encode_stream(c.replace(b"\r", b"") for c in chunks)
+
+    def places(self, text):
+        return np.flatnonzero(np.array([c != "\r" for c in text], dtype=bool))
+
+    def to_dict(self):
+        return {"kind": "dropping"}
+
+
+def test_a_mark_is_left_out_for_a_tokenizer_that_reads_carriage_returns_itself(tmp_path, capsys):
+    (tmp_path / "text.txt").write_bytes(b"\xef\xbb\xbfa\rb\r")
+    encoded = encode_file(tmp_path / "text.txt", Dropping())
+    assert Dropping().decode(encoded.tokens) == "ab"
+    assert encoded.notes == (MARK_NOTE,)
+    assert capsys.readouterr().err.count("byte order mark") == 1
+
+
+def test_a_mark_that_the_alphabet_holds_is_kept_while_line_breaks_are_read_as_lf(tmp_path):
+    (tmp_path / "text.txt").write_bytes("\ufeffa\r\nb".encode())
+    tokenizer = CharacterTokenizer("\nab\ufeff")
+    encoded = encode_file(tmp_path / "text.txt", tokenizer)
+    assert tokenizer.decode(encoded.tokens) == "\ufeffa\nb"
+    assert encoded.notes == (BREAKS_NOTE,)
+
+
+@given(st.text(COMPOSING, max_size=30), st.lists(st.integers(0, 30), max_size=6))
+def test_a_text_cut_anywhere_has_the_unicode_form_of_the_whole(text, cuts):
+    ends = [0, *sorted(cuts), len(text)]
+    pieces = [text[a:b] for a, b in itertools.pairwise(ends)]
+    for form in FORMS:
+        assert "".join(in_form(pieces, form)) == unicodedata.normalize(form, text)
+
+
+@pytest.mark.parametrize("text", ["ae\u0301b", "\u4e2d\u6587", "\u1112\u1161\u11ab"])
+def test_the_unicode_form_of_a_text_needs_no_more_memory_the_longer_it_is(text):
+    piece = text * 3000
+
+    def peak(num_pieces):
+        tracemalloc.start()
+        for _ in in_form((piece for _ in range(num_pieces)), "NFC"):
+            pass
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak_bytes
+
+    peak(2)
+    assert peak(64) < 1.1 * peak(4) + 4096
 
 
 def test_a_text_in_the_other_unicode_form_is_encoded_and_said_so(tmp_path, capsys):

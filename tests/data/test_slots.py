@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from data.tokenizers import EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from stochloc.data import (
     CharacterTokenizer,
     LabelledTokenizer,
     SlottedTokenizer,
-    Text8Tokenizer,
     encode_file,
     tokenizer_from_dict,
 )
@@ -20,7 +20,6 @@ from stochloc.data.tokenizers.slots import pour
 TOKENIZER = SlottedTokenizer(CharacterTokenizer("abcdef"), rate=0.2)
 EMPTY = TOKENIZER.empty
 TEXTS = st.text("abcdef", max_size=40)
-PIECES = st.lists(st.text("abcé", max_size=5), max_size=6)
 
 
 def generator(seed=0):
@@ -36,14 +35,14 @@ def test_a_layout_has_an_empty_gap_around_every_character_and_decodes_to_the_tex
         assert TOKENIZER.inner.decode(ids[1::2]) == text
 
 
-@given(PIECES)
-def test_a_stream_cut_anywhere_is_laid_out_like_the_whole(pieces):
-    chunks = [piece.encode() for piece in pieces]
-    for inner in (ByteTokenizer(), Text8Tokenizer(), CharacterTokenizer("abcé")):
-        tokenizer = SlottedTokenizer(inner)
-        stream = list(tokenizer.encode_stream(chunks))
-        joined = np.concatenate([np.zeros(0, int), *stream])
-        np.testing.assert_array_equal(joined, tokenizer.encode("".join(pieces)))
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+@given(data=st.data())
+def test_a_stream_cut_anywhere_is_laid_out_like_the_whole(example, data):
+    pieces = data.draw(st.lists(example.texts, max_size=6))
+    tokenizer = SlottedTokenizer(example.tokenizer)
+    stream = list(tokenizer.encode_stream(piece.encode() for piece in pieces))
+    joined = np.concatenate([np.zeros(0, int), *stream])
+    np.testing.assert_array_equal(joined, tokenizer.encode("".join(pieces)))
 
 
 def test_an_empty_file_is_refused_in_slots_as_it_is_without(tmp_path):

@@ -7,24 +7,30 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from data.tokenizers import ANY, EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stochloc.data.codepoints import discover_alphabet
+from stochloc.data.texts import UnknownCharactersError
 from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.characters import CharacterTokenizer
-from stochloc.data.tokenizers.named import make_tokenizer, tokenizer_from_dict
+from stochloc.data.tokenizers.labelled import LabelledTokenizer
+from stochloc.data.tokenizers.named import (
+    AROUND,
+    TOKENIZERS,
+    make_tokenizer,
+    tokenizer_from_dict,
+)
 from stochloc.data.tokenizers.protocol import token_dtype
+from stochloc.data.tokenizers.slotted import SlottedTokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
 CLEAN = st.from_regex(r" ?([a-z]+ )*([a-z]+)?", fullmatch=True)
 CUTS = st.lists(st.integers(0, 200), max_size=8)
-MESSY = st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("aZ09  \né€😀")))
-
-
-def tokenizers_for(text):
-    alphabet = discover_alphabet([text.encode()]) or "a"
-    return [CharacterTokenizer(alphabet), ByteTokenizer(), Text8Tokenizer()]
+MESSY = ANY
+NAMED = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+REFUSING = {name: example for name, example in EXAMPLES.items() if example.refused}
 
 
 def cut(data, cuts):
@@ -43,18 +49,46 @@ def mahoneys_cleaning(text):
     return re.sub("[^a-z]+", " ", spelled)
 
 
-@given(MESSY, CUTS)
-def test_a_stream_cut_anywhere_encodes_like_the_whole(text, cuts):
-    for tokenizer in tokenizers_for(text):
-        stream = joined(tokenizer.encode_stream(cut(text.encode(), cuts)))
-        np.testing.assert_array_equal(stream, tokenizer.encode(text))
+def test_every_tokenizer_that_has_a_name_is_tested():
+    assert set(EXAMPLES) == set(TOKENIZERS), "one line for each in tests/data/tokenizers.py"
+    for name, example in EXAMPLES.items():
+        assert example.tokenizer.to_dict()["kind"] == name
 
 
-@given(MESSY)
-def test_decoding_undoes_encoding(text):
-    characters, as_bytes, *_ = tokenizers_for(text)
-    assert characters.decode(characters.encode(text)) == text
-    assert as_bytes.decode(as_bytes.encode(text)) == text
+@NAMED
+@given(data=st.data(), cuts=CUTS)
+def test_a_stream_cut_anywhere_encodes_like_the_whole(example, data, cuts):
+    text, tokenizer = data.draw(example.texts), example.tokenizer
+    ids = tokenizer.encode(text)
+    stream = joined(tokenizer.encode_stream(cut(text.encode(), cuts)))
+    np.testing.assert_array_equal(stream, ids)
+    assert ids.size == 0 or 0 <= ids.min() <= ids.max() < tokenizer.vocabulary_size
+
+
+@NAMED
+@given(data=st.data())
+def test_decoding_gives_the_text_as_it_was_read_and_that_is_read_as_it_stands(example, data):
+    text, tokenizer = data.draw(example.texts), example.tokenizer
+    ids = tokenizer.encode(text)
+    decoded = tokenizer.decode(ids)
+    assert decoded == example.read(text)
+    np.testing.assert_array_equal(tokenizer.encode(decoded), ids)
+    if tokenizer.is_character_level:
+        assert len(decoded) == len(ids)
+
+
+@pytest.mark.parametrize("example", REFUSING.values(), ids=REFUSING)
+@given(data=st.data(), cuts=CUTS)
+def test_a_refused_character_is_named_with_its_position_or_its_line(example, data, cuts):
+    text, refused = data.draw(example.texts), data.draw(st.sampled_from(example.refused))
+    place = data.draw(st.integers(0, len(text)))
+    whole, lines = text[:place] + refused + text[place:], text[:place].split("\n")
+    expected = re.escape(f"character {refused!r} at position {place}, counted from 0, ")
+    with pytest.raises(UnknownCharactersError, match=expected):
+        example.tokenizer.encode(whole)
+    where = f"character {refused!r} at line {len(lines)}, character {len(lines[-1]) + 1} "
+    with pytest.raises(UnknownCharactersError, match=re.escape(where)):
+        list(example.tokenizer.encode_stream(cut(whole.encode(), cuts)))
 
 
 @given(MESSY)
@@ -85,19 +119,40 @@ def test_the_alphabet_is_the_sorted_set_of_characters(text, cuts):
     assert discover_alphabet(cut(text.encode(), cuts)) == "".join(sorted(set(text)))
 
 
-@given(MESSY)
-def test_a_tokenizer_survives_json(text):
-    for tokenizer in tokenizers_for(text):
+@NAMED
+def test_a_tokenizer_survives_json_alone_and_within_others(example):
+    for tokenizer in (
+        example.tokenizer,
+        SlottedTokenizer(example.tokenizer, 0.3),
+        LabelledTokenizer(example.tokenizer, ("old", "new")),
+        LabelledTokenizer(SlottedTokenizer(example.tokenizer), ("old", "new")),
+    ):
         facts = json.loads(json.dumps(tokenizer.to_dict()))
         assert tokenizer_from_dict(facts) == tokenizer
 
 
-def test_ids_can_be_lists_arrays_or_tensors():
-    for tokenizer in tokenizers_for("abc"):
-        ids = tokenizer.encode("abc")
-        for given_ids in (ids, ids.tolist(), tuple(ids.tolist()), torch.from_numpy(ids)):
-            assert tokenizer.decode(given_ids) == "abc"
-        assert tokenizer.decode([]) == ""
+@NAMED
+def test_ids_can_be_lists_arrays_or_tensors(example):
+    tokenizer, ids = example.tokenizer, example.tokenizer.encode(example.text)
+    for given_ids in (ids, ids.tolist(), tuple(ids.tolist()), torch.from_numpy(ids)):
+        assert tokenizer.decode(given_ids) == example.read(example.text)
+    assert tokenizer.decode([]) == ""
+    with pytest.raises(ValueError, match=f"must lie in 0 .. {tokenizer.vocabulary_size - 1}"):
+        tokenizer.decode([tokenizer.vocabulary_size])
+
+
+@NAMED
+def test_every_token_knows_the_character_it_comes_from(example):
+    text = example.text
+    for tokenizer in (example.tokenizer, SlottedTokenizer(example.tokenizer)):
+        places = tokenizer.places(text)
+        assert len(places) == len(tokenizer.encode(text))
+        assert list(places) == sorted(places)
+        for place in range(len(text)):
+            before = int((places < place).sum())
+            np.testing.assert_array_equal(
+                tokenizer.encode(text)[:before], tokenizer.encode(text[:place])[:before]
+            )
 
 
 def test_an_alphabet_beyond_256_characters_needs_two_bytes_per_id():
@@ -106,19 +161,6 @@ def test_an_alphabet_beyond_256_characters_needs_two_bytes_per_id():
     (ids, *_) = tokenizer.encode_stream([alphabet.encode()])
     assert ids.dtype == token_dtype(300) == np.uint16
     assert ids.tolist() == list(range(300))
-
-
-@given(st.integers(0, 40))
-def test_an_unknown_character_is_named_with_its_place(place):
-    text = "ab" * 20
-    text = text[:place] + "é" + text[place:]
-    tokenizer = CharacterTokenizer("ab")
-    message = re.escape(f"character 'é' at position {place}, counted from 0, ")
-    with pytest.raises(ValueError, match=message):
-        tokenizer.encode(text)
-    message = re.escape(f"character 'é' at line 1, character {place + 1} is not among")
-    with pytest.raises(ValueError, match=message):
-        list(tokenizer.encode_stream(cut(text.encode(), [3, 17, 30])))
 
 
 @given(st.text("aé€", max_size=30), CUTS)
@@ -152,20 +194,31 @@ def test_tokenizers_are_made_by_name(tmp_path):
     assert make_tokenizer("characters", path) == CharacterTokenizer("abn")
     assert make_tokenizer("bytes", path) == ByteTokenizer()
     assert make_tokenizer("text8", path) == Text8Tokenizer()
-    with pytest.raises(ValueError, match="there are characters, bytes, text8"):
-        make_tokenizer("words", path)
+    for name in TOKENIZERS:
+        with pytest.raises(ValueError, match=rf"there are .*\b{name}\b"):
+            make_tokenizer("words", path)
 
 
-def test_facts_of_no_tokenizer_are_refused():
-    with pytest.raises(ValueError, match="known kinds"):
+@pytest.mark.parametrize("facts", [
+    {}, {"kind": "words"}, {"kind": 3}, {"kind": "characters"}, {"kind": "slotted", "rate": 0.1},
+    {"kind": "characters", "alphabet": 7}, {"kind": "characters", "alphabet": "aa"},
+    {"kind": "labelled", "inner": {"kind": "bytes"}}, {"kind": "slotted", "inner": 3, "rate": 0.1},
+    {"kind": "slotted", "inner": {"kind": "bytes"}, "rate": "much"},
+    {"kind": "labelled", "inner": {"kind": "no"}, "labels": ["a"]},
+])  # fmt: skip
+def test_facts_of_no_tokenizer_are_refused(facts):
+    with pytest.raises(ValueError, match=r"described by|repeats"):
+        tokenizer_from_dict(facts)
+
+
+def test_the_kinds_that_are_known_are_those_of_the_tables():
+    with pytest.raises(ValueError, match=", ".join([*TOKENIZERS, *AROUND])):
         tokenizer_from_dict({"kind": "words"})
 
 
-@pytest.mark.parametrize(
-    "tokenizer", tokenizers_for("The 7 seas. é"), ids=lambda t: type(t).__name__
-)
-def test_memory_does_not_grow_with_the_text(tokenizer):
-    chunk = "The 7 seas. é".encode() * 2000
+@NAMED
+def test_memory_does_not_grow_with_the_text(example):
+    tokenizer, chunk = example.tokenizer, example.text.encode() * 2000
 
     def peak(num_chunks):
         tracemalloc.start()

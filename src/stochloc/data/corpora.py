@@ -92,8 +92,8 @@ def load_corpus(
             "builtin" (the King James Bible). A file with one of these names in the working
             directory takes precedence; `./text8` always means the file. Texts of several classes
             are given as `NAME=FILE,NAME=FILE`; their tokens are labelled (`data.labels`).
-        tokenizer: a tokenizer, or "characters", "bytes" or "text8"; None: text8 for the corpora
-            known by name, characters for files. The alphabet is that of `data`.
+        tokenizer: a tokenizer, or a name in `data.tokenizers.named.TOKENIZERS`; None: text8 for the
+            corpora known by name, characters for files. The alphabet is that of `data`.
         valid: the validation text, if it is a separate file.
         test: the test text, if it is a separate file.
         fractions: the shares of train, valid and test; they sum to 1.

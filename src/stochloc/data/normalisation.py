@@ -7,14 +7,17 @@ alphabet is collected after line breaks and marks have been normalised. Nothing 
 silently: every change has a note.
 """
 
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, ...] = ("NFC", "NFD")
 MARK = "\ufeff"
 BREAKS_NOTE = "line breaks CR LF or CR were read as LF"
 MARK_NOTE = "a byte order mark was left out"
@@ -114,15 +117,33 @@ class PlainBytes:
 
     Attributes:
         chunks: the original bytes.
+        keeps_breaks: leave CR as it is.
+        keeps_mark: leave a byte order mark at the beginning.
         notes: what was changed, in words; complete once all chunks were read.
     """
 
     chunks: Iterable[bytes]
+    keeps_breaks: bool = False
+    keeps_mark: bool = False
     notes: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def for_tokenizer(cls, chunks: Iterable[bytes], tokenizer: _Encodes) -> "PlainBytes":
+        """Return bytes in which what a tokenizer can encode is left unchanged.
+
+        Args:
+            chunks: the original bytes.
+            tokenizer: raises ValueError for text that it cannot encode.
+
+        Returns:
+            The bytes; those that the tokenizer maps or drops itself are left to it.
+        """
+        knows = knowing(tokenizer)
+        return cls(chunks, keeps_breaks=knows("\r"), keeps_mark=knows(MARK))
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes, piece by piece."""
-        mark, held, is_first = MARK.encode(), b"", True
+        mark, held, is_first = MARK.encode(), b"", not self.keeps_mark
         for piece in self.chunks:
             chunk, held = held + piece, b""
             if is_first and len(chunk) < len(mark) and mark.startswith(chunk):
@@ -132,17 +153,56 @@ class PlainBytes:
                 chunk = chunk.removeprefix(mark)
                 self.notes[MARK_NOTE] = None
             is_first = False
-            if chunk.endswith(b"\r"):
+            if chunk.endswith(b"\r") and not self.keeps_breaks:
                 # The LF that belongs to it may be the first byte of the next piece.
                 chunk, held = chunk[:-1], b"\r"
             yield self._with_lf(chunk)
         yield self._with_lf(held)
 
     def _with_lf(self, chunk: bytes) -> bytes:
-        if b"\r" not in chunk:
+        if self.keeps_breaks or b"\r" not in chunk:
             return chunk
         self.notes[BREAKS_NOTE] = None
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def in_form(pieces: Iterable[str], form: Form) -> Iterator[str]:
+    """Yield a text in a Unicode form, in memory that does not grow with the text.
+
+    A text may be cut before a character that neither combines with the one before nor composes with
+    it; what is after the last such place waits for the next piece.
+
+    Args:
+        pieces: the text, cut anywhere.
+        form: the composed or the decomposed form.
+
+    Yields:
+        Pieces; joined, the form of the whole text.
+    """
+    held = ""
+    for piece in pieces:
+        held += piece
+        # What was held had a place to cut at its first character alone.
+        cut = next((n for n in range(len(held) - 1, 0, -1) if _begins(held[n])), 0)
+        if cut:
+            yield unicodedata.normalize(form, held[:cut])
+            held = held[cut:]
+    yield unicodedata.normalize(form, held)
+
+
+def _begins(character: str) -> bool:
+    first = unicodedata.normalize("NFD", character)[0]
+    return unicodedata.combining(first) == 0 and first not in _composing()
+
+
+@cache
+def _composing() -> frozenset[str]:
+    """Characters that a composed form joins to the one before: second parts of compositions."""
+    decompositions = map(unicodedata.decomposition, map(chr, range(sys.maxunicode + 1)))
+    parts = [parts.split() for parts in decompositions if parts and not parts.startswith("<")]
+    # Vowels and final consonants of Hangul syllables are composed by a rule, not by a table.
+    hangul = map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)))
+    return frozenset({chr(int(pair[1], 16)) for pair in parts if len(pair) == 2} | set(hangul))
 
 
 def _clusters(typed: str) -> Iterator[tuple[int, str]]:

@@ -9,11 +9,10 @@ the size of the folder. Knows nothing of splits.
 import hashlib
 import json
 import os
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +20,7 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt
 
 from stochloc.data.codepoints import decode_utf8
-from stochloc.data.normalisation import FORM_NOTE, MARK, PlainBytes, knowing
+from stochloc.data.normalisation import FORM_NOTE, FORMS, MARK, Form, PlainBytes, in_form, knowing
 from stochloc.data.texts import TextSource, UnknownCharactersError, file_source, naming
 from stochloc.data.token_cache import cache_folder, prune, sweep, unusable, write_atomically
 from stochloc.data.tokenizers.protocol import Tokenizer, token_dtype
@@ -170,25 +169,27 @@ def _write_text(
     tokens: Path, source: TextSource, tokenizer: Tokenizer, dtype: np.dtype[Any]
 ) -> tuple[str, ...]:
     """Write the tokens of a text and return notes of the changes that were made to it."""
-    knows = knowing(tokenizer)
-    # Byte tokenizers and alphabets that contain CR or the mark receive the text unchanged.
-    plain = None if knows("\r") or knows(MARK) else PlainBytes(source.chunks())
-    chunks = source.chunks() if plain is None else plain
+    plain = PlainBytes.for_tokenizer(source.chunks(), tokenizer)
     with write_atomically(tokens) as file:
-        _write_tokens(file, source, chunks, tokenizer, dtype)
-    return () if plain is None else tuple(plain.notes)
+        _write_tokens(file, source, plain, tokenizer, dtype)
+    return tuple(plain.notes)
 
 
 def _other_form(source: TextSource, tokenizer: Tokenizer) -> TextSource | None:
     """Return a text in the Unicode form that a tokenizer knows, if there is one."""
-    text, knows = "".join(decode_utf8(source.chunks())), knowing(tokenizer)
-    for form in ("NFC", "NFD"):
-        other = unicodedata.normalize(form, text)
-        if all(knows(c) for c in set(other) - {"\r", MARK}):
-            raw = other.encode()
+    knows = knowing(tokenizer)
+    for form in FORMS:
+        with naming(source):
+            pieces = in_form(decode_utf8(source.chunks()), form)
+            is_known = all(knows(c) for piece in pieces for c in set(piece) - {"\r", MARK})
+        if is_known:
             facts = {**source.fingerprint, "form": form}
-            return TextSource(source.name, facts, lambda raw=raw: iter([raw]))
+            return TextSource(source.name, facts, partial(_encoded, source, form))
     return None
+
+
+def _encoded(source: TextSource, form: Form) -> Iterator[bytes]:
+    return (piece.encode() for piece in in_form(decode_utf8(source.chunks()), form))
 
 
 @cache

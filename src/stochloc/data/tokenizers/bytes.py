@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from stochloc.data.tokenizers.protocol import PlainText, TokenIds, _checked
+from stochloc.data.tokenizers.protocol import PlainText, TokenIds, checked
 
 
 @final
@@ -48,7 +48,7 @@ class ByteTokenizer(PlainText):
             ValueError: an id is outside 0 .. 255.
         """
         return (
-            _checked(ids, self.vocabulary_size).astype(np.uint8).tobytes().decode(errors="replace")
+            checked(ids, self.vocabulary_size).astype(np.uint8).tobytes().decode(errors="replace")
         )
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[UInt8[np.ndarray, " tokens"]]:

@@ -1,19 +1,17 @@
 """One token per character of an alphabet."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Bool, Int64, Integer, UInt32
+from jaxtyping import Int64, Integer, UInt32
 
-from stochloc.data.codepoints import code_points, decode_utf8
-from stochloc.data.texts import UnknownCharactersError
-from stochloc.data.tokenizers.protocol import PlainText, TokenIds, _checked, token_dtype
-
-# Unknown characters that a message lists.
-MOST_SHOWN = 10
+from stochloc.data.codepoints import code_points, decode_utf8, discover_alphabet
+from stochloc.data.normalisation import PlainBytes
+from stochloc.data.tokenizers.protocol import PlainText, TokenIds, checked, token_dtype
+from stochloc.data.tokenizers.unknown import UnknownCharacters, unknown_at
 
 
 @final
@@ -35,6 +33,38 @@ class CharacterTokenizer(PlainText):
             raise ValueError("The alphabet is empty; give at least one character.")
         if len(set(self.alphabet)) < len(self.alphabet):
             raise ValueError("The alphabet repeats a character; give each character once.")
+
+    @classmethod
+    def for_text(cls, chunks: Iterable[bytes]) -> "CharacterTokenizer":
+        """Return the tokenizer of all characters of a training text, without CR and marks.
+
+        Args:
+            chunks: UTF-8 bytes, cut anywhere.
+
+        Returns:
+            The tokenizer; ids are in the order of code points.
+
+        Raises:
+            ValueError: the bytes are not UTF-8, or there are none.
+        """
+        return cls(discover_alphabet(PlainBytes(chunks)))
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> "CharacterTokenizer":
+        """Return the tokenizer of the alphabet in `facts`.
+
+        Args:
+            facts: with an `alphabet`.
+
+        Returns:
+            An equal tokenizer.
+
+        Raises:
+            KeyError, TypeError, ValueError: there is no alphabet, or not a text.
+        """
+        if not isinstance(facts["alphabet"], str):
+            raise TypeError("The alphabet is not a text.")
+        return cls(facts["alphabet"])
 
     @property
     def vocabulary_size(self) -> int:
@@ -61,12 +91,11 @@ class CharacterTokenizer(PlainText):
             Ids, shape (characters,).
 
         Raises:
-            ValueError: a character is not in the alphabet.
+            UnknownCharactersError: a character is not in the alphabet; with its position, from 0.
         """
         ids = self._look_up(text)
         if ids.size and ids.min() < 0:
-            first = int(np.argmax(ids < 0))
-            raise self._unknown(text[first], f"position {first}, counted from 0,")
+            raise unknown_at(text, int(np.argmax(ids < 0)), self._known)
         return ids.astype(np.int64)
 
     def decode(self, ids: TokenIds) -> str:
@@ -81,7 +110,7 @@ class CharacterTokenizer(PlainText):
         Raises:
             ValueError: an id is outside the vocabulary.
         """
-        codes = self._codes[_checked(ids, self.vocabulary_size)]
+        codes = self._codes[checked(ids, self.vocabulary_size)]
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
@@ -97,14 +126,13 @@ class CharacterTokenizer(PlainText):
             UnknownCharactersError: characters are not in the alphabet; the message counts them.
             ValueError: the bytes are not UTF-8.
         """
-        dtype, seen = token_dtype(self.vocabulary_size), _Unknown()
+        dtype, unknown = token_dtype(self.vocabulary_size), UnknownCharacters()
         for text in decode_utf8(chunks):
             ids = self._look_up(text)
-            seen.look_at(text, ids < 0)
-            if not seen.counts:
+            unknown.look_at(text, ids < 0)
+            if not unknown.counts:
                 yield ids.astype(dtype)
-        if seen.counts:
-            raise self._unknown(next(iter(seen.counts)), seen.described())
+        unknown.refuse(self._known)
 
     def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
         """Return 0, 1, 2, ...: a token is a character."""
@@ -129,40 +157,6 @@ class CharacterTokenizer(PlainText):
         """Return the ids, below 0 for characters that are not in the alphabet."""
         return self._table.take(code_points(text), mode="clip")
 
-    def _unknown(self, character: str, where: str) -> UnknownCharactersError:
-        return UnknownCharactersError(
-            f"The character {character!r} at {where} is not among the {self.vocabulary_size} "
-            "characters of the alphabet; remove it from the text, or use an alphabet that holds it."
-        )
-
-
-class _Unknown:
-    """Counts the characters of a text that are not in an alphabet, and where the first one is."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.line, self.column, self.first = 1, 1, ""
-
-    def look_at(self, text: str, is_unknown: Bool[np.ndarray, " characters"]) -> None:
-        """Count in the next piece of the text."""
-        places = np.flatnonzero(is_unknown)
-        if len(places) and not self.counts:
-            line, column = self._after(text[: places[0]])
-            self.first = f"line {line}, character {column}"
-        for place in places:
-            self.counts[text[place]] = self.counts.get(text[place], 0) + 1
-        self.line, self.column = self._after(text)
-
-    def described(self) -> str:
-        """Describe where the first one is, and which others there are."""
-        total = sum(self.counts.values())
-        if total == 1:
-            return self.first
-        shown = ", ".join(map(repr, list(self.counts)[:MOST_SHOWN]))
-        more = ", ..." if len(self.counts) > MOST_SHOWN else ""
-        return f"{self.first} (the first of {total} unknown ones: {shown}{more})"
-
-    def _after(self, text: str) -> tuple[int, int]:
-        breaks = text.count("\n")
-        column = len(text) - text.rfind("\n") if breaks else self.column + len(text)
-        return self.line + breaks, column
+    @property
+    def _known(self) -> str:
+        return f"the {self.vocabulary_size} characters of the alphabet"

@@ -1,6 +1,6 @@
 """A tokenizer with labels of classes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -32,6 +32,23 @@ class LabelledTokenizer:
             raise ValueError(f"Labels are a tuple of names, not the one name {self.labels!r}.")
         if not all(self.labels) or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"The classes need different names, not {', '.join(self.labels)}.")
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> "LabelledTokenizer":
+        """Return the tokenizer whose `to_dict` gave these facts, with `inner` already remade.
+
+        Args:
+            facts: the tokenizer `inner` and a list of `labels`.
+
+        Returns:
+            An equal tokenizer.
+
+        Raises:
+            KeyError, TypeError, ValueError: the facts are not those of this kind.
+        """
+        if not isinstance(facts["inner"], Tokenizer) or not isinstance(facts["labels"], list):
+            raise TypeError("There is no inner tokenizer, or no list of labels.")
+        return cls(facts["inner"], tuple(map(str, facts["labels"])))
 
     @property
     def vocabulary_size(self) -> int:

@@ -1,18 +1,16 @@
-"""Text to token ids and back, whole or as a stream of bytes.
+"""The tokenizers by name: the one table that a new one joins.
 
 Every tokenizer turns text into integers `0 .. vocabulary_size - 1`. Encoding a stream gives the
 same ids as encoding the whole, however the bytes are cut, in memory that does not grow with the
-text. A new tokenizer is one file that follows the `Tokenizer` protocol, and one line in each of the
-two tables here: `tokenizer_from_dict`, which reads it from a run, and `TOKENIZERS`, which names it.
-Knows nothing of caches, corpora or splits.
+text. A new tokenizer is one file that follows the `Tokenizer` protocol and one line in
+`TOKENIZERS`, by which a user chooses it and a run is read again; `names.py` has the name for help
+pages. Knows nothing of caches, corpora or splits.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from stochloc.data.codepoints import discover_alphabet
-from stochloc.data.normalisation import PlainBytes
 from stochloc.data.texts import read_chunks
 from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.characters import CharacterTokenizer
@@ -22,47 +20,76 @@ from stochloc.data.tokenizers.slotted import SlottedTokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
 
+class Remade(Tokenizer, Protocol):
+    """A tokenizer that can be remade from its facts."""
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Tokenizer:
+        """Return the tokenizer whose `to_dict` gave these facts."""
+        ...
+
+
+class Named(Remade, Protocol):
+    """A tokenizer that can be chosen for a training text."""
+
+    @classmethod
+    def for_text(cls, chunks: Iterable[bytes]) -> Tokenizer:
+        """Return the tokenizer for a training text, given as UTF-8 bytes."""
+        ...
+
+
+# Name, which is also the `kind` in `to_dict`: the class.
+TOKENIZERS: dict[str, type[Named]] = {
+    "characters": CharacterTokenizer,
+    "bytes": ByteTokenizer,
+    "text8": Text8Tokenizer,
+}
+# These are laid around another tokenizer, whose facts are their `inner`.
+AROUND: dict[str, type[Remade]] = {"labelled": LabelledTokenizer, "slotted": SlottedTokenizer}
+
+
 def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
     """Return the tokenizer whose `to_dict` gave these facts.
 
     Args:
-        facts: the tokenizer's kind and whatever else that kind needs.
+        facts: the tokenizer's kind, a name in `TOKENIZERS` or `AROUND`, and its settings.
 
     Returns:
         An equal tokenizer.
 
     Raises:
-        ValueError: the kind is not known.
+        ValueError: the kind is not known, or its settings are missing or wrong.
     """
-    match facts:
-        case {"kind": "characters", "alphabet": str(alphabet)}:
-            return CharacterTokenizer(alphabet)
-        case {"kind": "bytes"}:
-            return ByteTokenizer()
-        case {"kind": "text8"}:
-            return Text8Tokenizer()
-        case {"kind": "labelled", "inner": dict(inner), "labels": [*labels]}:
-            return LabelledTokenizer(tokenizer_from_dict(inner), tuple(map(str, labels)))
-        case {"kind": "slotted", "inner": dict(inner), "rate": float(rate)}:
-            return SlottedTokenizer(tokenizer_from_dict(inner), rate)
-    raise ValueError(
-        f"No tokenizer is described by {str(dict(facts))[:200]}; the known kinds are characters "
-        "(with an alphabet), bytes, text8, labelled and slotted."
-    )
+    kinds: Mapping[str, type[Remade]] = {**TOKENIZERS, **AROUND}
+    kind = facts.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(
+            f"No tokenizer is described by {str(dict(facts))[:200]}; the known kinds are "
+            f"{', '.join(kinds)}."
+        )
+    inner = facts.get("inner")
+    if isinstance(inner, Mapping):
+        facts = {**facts, "inner": tokenizer_from_dict(inner)}
+    try:
+        return kinds[kind].from_dict(facts)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"No tokenizer of the kind {kind} is described by {str(dict(facts))[:200]} ({error})."
+        ) from error
 
 
 def make_tokenizer(name: str, train_path: str | Path) -> Tokenizer:
     """Return the tokenizer of this name for a training text.
 
     Args:
-        name: "characters", "bytes" or "text8".
-        train_path: the training text; read only for "characters", to find its alphabet.
+        name: a name in `TOKENIZERS`.
+        train_path: the training text; read only if the tokenizer depends on it, as on its alphabet.
 
     Returns:
         A tokenizer that can encode the training text.
 
     Raises:
-        ValueError: the name is not known, or the alphabet cannot be read from the file.
+        ValueError: the name is not known, or no tokenizer can be made for the file.
     """
     return tokenizer_for(name, read_chunks(train_path))
 
@@ -71,27 +98,15 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     """Return the tokenizer of this name for a text given as UTF-8 bytes.
 
     Args:
-        name: "characters", "bytes" or "text8".
-        chunks: the training text; read only for "characters".
+        name: a name in `TOKENIZERS`.
+        chunks: the training text; read only if the tokenizer depends on it.
 
     Returns:
         A tokenizer that can encode the training text.
 
     Raises:
-        ValueError: the name is not known.
+        ValueError: the name is not known, or no tokenizer can be made for the text.
     """
     if name not in TOKENIZERS:
         raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.")
-    return TOKENIZERS[name](chunks)
-
-
-def _of_alphabet(chunks: Iterable[bytes]) -> Tokenizer:
-    return CharacterTokenizer(discover_alphabet(PlainBytes(chunks)))
-
-
-# Name: what it makes of a training text.
-TOKENIZERS: dict[str, Callable[[Iterable[bytes]], Tokenizer]] = {
-    "characters": _of_alphabet,
-    "bytes": lambda _: ByteTokenizer(),
-    "text8": lambda _: Text8Tokenizer(),
-}
+    return TOKENIZERS[name].for_text(chunks)

@@ -3,10 +3,16 @@
 Tasks use the properties of a tokenizer, never its class. One that turns plain text into tokens
 inherits `PlainText`; labels (`data.tokenizers.labelled`) and slots (`data.tokenizers.slotted`) are
 laid around any other.
+
+A tokenizer may map characters (capitals to small letters), drop them, or refuse them. It refuses by
+`UnknownCharactersError`, which makes its callers try the text's other Unicode form. The message
+names the character and where the first one is: `encode`, which has a whole string, gives its
+position in it, counted from 0; `encode_stream`, which reads a file, gives line and character as
+editors count them, from 1. `UnknownCharacters` and `unknown_at` in `data.tokenizers.unknown` do so.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +20,7 @@ from jaxtyping import Int64, Integer
 
 from stochloc.data.tokenizers.slots import Slots
 
+Kind = TypeVar("Kind")
 TokenIds = Sequence[int] | Integer[np.ndarray, " tokens"] | Integer[torch.Tensor, " tokens"]
 
 
@@ -28,7 +35,11 @@ class Tokenizer(Protocol):
 
     @property
     def is_character_level(self) -> bool:
-        """Whether one token is one character, so that bits per token are bits per character."""
+        """Whether one token is one character, so that bits per token are bits per character.
+
+        The characters are those of the text that is modelled, after the tokenizer has mapped or
+        dropped some: True if `decode` returns one character for every token.
+        """
         ...
 
     @property
@@ -47,15 +58,46 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
-        """Return the token ids of a text."""
+        """Return the token ids of a text.
+
+        Args:
+            text: any string, also an empty one, or one character of a longer text.
+
+        Returns:
+            Ids, shape (tokens,), in `0 .. V - 1`.
+
+        Raises:
+            UnknownCharactersError: a character cannot be encoded; with its position, from 0.
+        """
         ...
 
     def decode(self, ids: TokenIds) -> str:
-        """Return the text that token ids stand for."""
+        """Return the text that token ids stand for.
+
+        Args:
+            ids: a sequence, array or tensor of ids; none of them give the empty text.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: an id is outside the vocabulary.
+        """
         ...
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
-        """Yield token ids of UTF-8 bytes: joined, those of the whole text."""
+        """Yield token ids of UTF-8 bytes, in memory that does not grow with the text.
+
+        Args:
+            chunks: UTF-8 bytes, cut anywhere, also within a character.
+
+        Yields:
+            Ids, of any integer type that holds them; joined, those of the whole text.
+
+        Raises:
+            UnknownCharactersError: a character cannot be encoded; with its line and place there.
+            ValueError: the bytes are not UTF-8.
+        """
         ...
 
     def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
@@ -63,12 +105,40 @@ class Tokenizer(Protocol):
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values from which `tokenizer_from_dict` makes an equal tokenizer."""
+        """Return JSON values from which `tokenizer_from_dict` makes an equal tokenizer.
+
+        Returns:
+            `kind`, the tokenizer's name in the tables of `data.tokenizers.named`, and its settings.
+        """
         ...
 
 
 class PlainText:
-    """The defaults of a tokenizer whose tokens are all text: it has neither labels nor slots."""
+    """The defaults of a tokenizer whose tokens are all text: it has neither labels nor slots.
+
+    Nor settings: a tokenizer that has some, as `CharacterTokenizer` its alphabet, has its own
+    `for_text` and `from_dict`.
+    """
+
+    @classmethod
+    def for_text(cls: type[Kind], chunks: Iterable[bytes]) -> Kind:
+        """Return the tokenizer for a training text; it is not read where nothing depends on it."""
+        return cls()
+
+    @classmethod
+    def from_dict(cls: type[Kind], facts: Mapping[str, Any]) -> Kind:
+        """Return the tokenizer whose `to_dict` gave these facts.
+
+        Args:
+            facts: JSON values from a file, so of any type.
+
+        Returns:
+            An equal tokenizer.
+
+        Raises:
+            KeyError, TypeError, ValueError: the facts are not those of this kind.
+        """
+        return cls()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,7 +156,19 @@ def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
     return np.min_scalar_type(vocabulary_size - 1)
 
 
-def _checked(ids: TokenIds, vocabulary_size: int) -> Int64[np.ndarray, " tokens"]:
+def checked(ids: TokenIds, vocabulary_size: int) -> Int64[np.ndarray, " tokens"]:
+    """Return token ids as an array, after a check that they are in the vocabulary.
+
+    Args:
+        ids: a sequence, array or tensor.
+        vocabulary_size: number of different tokens, **V**.
+
+    Returns:
+        The same ids.
+
+    Raises:
+        ValueError: an id is outside `0 .. V - 1`.
+    """
     values = ids.cpu().numpy() if isinstance(ids, torch.Tensor) else ids
     array = np.asarray(values, dtype=np.int64)
     if array.size and not (array.min() >= 0 and array.max() < vocabulary_size):

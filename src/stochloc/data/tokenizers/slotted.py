@@ -12,7 +12,7 @@ posterior. Clean text is laid out with empty gaps; `data.tokenizers.slots` draws
 from it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -48,6 +48,23 @@ class SlottedTokenizer:
             )
         if self.inner.labels:
             raise ValueError("Texts of several classes cannot be laid out in slots.")
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> "SlottedTokenizer":
+        """Return the tokenizer whose `to_dict` gave these facts, with `inner` already remade.
+
+        Args:
+            facts: the tokenizer `inner` and a `rate`.
+
+        Returns:
+            An equal tokenizer.
+
+        Raises:
+            KeyError, TypeError, ValueError: the facts are not those of this kind.
+        """
+        if not isinstance(facts["inner"], Tokenizer) or not isinstance(facts["rate"], float):
+            raise TypeError("There is no inner tokenizer, or no rate.")
+        return cls(facts["inner"], facts["rate"])
 
     @property
     def vocabulary_size(self) -> int:

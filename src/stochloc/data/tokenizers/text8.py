@@ -9,7 +9,7 @@ from jaxtyping import Int64, UInt8
 
 from stochloc.data.cleaning import SYMBOLS, clean
 from stochloc.data.codepoints import decode_utf8
-from stochloc.data.tokenizers.protocol import PlainText, TokenIds, _checked
+from stochloc.data.tokenizers.protocol import PlainText, TokenIds, checked
 
 
 @final
@@ -56,7 +56,7 @@ class Text8Tokenizer(PlainText):
             ValueError: an id is outside 0 .. 26.
         """
         letters = np.frombuffer(SYMBOLS, dtype=np.uint8)
-        return letters[_checked(ids, self.vocabulary_size)].tobytes().decode("ascii")
+        return letters[checked(ids, self.vocabulary_size)].tobytes().decode("ascii")
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[UInt8[np.ndarray, " tokens"]]:
         """Yield ids chunk by chunk as `uint8`.
