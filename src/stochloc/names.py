@@ -50,7 +50,7 @@ POLICIES = (
     "remdm-loop",
 )
 CorrectorName = Literal["exact", "together", "least-confident"]
-ArchitectureName = Literal["encoder", "two-sided"]
+ArchitectureName = Literal["encoder", "two-sided", "dit"]
 TokenizerName = Literal["characters", "bytes", "text8"]
 CheckpointName = Literal["best", "last"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]

@@ -40,7 +40,8 @@ class Train:
     """The network; the preset's when absent. two-sided for text: each token is predicted from its
     left and its right and learned from in every window, and score, infill and correct get exact
     likelihoods in one call. encoder for puzzles such as Sudoku, where every place must look at all
-    others many times over."""
+    others many times over. dit for the transformer of the masked-diffusion literature, which
+    sees all places too."""
     steps: MaybeInt = None
     """Number of updates; with --resume it may be larger than it was, and the run goes on by the
     learning rates of one that long."""
