@@ -1,4 +1,4 @@
-"""How well corrupted text is corrected by nothing, hard masks, one pass and full walks.
+"""How well corrupted text is corrected by nothing, hard masks, one pass, full walks and edits.
 
 The texts: held-out text with simulated errors, misspelt words in held-out sentences, newspaper OCR.
 Hard masks require a guess where the errors are: every character to which the model, given all
@@ -8,6 +8,7 @@ first. The threshold is chosen on validation text like the defaults of the soft 
 texts.
 
     python benchmarks/correction.py RUN [--noise 0 0.05] [--spelling FOLDER] [--ocr FILE.jsonl]
+        [--only "one pass" "likely edits"]
     python benchmarks/correction.py --smoke
 """
 
@@ -28,8 +29,10 @@ from torch import Tensor
 from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
 from stochloc.data import held_out_windows
 from stochloc.tasks.correct.calibration import Defaults, correction_defaults
-from stochloc.tasks.correct.correct import correct
-from stochloc.tasks.correct.decoding import Decoder, FullWalk, OnePass
+from stochloc.tasks.correct.correct import EDIT_SNR, EDIT_THRESHOLD, correct, prefers_edits
+from stochloc.tasks.correct.decoding import FullWalk, OnePass
+from stochloc.tasks.correct.edits import LikelyEdits
+from stochloc.tasks.correct.reading import Decoder
 from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.runs import Run, open_run
@@ -168,10 +171,12 @@ def misspelt(folder: Path, text: str, num: int, allowed: Callable[[str], str]) -
     return [pairs[i] for i in order]
 
 
-def newspaper(file: Path, allowed: Callable[[str], str], characters: int) -> list[Pair]:
+def newspaper(
+    file: Path, allowed: Callable[[str], str], characters: int, articles: int | None
+) -> list[Pair]:
     """Return OCR output and ground truth of articles, truncated to a number of characters."""
     pairs = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines()[:articles]:
         article = json.loads(line)
         sides = (
             article[side]["transcription_unit"].replace("¬\n", "").replace("-\n", "")
@@ -235,8 +240,10 @@ def ratio(parts: list[int] | np.ndarray, wholes: list[int] | np.ndarray) -> str:
 
 
 def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
-    """Return every method of correction by name."""
+    """Return every method of correction by name: edits where the model is two-sided."""
     snr, threshold = defaults.snr, defaults.threshold
+    likely = LikelyEdits(EDIT_THRESHOLD)
+    edits: dict[str, Fix] = {"likely edits": lambda text: correct(run, text, likely).text}
     diffusion = FullWalk(threshold, Walk(Diffusion(), Ancestral(), 32))
 
     def soft(decoder: Decoder) -> Fix:
@@ -248,6 +255,7 @@ def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
         "one pass": soft(OnePass(threshold)),
         "full walk, surest first": soft(FullWalk(threshold)),
         "full walk, diffusion": soft(diffusion),
+        **(edits if prefers_edits(run) else {}),
     }
 
 
@@ -261,6 +269,8 @@ def main() -> None:
     parser.add_argument("--edits", type=float, default=0.0, help="share deleted, and inserted")
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--characters", type=int, default=1000, help="at most, of each article")
+    parser.add_argument("--articles", type=int, help="of the newspaper; all when absent")
+    parser.add_argument("--only", nargs="+", help="methods to measure, by name; all when absent")
     parser.add_argument("--tuning", type=int, default=16, help="texts for the hard mask")
     parser.add_argument(
         "--smoke", action="store_true", help="measure a small model trained on the spot"
@@ -279,8 +289,11 @@ def main() -> None:
 def measure(run: Run, options: argparse.Namespace) -> None:
     """Print the tables for a model."""
     allowed = lambda text: run.tokenizer.decode(run.tokenizer.encode(text))  # noqa: E731
-    defaults, hard = correction_defaults(run), tuned_hard_mask(run, options.tuning)
-    print(f"{defaults}, hard masks below {hard.threshold:g}")
+    defaults, hard = correction_defaults(run), HardMask(run, 0.0)
+    if options.only is None or "hard masks" in options.only:
+        hard = tuned_hard_mask(run, options.tuning)
+        print(f"hard masks below {hard.threshold:g}")
+    print(f"{defaults}; edits: SNR {EDIT_SNR:g}, threshold {EDIT_THRESHOLD:g}")
     test = tokens_to_evaluate(run, None, "test")[0]
     texts = lines(run, test, options.texts)
     tasks = {
@@ -296,13 +309,16 @@ def measure(run: Run, options: argparse.Namespace) -> None:
         same = [pair for pair in pairs if len(pair[0]) == len(pair[1])]
         tasks |= {"misspelt words": pairs, "misspelt words of the right length": same}
     if options.ocr:
-        tasks["newspaper OCR"] = newspaper(options.ocr, allowed, options.characters)
+        tasks["newspaper OCR"] = newspaper(
+            options.ocr, allowed, options.characters, options.articles
+        )
     for task, pairs in tasks.items():
         print(f"\n{task}, {len(pairs)} texts, {sum(len(t) for _, t in pairs)} characters\n")
         print("| method | characters wrong, % | words wrong, % | right words kept, % "
               "| texts exact, % | seconds |\n|---|---|---|---|---|---|")  # fmt: skip
         for name, fix in methods(run, defaults, hard).items():
-            report(name, fix, pairs)
+            if options.only is None or name in options.only:
+                report(name, fix, pairs)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,17 @@ def encoder(trained, tmp_path_factory, cache):
     return folder
 
 
+@pytest.fixture(scope="session")
+def slotted(trained, tmp_path_factory, cache):
+    """The folder of a run like `trained`'s, of texts in slots."""
+    folder = tmp_path_factory.mktemp("slotted") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(cache))
+        data = ("--data", str(trained / "text.txt"))
+        main(["train", *data, "--out", str(folder), "--slots", *TRAIN])
+    return folder
+
+
 @pytest.fixture
 def call(capsys):
     """Run a command and return what it printed to stdout and to stderr."""

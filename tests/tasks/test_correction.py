@@ -17,6 +17,7 @@ from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Edits, Substitutions, rate_at, snr_at, soft_mask
 from stochloc.tasks.correct.correct import correct, parse_confidences
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
+from stochloc.tasks.correct.reading import Reading
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import Walk
 
@@ -56,6 +57,10 @@ def marginals(sequences, log_weights, size):
 def mask(denoiser, channel, read, rate):
     snr = torch.full(read.shape, snr_at(rate, 3), dtype=torch.float64)
     return soft_mask(denoiser.codebook, channel, read, snr)
+
+
+def reading(state, tokens):
+    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 2 / 3])
@@ -141,7 +146,7 @@ DECODERS = [OnePass(0.5), FullWalk(0.5), FullWalk(0.5, Walk(Diffusion(), Ancestr
 def test_a_lost_character_is_put_back_and_one_of_two_equal_ones_by_a_walk(decoder, read, meant):
     denoiser = layouts(4, NATS)
     tokens = torch.from_numpy(SLOTS.encode(read))[None]
-    decision = decoder.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
+    decision = decoder.decide(denoiser, reading(mask(denoiser, EDITS, tokens, 0.05), tokens))
     # The second a of `aa` may have been lost on either side of the first: one pass, which decides
     # gap by gap, holds neither for probable enough.
     is_told = read == "abab" or not isinstance(decoder, OnePass)
@@ -155,7 +160,7 @@ def test_an_added_character_is_taken_out_though_one_of_two_equal_ones_cannot_be_
 ):
     denoiser = layouts(4, {"abc": 0.0, "cba": 0.0, "bbbb": 0.0})
     tokens = torch.from_numpy(SLOTS.encode(read))[None]
-    decision = decoder.decide(denoiser, mask(denoiser, EDITS, tokens, 0.05), tokens)
+    decision = decoder.decide(denoiser, reading(mask(denoiser, EDITS, tokens, 0.05), tokens))
     doubled = read in ("abcc", "aabc")
     if doubled and isinstance(decoder, OnePass):
         # Each is added with probability ½: one pass, token by token, leaves both.
@@ -171,7 +176,7 @@ def test_no_change_is_made_at_a_threshold_of_one_and_none_is_less_probable_than_
     state = mask(denoiser, Substitutions(SIZE), read, 0.4)
     for threshold in (0.6, 0.9, 1.0):
         stricter = type(decoder)(**{**decoder.__dict__, "threshold": threshold})
-        decision = stricter.decide(denoiser, state, read)
+        decision = stricter.decide(denoiser, reading(state, read))
         changed = decision.tokens != read
         assert bool(changed.any()) or threshold > 0.6
         assert (decision.probs[changed] > threshold).all()
@@ -184,8 +189,9 @@ def test_the_full_walk_leaves_no_more_errors_than_nothing_on_texts_corrupted_at_
     clean = denoiser.sample(4000, generator)
     meant, read = Substitutions(SIZE).corrupt(clean, 0.2, generator)
     state = mask(denoiser, Substitutions(SIZE), read, 0.2)
+    given = reading(state, read)
     errors = {
-        decoder: float((decoder.decide(denoiser, state, read).tokens != meant).double().mean())
+        decoder: float((decoder.decide(denoiser, given).tokens != meant).double().mean())
         for decoder in (OnePass(0.5), FullWalk(0.5))
     }
     before = float((read != meant).double().mean())
@@ -199,15 +205,6 @@ def test_the_full_walk_leaves_no_more_errors_than_nothing_on_texts_corrupted_at_
 @pytest.fixture(scope="module")
 def run(trained):
     return open_run(trained / "run")
-
-
-@pytest.fixture(scope="module")
-def slotted(trained, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("slotted") / "run"
-    from stochloc.cli import main
-
-    main(["train", "--data", str(trained / "text.txt"), "--out", str(folder), "--slots", *TRAIN])
-    return folder
 
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs"

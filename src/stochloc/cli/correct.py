@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -23,6 +23,10 @@ from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
+if TYPE_CHECKING:
+    from stochloc.tasks.correct.reading import Decoder
+    from stochloc.tasks.runs import Run
+
 
 @dataclass
 class Correct:
@@ -37,17 +41,21 @@ class Correct:
     out: MaybePath = None
     """A file for the corrected text; it is replaced only when the text is whole."""
     snr: MaybeFloat = None
-    """SNR of the soft mask: log-odds of the character that was read against any other one; chosen
-    on validation text when absent."""
+    """SNR of the soft mask: log-odds of the character that was read against any other one, which
+    is the cost of an edit; when absent 7 for edits, else chosen on validation text."""
     confidences: MaybeText = None
     """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
     threshold: MaybeFloat = None
-    """A change is made if its probability exceeds this; chosen with the SNR when absent."""
+    """A change is made if its probability exceeds this; 0.5 or chosen with the SNR when absent."""
     data: MaybeText = None
     """Where the run's own text is now, if it has moved; what is absent is chosen on its validation
     part."""
+    edits: bool = False
+    """Replace, insert, leave out and swap characters where that makes the exact likelihood of the
+    text better by more than the edit costs: the default of two-sided models."""
     one_pass: bool = False
-    """Call the model once: the default, which changes less of what was right."""
+    """Call the model once and keep the length: the default of other models, and of those with
+    slots."""
     walk: bool = False
     """Walk: decide the most certain characters first, then call the model again."""
     steps: int = 32
@@ -69,15 +77,11 @@ class Correct:
     def run(self) -> None:
         """Correct and print."""
         from stochloc.data.reading import read_text
-        from stochloc.tasks.correct.calibration import correction_defaults
         from stochloc.tasks.correct.correct import correct, parse_confidences
-        from stochloc.tasks.correct.decoding import FullWalk, OnePass
-        from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.walks import WalkSettings, default_path
         from stochloc.training.checkpoint import replacing
 
-        if self.walk and self.one_pass:
-            raise ValueError("Give either --walk or --one-pass.")
+        if self.walk + self.one_pass + self.edits > 1:
+            raise ValueError("Give either --walk, --one-pass or --edits.")
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
         if self.out is not None:
@@ -85,21 +89,12 @@ class Correct:
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = self.weights.open(self.run_folder)
         text = read_text(str(self.file), run.tokenizer) if self.text is None else typed(self.text)
-        threshold, snr = self.threshold, self.snr
-        if threshold is None or snr is None:
-            defaults = correction_defaults(run, self.data, tell)
-            threshold = defaults.threshold if threshold is None else threshold
-            snr = defaults.snr if snr is None else snr
-        policy = PolicyChoice(self.policy)
-        default = default_path(self.steps, run.length)
-        name = self.path or default
-        walk = WalkSettings(name, num_steps=self.steps, policy=policy).resolve(run)
-        repair = FullWalk(threshold, walk, self.seed) if self.walk else OnePass(threshold)
-        result = correct(run, text, repair, snr, confidences)
-        if run.tokenizer.slots is None:
+        decoder, snr = self._how(run)
+        result = correct(run, text, decoder, snr, confidences)
+        if decoder.keeps_places and run.tokenizer.slots is None:
             tell(
-                "stochloc: this model keeps the length of a text; one trained with --slots also "
-                "finds lost and added characters."
+                "stochloc: this way keeps the length of a text; --edits, or a model trained with "
+                "--slots, also finds lost and added characters."
             )
         for note in result.notes:
             tell(f"stochloc: {note}.")
@@ -115,6 +110,30 @@ class Correct:
                 f"{change.position:6d}  {change.read!r:>4} -> {change.text!r:4}  "
                 f"{change.probability:.3f}"
             )
+
+    def _how(self, run: "Run") -> tuple["Decoder", float]:
+        """Return the decoder, and the SNR of the soft masks."""
+        from stochloc.tasks.correct.calibration import correction_defaults
+        from stochloc.tasks.correct.correct import EDIT_SNR, EDIT_THRESHOLD, prefers_edits
+        from stochloc.tasks.correct.decoding import FullWalk, OnePass
+        from stochloc.tasks.correct.edits import LikelyEdits
+        from stochloc.tasks.policies import PolicyChoice
+        from stochloc.tasks.walks import WalkSettings, default_path
+
+        threshold, snr = self.threshold, self.snr
+        if self.edits or (prefers_edits(run) and not self.walk and not self.one_pass):
+            threshold = EDIT_THRESHOLD if threshold is None else threshold
+            return LikelyEdits(threshold), EDIT_SNR if snr is None else snr
+        if threshold is None or snr is None:
+            defaults = correction_defaults(run, self.data, tell)
+            threshold = defaults.threshold if threshold is None else threshold
+            snr = defaults.snr if snr is None else snr
+        if not self.walk:
+            return OnePass(threshold), snr
+        name = self.path or default_path(self.steps, run.length)
+        policy = PolicyChoice(self.policy)
+        walk = WalkSettings(name, num_steps=self.steps, policy=policy).resolve(run)
+        return FullWalk(threshold, walk, self.seed), snr
 
 
 def _check_target(path: Path) -> None:

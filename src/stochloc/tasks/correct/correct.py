@@ -1,19 +1,21 @@
 """Correcting corrupted text: the text as read is evidence about the original.
 
 Every character becomes a soft mask (`tasks.correct.channels`), so the positions of the errors need
-not be known, and one pass or a walk decides (`tasks.correct.decoding`). The strength of the masks
-and the threshold for a change are calibrated on held-out text, once for every model
-(`tasks.correct.calibration`).
+not be known. A two-sided model, which knows the exact likelihood of a text of any length in one
+call, weighs single edits (`tasks.correct.edits`); of any other, one pass or a walk decides
+(`tasks.correct.decoding`). For these the strength of the masks and the threshold for a change are
+calibrated on held-out text, once for every model (`tasks.correct.calibration`).
 
-A model of texts in slots (`stochloc train --slots`) also finds lost and added characters; any other
-model keeps the length. Texts longer than the model's window are corrected in windows that overlap
-by half; each position is decided in the window whose centre is nearest.
+Edits find lost and added characters, and so does a model of texts in slots (`stochloc train
+--slots`); one pass and walks of any other model keep the length. Texts longer than the model's
+window are corrected in windows that overlap by half; each position is decided in the window whose
+centre is nearest.
 """
 
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,14 +23,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from stochloc.core import UNKNOWN, between
 from stochloc.data import Tokenizer
 from stochloc.data.normalisation import NormalisedText, normalise
 from stochloc.data.reading import as_bytes
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Channel, channel_of, rate_at, snr_at, soft_mask
-from stochloc.tasks.correct.decoding import Decision, Decoder, OnePass
+from stochloc.tasks.correct.decoding import OnePass
+from stochloc.tasks.correct.edits import LikelyEdits
+from stochloc.tasks.correct.reading import Decision, Decoder, Reading
 from stochloc.tasks.runs import Run
+
+# In nats and as a probability: measured on validation text (docs/correction.md), for all models.
+EDIT_SNR, EDIT_THRESHOLD = 7.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,18 @@ class Correction:
         return values
 
 
+def prefers_edits(run: Run) -> bool:
+    """Return whether a model corrects by edits when nobody says how.
+
+    Args:
+        run: The model.
+
+    Returns:
+        Whether it gives the exact likelihood of a text of any length in one call.
+    """
+    return between(run.model) is not None and run.tokenizer.slots is None
+
+
 def correct(
     run: Run,
     text: str,
@@ -104,15 +124,18 @@ def correct(
         run: The model and its tokenizer.
         text: The text as read. Characters that the model does not know are blanks (SNR 0): they are
             first filled with the most probable tokens in one call, whatever the threshold.
-        decoder: How to decide; by default in one pass with the model's own threshold.
+        decoder: How to decide; by default by edits where the model `prefers_edits`, else in one
+            pass with the model's own threshold.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
-            symbol; ∞ changes nothing, 0 ignores the text. By default the model's own.
+            symbol; ∞ changes nothing, 0 ignores the text. By default 7 for edits, else the model's
+            own.
         confidences: Probability that each character was read correctly, in `[0, 1]`, one for each
             token of the text, or a string that `parse_confidences` accepts; a character of
             confidence 1 never changes. Replaces `snr`.
 
     Returns:
-        The text and its changes. Posterior probabilities are exact for simplex codes, errors at
+        The text and its changes. An edit of one place or gap is one change, a swap of two
+        neighbours is two. Posterior probabilities are exact for simplex codes, errors at
         the given rate and the exact denoiser; with a network they are only as accurate as the
         network.
 
@@ -124,13 +147,21 @@ def correct(
     channel = channel_of(run.tokenizer)
     confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
     if decoder is None:
-        decoder = OnePass(correction_defaults(run).threshold)
+        by_edits = prefers_edits(run)
+        decoder = (
+            LikelyEdits(EDIT_THRESHOLD) if by_edits else OnePass(correction_defaults(run).threshold)
+        )
     if snr is None:
-        snr = correction_defaults(run).snr
+        snr = correction_defaults(run).snr if decoder.keeps_places else EDIT_SNR
     if not snr >= 0:
         raise ValueError(f"The SNR of a soft mask must be at least 0, not {snr}.")
     if not 0 <= decoder.threshold <= 1:
         raise ValueError(f"The threshold is a probability from 0 to 1, not {decoder.threshold}.")
+    if run.tokenizer.slots is not None and not decoder.keeps_places:
+        raise ValueError(
+            "A text in slots is corrected in its slots, which already find lost and added "
+            "characters: take one pass or a walk."
+        )
     seen = normalise(text, run.tokenizer)
     read, is_unknown = _encode(run, seen)
     if not len(read):
@@ -144,7 +175,7 @@ def correct(
         guess = _in_windows(run, channel, given, levels, OnePass(0.0))
         given, calls = torch.where(is_unknown.to(run.device), guess.tokens, given), guess.calls
     decided = _in_windows(run, channel, given, levels, decoder)
-    tokens = decided.tokens.cpu()
+    tokens = decided.text().cpu()
     return Correction(
         run.tokenizer.decode(tokens),
         seen.text if seen.unknown else run.tokenizer.decode(read),
@@ -211,19 +242,27 @@ def _in_windows(
     last = len(read) - width
     starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
     places = starts[:, None].to(read.device) + torch.arange(width, device=read.device)
-    denoiser = run.denoiser_for(width)
-    with torch.no_grad():
-        parts = [
-            decoder.decide(
-                denoiser, soft_mask(run.model.codebook, channel, read[p], levels[p]), read[p]
-            )
-            for p in places.split(rows_at_once(width, run.tokenizer.vocabulary_size))
-        ]
     owner = (torch.arange(len(read)) - width // 2 - starts[:, None]).abs().argmin(0)
     column = torch.arange(len(read)) - starts[owner]
-    tokens = torch.cat([part.tokens for part in parts])[owner, column]
-    probs = torch.cat([part.probs for part in parts])[owner, column]
-    return Decision(tokens, probs, sum(part.calls for part in parts))
+    is_asked = torch.zeros(places.shape, dtype=torch.bool)
+    is_asked[owner, column] = True
+    is_asked = is_asked.to(read.device)
+    denoiser, codebook, parts = run.denoiser_for(width), run.model.codebook, list[Decision]()
+    for rows in torch.arange(len(places)).split(rows_at_once(width, run.tokenizer.vocabulary_size)):
+        seen = places[rows]
+        state = soft_mask(codebook, channel, read[seen], levels[seen])
+        with torch.no_grad():
+            parts.append(decoder.decide(denoiser, Reading(state, read[seen], is_asked[rows])))
+    # The gap before a place belongs to its window, and that after the last to the last window.
+    gap_owner = torch.cat([owner, owner[-1:]])
+    gap_column = torch.cat([column, column[-1:] + 1])
+    return Decision(
+        torch.cat([part.tokens for part in parts])[owner, column],
+        torch.cat([part.probs for part in parts])[owner, column],
+        torch.cat([part.inserted for part in parts])[gap_owner, gap_column],
+        torch.cat([part.inserted_probs for part in parts])[gap_owner, gap_column],
+        sum(part.calls for part in parts),
+    )
 
 
 def _encode(
@@ -258,9 +297,22 @@ def _changes(
     places = run.tokenizer.places(seen.text)
     positions = _text_positions(run.tokenizer, len(read)).tolist()
     unknown = {positions[place]: seen.text[place] for place in seen.unknown}
-    rows = zip(read.tolist(), decided.tokens.tolist(), decided.probs.tolist(), strict=True)
-    return tuple(
-        Change(typed[places[n]], unknown.get(n, decode([before])), decode([after]), probability)
-        for n, (before, after, probability) in enumerate(rows)
-        if before != after or n in unknown
-    )
+    changes = []
+    for gap, (token, probability) in enumerate(_rows(decided.inserted, decided.inserted_probs)):
+        if token != UNKNOWN:
+            place = typed[places[gap]] if gap < len(places) else typed[-1]
+            changes.append((gap, Change(place, "", decode([token]), probability)))
+    for n, (after, probability) in enumerate(_rows(decided.tokens, decided.probs)):
+        before = int(read[n])
+        if before != after or n in unknown:
+            text = "" if after == UNKNOWN else decode([after])
+            was = unknown.get(n, decode([before]))
+            changes.append((n, Change(typed[places[n]], was, text, probability)))
+    # Stable: what is inserted before a place comes before it.
+    return tuple(change for _, change in sorted(changes, key=lambda pair: pair[0]))
+
+
+def _rows(
+    tokens: Int[Tensor, " places"], probs: Float[Tensor, " places"]
+) -> Iterator[tuple[int, float]]:
+    return zip(tokens.tolist(), probs.tolist(), strict=True)

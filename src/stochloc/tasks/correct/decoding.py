@@ -8,7 +8,6 @@ reverts every change whose probability, given everything that was kept, is below
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -24,19 +23,12 @@ from stochloc.core import (
     Tempered,
     localize,
 )
+from stochloc.tasks.correct.reading import Decision, Reading
 from stochloc.tasks.policies import PolicyChoice
 from stochloc.tasks.walks import Walk
 from stochloc.training.seeds import seeded_streams
 
 SUREST_FIRST = Walk(Masked(), Ancestral(), 32, policy=PolicyChoice("threshold:0.9"))
-
-
-class Decision(NamedTuple):
-    """Tokens decided, their probabilities, and how many denoiser calls they took."""
-
-    tokens: Int[Tensor, "batch length"]
-    probs: Float[Tensor, "batch length"]
-    calls: int
 
 
 def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: float) -> Decision:
@@ -51,7 +43,7 @@ def choose(posterior: Posterior, read: Int[Tensor, "batch length"], threshold: f
         The decision, with the denoiser calls of the posterior.
     """
     tokens = torch.where(posterior.confidence > threshold, posterior.mode, read)
-    return Decision(tokens, posterior.log_prob(tokens).exp(), posterior.calls)
+    return Decision.in_place(tokens, posterior.log_prob(tokens).exp(), posterior.calls)
 
 
 @dataclass(frozen=True)
@@ -64,20 +56,22 @@ class OnePass:
 
     threshold: float
 
-    def decide(
-        self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
-    ) -> Decision:
+    @property
+    def keeps_places(self) -> bool:
+        """Every token stays at its place."""
+        return True
+
+    def decide(self, denoiser: Denoiser, reading: Reading) -> Decision:
         """Return the most probable tokens where they exceed the threshold, else what was read.
 
         Args:
             denoiser: Called once.
-            state: The soft mask of what was read.
-            read: What was read.
+            reading: What was read, and its soft mask.
 
         Returns:
             The decision; with the exact denoiser its probabilities are exact.
         """
-        return choose(denoiser(state), read, self.threshold)
+        return choose(denoiser(reading.state), reading.tokens, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -95,15 +89,17 @@ class FullWalk:
     walk: Walk = SUREST_FIRST
     seed: int = 0
 
-    def decide(
-        self, denoiser: Denoiser, state: State, read: Int[Tensor, "batch length"]
-    ) -> Decision:
+    @property
+    def keeps_places(self) -> bool:
+        """Every token stays at its place."""
+        return True
+
+    def decide(self, denoiser: Denoiser, reading: Reading) -> Decision:
         """Return the result of a walk, without the changes that the last call does not confirm.
 
         Args:
             denoiser: Called once for every step, and once more.
-            state: The soft mask of what was read.
-            read: What was read.
+            reading: What was read, and its soft mask.
 
         Returns:
             The decision; each probability is that of the token given all that was kept.
@@ -111,6 +107,7 @@ class FullWalk:
         Raises:
             ValueError: A setting of the walk is out of range.
         """
+        state, read = reading.state, reading.tokens
         # All sequences have equal random streams: a correction does not depend on its batch.
         streams = seeded_streams(state.z.device, self.seed, [()] * len(read))
         policy, walker = self.walk.apply(Tempered(denoiser, self.walk.temperature))
@@ -121,10 +118,8 @@ class FullWalk:
         posterior = denoiser(state.reveal(read, kept))
         probs = posterior.log_prob(end.known).exp()
         tokens = torch.where(probs > self.threshold, end.known, read)
-        return Decision(torch.where(kept, read, tokens), probs, calls + posterior.calls)
-
-
-Decoder = OnePass | FullWalk
+        tokens = torch.where(kept, read, tokens)
+        return Decision.in_place(tokens, probs, calls + posterior.calls)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,179 @@
+"""Correction by single edits: what is made is what Bayes' rule says, at any length."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import torch
+
+from stochloc.core import Codebook, ExactDenoiser, SimplexCodebook
+from stochloc.tasks.correct.channels import Substitutions, soft_mask
+from stochloc.tasks.correct.correct import EDIT_SNR, correct
+from stochloc.tasks.correct.edits import LikelyEdits
+from stochloc.tasks.correct.reading import Decision, Reading
+from stochloc.tasks.runs import open_run
+
+SIZE = 3
+GENERATOR = torch.Generator().manual_seed(2)
+FIRST = torch.randn(SIZE, generator=GENERATOR).double().mul(2).log_softmax(-1)
+NEXT = torch.randn(SIZE, SIZE, generator=GENERATOR).double().mul(3).log_softmax(-1)
+EVERYWHERE = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=1, reach=99)
+
+
+def log_prob(text):
+    return float(FIRST[text[0]] + sum(NEXT[pair] for pair in pairwise(text)))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A Markov chain of any length, by enumeration."""
+
+    codebook: Codebook = SimplexCodebook(SIZE).double()  # noqa: RUF009
+
+    def __call__(self, state):
+        length = state.known.shape[-1]
+        texts = torch.cartesian_prod(*[torch.arange(SIZE)] * length).reshape(-1, length)
+        weights = torch.tensor([log_prob(text) for text in texts.tolist()], dtype=torch.float64)
+        return ExactDenoiser(self.codebook, texts, weights)(state)
+
+
+def reading(tokens, snr):
+    tokens = torch.tensor([tokens])
+    levels = torch.tensor(snr, dtype=torch.float64).expand(tokens.shape)
+    state = soft_mask(Chain().codebook, Substitutions(SIZE), tokens, levels)
+    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool))
+
+
+def single_edits(text):
+    """Every other text that one edit gives, with the places it touches or lies between."""
+    edited = {}
+    for i in range(len(text) + 1):
+        for token in range(SIZE):
+            edited.setdefault((*text[:i], token, *text[i:]), (i - 1, i))
+    for i in range(len(text)):
+        edited.setdefault((*text[:i], *text[i + 1 :]), (i,))
+        for token in range(SIZE):
+            edited.setdefault((*text[:i], token, *text[i + 1 :]), (i,))
+        if i + 1 < len(text):
+            edited.setdefault((*text[:i], text[i + 1], text[i], *text[i + 2 :]), (i, i + 1))
+    edited.pop(text, None)
+    return edited
+
+
+@pytest.mark.parametrize("snr", [0.0, 0.7, 2.0])
+def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr):
+    changed = set()
+    for number in range(12):
+        generator = torch.Generator().manual_seed(number)
+        read = tuple(torch.randint(SIZE, (4,), generator=generator).tolist())
+        scores = {text: log_prob(text) - snr for text in single_edits(read)}
+        scores[read] = log_prob(read)
+        best = max(scores, key=lambda text: scores[text])
+        decided = EVERYWHERE.decide(Chain(), reading(read, snr))
+        (text,) = (part.text() for part in rows(decided))
+        assert tuple(text.tolist()) == best
+        if best == read:
+            continue
+        changed.add(len(best) - len(read))
+        total = math.fsum(math.exp(score) for score in scores.values())
+        told = [float(p) for p in probabilities(decided, read)]
+        assert told == pytest.approx([math.exp(scores[best]) / total] * len(told), abs=1e-9)
+    assert changed or snr == 2.0
+
+
+def rows(decided):
+    for row in range(len(decided.tokens)):
+        yield type(decided)(*(part[row] for part in decided[:4]), decided.calls)
+
+
+def probabilities(decided, read):
+    is_changed = decided.tokens[0] != torch.tensor(read)
+    return [*decided.probs[0][is_changed], *decided.inserted_probs[0][decided.inserted[0] >= 0]]
+
+
+@pytest.mark.parametrize(("read", "places", "snr"), [
+    ((0, 1, 2, 0), (0, 1, 2, 3), 0.0), ((2, 2, 1, 0), (1, 2), 0.0),
+])  # fmt: skip
+def test_only_places_that_were_asked_about_are_edited_and_certain_ones_never(read, places, snr):
+    given = reading(read, snr)
+    none = torch.zeros_like(given.is_asked)
+    decided = EVERYWHERE.decide(Chain(), given._replace(is_asked=none))
+    assert tuple(next(rows(decided)).text().tolist()) == read
+    certain = [math.inf if place not in places else snr for place in range(len(read))]
+    decided = EVERYWHERE.decide(Chain(), reading(read, certain))
+    kept = [place for place in range(len(read)) if place not in places]
+    assert all(int(decided.tokens[0, place]) == read[place] for place in kept)
+
+
+def test_rounds_go_on_until_nothing_is_probable_enough_and_never_edit_a_place_twice():
+    read = (0, 0, 1, 1, 2, 2)
+    one = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=1, reach=99)
+    many = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=9, reach=99)
+    texts = []
+    for decoder in (one, many):
+        decided = next(rows(decoder.decide(Chain(), reading(read, 0.3))))
+        texts.append(tuple(decided.text().tolist()))
+    costs = [log_prob(text) for text in (read, *texts)]
+    assert costs[0] < costs[1] < costs[2]
+    stopped = next(rows(many.decide(Chain(), reading(read, 30.0))))
+    assert tuple(stopped.text().tolist()) == read
+
+
+def test_a_threshold_of_one_makes_no_edit_and_every_edit_is_above_its_own():
+    read = (0, 0, 1, 1)
+    for threshold in (0.0, 0.3, 0.6, 1.0):
+        decoder = LikelyEdits(threshold, num_places=9, num_tokens=SIZE, num_rounds=1)
+        told = probabilities(decoder.decide(Chain(), reading(read, 0.0)), read)
+        assert all(p > threshold for p in told)
+        assert bool(told) is (threshold == 0.0) or threshold in (0.3, 0.6)
+
+
+class Scripted:
+    """Leaves out the third place of every text, and inserts before the first and after the last."""
+
+    threshold, keeps_places = 0.5, False
+
+    def decide(self, denoiser, reading):
+        decision = Decision.in_place(reading.tokens, torch.ones(reading.tokens.shape).double(), 1)
+        decision.tokens[:, 2] = -1
+        decision.inserted[:, [0, -1]] = torch.tensor([1, 2])
+        decision.inserted_probs[:, [0, -1]] = torch.tensor([0.25, 0.75]).double()
+        return decision
+
+
+def test_changes_of_length_are_told_at_the_place_where_they_were_read(trained):
+    run = open_run(trained / "run")
+    first, last = (run.tokenizer.decode([token]) for token in (1, 2))
+    result = correct(run, "the fox", Scripted(), 3.0)
+    assert result.text == f"{first}th fox{last}"
+    assert result.content.decode() == result.text
+    assert [(c.position, c.read, c.text, c.probability) for c in result.changes] == [
+        (0, "", first, 0.25), (2, "e", "", 1.0), (7, "", last, 0.75),
+    ]  # fmt: skip
+
+
+def test_a_two_sided_model_corrects_by_edits_unless_told_otherwise(
+    trained, encoder, call_json, call
+):
+    # A model that has learned nothing would leave out most of what costs little to leave out.
+    settings = ("the quick brown fox jumps", "--snr", 0.1, "--threshold", 0)
+    command = ("correct", trained / "run", *settings)
+    result = call_json(*command)
+    assert len(result["text"]) < len(result["read"])
+    assert call_json(*command, "--edits")["changes"] == result["changes"]
+    assert "keeps the length" not in call(*command).err
+    by_hand = correct(open_run(trained / "run"), settings[0], LikelyEdits(0.0), 0.1)
+    assert by_hand.text == result["text"]
+    for run, flags in ((trained / "run", ("--one-pass",)), (encoder, ())):
+        one_pass = call_json("correct", run, *settings, *flags)
+        assert len(one_pass["text"]) == len(one_pass["read"])
+        assert one_pass["denoiser_calls"] == 1
+    assert correct(open_run(trained / "run"), "the fox").snr == EDIT_SNR
+
+
+def test_texts_in_slots_and_settings_that_make_no_sense_are_refused(slotted):
+    with pytest.raises(ValueError, match="slots"):
+        correct(open_run(slotted), "the fox", LikelyEdits(0.5), 3.0)
+    with pytest.raises(ValueError, match="at least one place"):
+        LikelyEdits(0.5, num_places=0)
