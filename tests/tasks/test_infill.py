@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from stochloc.core import Ancestral, Autoregressive, Diffusion, Follow, Masked, bound
+from stochloc.core import (
+    Ancestral,
+    Autoregressive,
+    Diffusion,
+    Follow,
+    Masked,
+    Spread,
+    bound,
+    left_to_right,
+    start,
+)
 from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, Tokenizer
 from stochloc.tasks.infill.fill import Infilling, infill
 from stochloc.tasks.infill.templates import Blank, Template, allowed_tokens
@@ -60,21 +70,51 @@ def test_constraints_narrow_the_blanks_they_name_to_what_they_have_in_common(con
     assert [LETTERS.decode(row.nonzero().flatten()) for row in allowed] == expected
 
 
-def test_answers_keep_the_given_text_fill_the_blanks_and_differ(run):
-    result = infill(run, "the ____k bro{2} fox", QUICK)
+@pytest.mark.parametrize("two_sided", [True, False])
+def test_answers_keep_the_given_text_fill_the_blanks_and_differ(run, encoder, two_sided):
+    result = infill(run if two_sided else open_run(encoder), "the ____k bro{2} fox", QUICK)
     texts = [answer.text for answer in result.answers]
-    assert result.scored == "blanks"
+    assert result.scored == ("text" if two_sided else "blanks")
     assert len(set(texts)) == len(texts) > 5
     for answer in result.answers:
         assert len(answer.blanks) == 5
         assert answer.text == "the {}{}{}{}k bro{} fox".format(*answer.blanks)
-        scored = sum(map(len, answer.blanks))
+        # Of a text longer than the model's window, that window.
+        scored = run.length if two_sided else sum(map(len, answer.blanks))
         assert answer.bits_per_character == pytest.approx(answer.nats / math.log(2) / scored)
     nats = [answer.nats for answer in result.answers]
     assert nats == sorted(nats)
 
 
-def test_the_cost_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_orders(run):
+@pytest.mark.parametrize("template", ["th_ q_ick", "_h"])
+def test_a_two_sided_model_ranks_by_the_exact_likelihood_of_the_whole_text(run, template):
+    result = infill(run, template, Infilling(3, 8))
+    assert (result.scored, result.ranking) == ("text", "the exact likelihood from left to right")
+    assert result.denoiser_calls == template.count("_") + 1
+    denoiser = run.denoiser_for(len(template))
+    for answer in result.answers:
+        tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
+        nats, known = 0.0, torch.full_like(tokens, -1)
+        for place in range(len(template)):
+            state = start(denoiser.codebook, *known.shape, known=known)
+            nats -= float(denoiser(state).log_prob(tokens)[0, place].detach())
+            known[0, place] = tokens[0, place]
+        assert answer.nats == pytest.approx(nats, abs=1e-5)
+
+
+@pytest.mark.parametrize("path", [Masked(), Diffusion(), Autoregressive(), Spread()])
+def test_the_cost_of_an_answer_does_not_depend_on_the_path_it_was_drawn_along(run, path):
+    flat = Walk(path, Ancestral(), 4, temperature=50.0)
+    drawn = {a.text: a.nats for a in infill(run, "the _uick", Infilling(100, 400, flat)).answers}
+    masked = Walk(Masked(), Ancestral(), 4, temperature=50.0)
+    other = {a.text: a.nats for a in infill(run, "the _uick", Infilling(100, 400, masked)).answers}
+    common = drawn.keys() & other.keys()
+    assert len(common) > 5
+    assert [drawn[text] for text in common] == pytest.approx([other[text] for text in common])
+
+
+def test_the_cost_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_orders(encoder):
+    run = open_run(encoder)
     # Two blanks and two orders, to the right and to the left: worked out with the chain rule.
     answer = infill(run, "th_ q_ick", Infilling(1, 4, num_orders=2)).answers[0]
     tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
@@ -94,7 +134,8 @@ def test_the_cost_of_an_answer_is_that_of_a_sampler_that_picks_one_of_its_orders
     assert answer.nats == pytest.approx(-math.log(sum(probs) / 2), abs=1e-5)
 
 
-def test_all_fillings_of_a_blank_together_have_probability_one(run):
+def test_all_fillings_of_a_blank_together_have_probability_one(encoder):
+    run = open_run(encoder)
     # The cost is that of a sampler, so its probabilities sum to 1; enough draws find every letter.
     flat = Walk(Masked(), Ancestral(), 4, temperature=50.0)
     result = infill(run, "the _uick", Infilling(100, 2000, flat))
@@ -121,6 +162,14 @@ def test_texts_with_blanks_of_unknown_length_are_scored_as_a_whole(run):
     ]
     assert result.scored == "text"
     assert {len(answer.text) for answer in result.answers} == {7, 8}
+    for answer in result.answers:
+        tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
+        exact = left_to_right(run.denoiser_for(len(answer.text)), tokens)
+        assert answer.nats == pytest.approx(exact.mean, abs=1e-5)
+
+
+def test_an_encoder_scores_a_whole_text_from_the_given_tokens_on(encoder):
+    run = open_run(encoder)
     # With one order the whole text's cost is the chain rule: given tokens, then blanks.
     answer = infill(run, "the {1-2}ck", Infilling(1, 8, num_orders=1)).answers[0]
     tokens = torch.from_numpy(run.tokenizer.encode(answer.text))[None]
@@ -165,16 +214,20 @@ def test_bytes_are_filled_byte_by_byte_and_need_not_be_characters():
     assert layout.known.tolist() == [0xC3, 0xA4, -1]
 
 
-def test_the_command_prints_answers_and_the_same_seed_gives_the_same(trained, call, call_json):
-    arguments = ("infill", trained / "run", "the ____ brown", "-n", 3, "--draws", 20)
+@pytest.mark.parametrize("two_sided", [True, False])
+def test_the_command_prints_answers_and_the_same_seed_gives_the_same(
+    trained, encoder, call, call_json, two_sided
+):
+    folder = trained / "run" if two_sided else encoder
+    arguments = ("infill", folder, "the ____ brown", "-n", 3, "--draws", 20)
     result = call_json(*arguments, "--seed", 1)
     again = call_json(*arguments, "--seed", 1)
     assert result["answers"] == again["answers"]
     assert len(result["answers"]) == 3
     needed = {"text", "blanks", "nats", "bits_per_character"}
     assert all(needed <= answer.keys() for answer in result["answers"])
-    # One batch of walks of at most four steps, and four orders of four blanks.
-    assert result["denoiser_calls"] == 4 + 4 * 4
+    # One batch of walks of at most four steps, and one call or four orders of four blanks.
+    assert result["denoiser_calls"] == 4 + (1 if two_sided else 4 * 4)
     assert result["seconds"] > 0
     lines = call(*arguments, "--seed", 1).out.splitlines()
     assert [line.split("nats  ")[1] for line in lines] == [a["text"] for a in result["answers"]]

@@ -75,3 +75,4 @@ class Infill:
             return
         for answer in result.answers:
             print(f"{answer.nats:9.3f} nats  {answer.text}")
+        tell(f"stochloc: nats are those of the {result.scored}: {result.ranking}.")

@@ -1,13 +1,20 @@
 """Filling the blanks of a text: draw, then rank by probability.
 
-Answers are drawn by a free walk that starts with the given tokens known. Each is then scored by
-unmasking its blanks one token at a time, in K orders that are the same for all answers,
+Answers are drawn by a free walk that starts with the given tokens known, along any path, and then
+ranked by a cost without noise. A two-sided model gives the exact likelihood of the whole text from
+left to right in one call for all answers,
+
+    nats = -Σ_i log Q(x_i | x_<i),
+
+which ranks the right answer first more often than that of the blanks given the rest
+(docs/infilling.md). For any other, an answer is scored by unmasking its blanks one token at a time,
+in K orders that are the same for all answers,
 
     nats = -log (1/K) Σ_k Π_i Q(x_i | given tokens, blanks earlier in order k),
 
-which is the exact cost of the sampler that picks one of these orders: it has no noise that could
-change the ranking. Where blanks have unknown lengths the positions of the given tokens differ
-between layouts, so the whole text is scored: the given tokens first, then the blanks.
+which is the exact cost of the sampler that picks one of these orders. Where blanks have unknown
+lengths the positions of the given tokens differ between layouts, so the whole text is scored: the
+given tokens first, then the blanks.
 """
 
 import math
@@ -28,7 +35,9 @@ from stochloc.core import (
     Masked,
     Streams,
     Tempered,
+    between,
     bound,
+    left_to_right,
     sample,
     start,
 )
@@ -49,7 +58,8 @@ class Infilling:
         num_answers: Largest number of answers, at least 1.
         num_draws: Walks for every layout of the template, at least 1; equal results count once.
         walk: How to walk.
-        num_orders: Orders in which an answer is scored, at least 1.
+        num_orders: Orders in which an answer is scored, at least 1, unless the model gives the
+            exact likelihood in one call.
         seed: Seed of all randomness.
     """
 
@@ -91,13 +101,15 @@ class Infilled:
 
     Attributes:
         answers: The most probable first.
-        scored: "blanks", or "text" where blanks have unknown lengths.
+        scored: "text" of a two-sided model, and where blanks have unknown lengths; else "blanks".
+        ranking: What kind of number the costs are, in words.
         denoiser_calls: Denoiser calls, each for a batch of texts.
         seconds: Time it took.
     """
 
     answers: tuple[Answer, ...]
     scored: str
+    ranking: str
     denoiser_calls: int
     seconds: float
 
@@ -124,8 +136,9 @@ def infill(
 
     Returns:
         Different answers, ranked by their cost without the constraints. Takes as many calls as the
-        walk, and one for every blank token and order; where lengths are unknown, as many for every
-        layout, and one more for every token and order.
+        walk and, of a two-sided model, one more; of any other, one for every blank token and order.
+        Where lengths are unknown, as many for every layout, and of a model that is not two-sided
+        one more for every token and order.
 
     Raises:
         ValueError: The template, a constraint or a setting is invalid, or the blanks do not fit
@@ -143,7 +156,8 @@ def infill(
             f"A text with blanks of unknown length must fit into the {run.length} tokens of the "
             f"model's window, but this one may have {max(map(len, layouts))}; shorten it."
         )
-    fillers = [_Filler(run, infilling, layout, len(layouts) > 1) for layout in layouts]
+    whole = len(layouts) > 1 or between(run.model) is not None
+    fillers = [_Filler(run, infilling, layout, whole) for layout in layouts]
     best: dict[str, Answer] = {}
     for number, filler in enumerate(fillers, start=1):
         for answer in filler.answers(allowed if constraints else None):
@@ -154,7 +168,8 @@ def infill(
     ranked = sorted(best.values(), key=lambda answer: answer.nats)
     return Infilled(
         tuple(ranked[: infilling.num_answers]),
-        "text" if len(layouts) > 1 else "blanks",
+        "text" if whole else "blanks",
+        _ranking(run, infilling),
         sum(filler.calls for filler in fillers),
         time.monotonic() - started_s,
     )
@@ -202,6 +217,17 @@ class _Filler:
         return torch.cat(fillings)
 
     def _nats(self, fillings: Int[Tensor, "draws length"]) -> Float[Tensor, " draws"]:
+        """Return the cost of each filling."""
+        if between(self.denoiser) is None:
+            return self._nats_by_orders(fillings)
+        nats = []
+        for rows in self._batches(len(fillings)):
+            estimate = left_to_right(self.denoiser, fillings[rows.start : rows.stop])
+            self.calls += estimate.denoiser_calls
+            nats.append(estimate.values)
+        return torch.cat(nats)
+
+    def _nats_by_orders(self, fillings: Int[Tensor, "draws length"]) -> Float[Tensor, " draws"]:
         """Return `-log` of the mean over orders of the probability of each filling."""
         orders = self._orders()
         log_probs = torch.stack([self._log_prob(fillings, order) for order in orders])
@@ -261,6 +287,12 @@ class _Filler:
         text = decode(tokens)
         num_characters = len(decode(filling)) if self.whole else sum(map(len, blanks))
         return Answer(text, blanks, nats, nats / math.log(2) / max(1, num_characters))
+
+
+def _ranking(run: Run, infilling: Infilling) -> str:
+    if between(run.model) is None:
+        return f"the likelihood of a sampler that picks one of {infilling.num_orders} orders"
+    return "the exact likelihood from left to right"
 
 
 def _window(layout: Layout, length: int) -> slice:
