@@ -193,6 +193,7 @@ def test_quickstart_shows_what_a_model_does_and_shown_again_trains_nothing(
         "autoregressive",
         "diffusion",
     ]
+    assert [bound["is_exact"] for bound in result["bounds"]] == [False, True, False]
     assert all(bound["stderr"] > 0 for bound in result["bounds"])
     assert [row["model"] for row in result["baselines"]] == ["unigram", "trigram"]
     assert len(result["samples"]) == 4

@@ -10,7 +10,6 @@ from typing import Any
 from stochloc.core import Ancestral, Masked
 from stochloc.data import Corpus, NgramModel, held_out_windows
 from stochloc.tasks.correct.correct import correct
-from stochloc.tasks.correct.decoding import FullWalk
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.generate import generate
@@ -21,14 +20,13 @@ from stochloc.tasks.train import resume_run, start_run
 from stochloc.tasks.walks import Walk, WalkSettings
 
 NUM_UPDATES = 500
-PATHS = ("masked", "autoregressive", "diffusion")
+LEFT_TO_RIGHT = "autoregressive"
+PATHS = ("masked", LEFT_TO_RIGHT, "diffusion")
 INTEGRAL_SAMPLES = 16
 SEQUENCES = 64
 NUM_SAMPLES = 4
 TEMPLATE = "and god said let there be _____ and there was"
 CORRUPTED = "and the lord spzke unto moses and tje children of israel"
-# The settings for an error rate of 5 %; calibration would take several seconds.
-CORRUPTED_SNR, THRESHOLD = 6.2, 0.5
 
 
 def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -63,10 +61,10 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     for text in texts:
         say(f"  {text}\n")
     infilled = infill(run, TEMPLATE, Infilling(NUM_SAMPLES, seed=seed))
-    say(f"{TEMPLATE}, filled in, with nats:\n")
+    say(f"{TEMPLATE}, filled in, with nats of the whole text:\n")
     for answer in infilled.answers:
         say(f"  {answer.nats:6.2f}  {answer.text}")
-    corrected = correct(run, CORRUPTED, FullWalk(THRESHOLD), CORRUPTED_SNR)
+    corrected = correct(run, CORRUPTED)
     say(f"\n{CORRUPTED}, corrected:\n\n  {corrected.text}")
     say(f"\nEverything is in {folder}. Continue with:")
     say("  " + shlex.join(("stochloc", "sample", str(folder), "--prompt", "and he said")))
@@ -85,9 +83,13 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
 def _bound(
     run: Run, corpus: Corpus, path: str, seed: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    evaluation = Evaluation(WalkSettings(path, num_steps=INTEGRAL_SAMPLES), True, SEQUENCES, seed)
-    result = evaluate(run, corpus.test, evaluation).to_dict()
-    _say_row(f"this model, {path} path", result["bits_per_token"], result["stderr"], say)
+    is_exact = path == LEFT_TO_RIGHT
+    # From left to right one call gives the exact likelihood; elsewhere an integral bounds it.
+    steps = run.length if is_exact else INTEGRAL_SAMPLES
+    walk = WalkSettings(path, num_steps=steps)
+    result = evaluate(run, corpus.test, Evaluation(walk, not is_exact, SEQUENCES, seed)).to_dict()
+    name = f"this model, {path} path{', exact' if is_exact else ''}"
+    _say_row(name, result["bits_per_token"], result["stderr"], say)
     return result
 
 
@@ -101,4 +103,4 @@ def _baseline(run: Run, corpus: Corpus, order: int, say: Callable[[str], None]) 
 
 
 def _say_row(name: str, mean: float, stderr: float, say: Callable[[str], None]) -> None:
-    say(f"  {name:32s} {mean:.3f} ± {stderr:.3f}")
+    say(f"  {name:38s} {mean:.3f} ± {stderr:.3f}")

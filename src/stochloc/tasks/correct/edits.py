@@ -26,9 +26,8 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN, Denoiser, State, left_to_right
 from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.correct.drafts import Draft, Edit, Text
 from stochloc.tasks.correct.reading import Decision, Reading
-
-Text = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class LikelyEdits:
         """
         drafts, calls = [], 0
         for row in range(len(reading.tokens)):
-            draft, more = self._edited(denoiser, _Draft.of(reading, row))
+            draft, more = self._edited(denoiser, Draft.of(reading, row))
             drafts.append(draft)
             calls += more
         like, probs = reading.tokens, reading.state.z.new_tensor
@@ -89,7 +88,7 @@ class LikelyEdits:
             calls,
         )
 
-    def _edited(self, denoiser: Denoiser, draft: "_Draft") -> tuple["_Draft", int]:
+    def _edited(self, denoiser: Denoiser, draft: Draft) -> tuple[Draft, int]:
         calls = 0
         for number in range(self.num_rounds):
             proposals = self._proposals(denoiser, draft)
@@ -105,43 +104,43 @@ class LikelyEdits:
                 break
         return draft, calls
 
-    def _proposals(self, denoiser: Denoiser, draft: "_Draft") -> "_Proposals":
-        state = draft.state()
+    def _proposals(self, denoiser: Denoiser, draft: Draft) -> "_Proposals":
+        """Return the edits worth weighing: those of the most doubtful places and their gaps."""
+        state, text, origins = draft.state(), draft.text(), draft.origins()
         posterior = denoiser(state)
         log_probs = posterior.log_probs_of(0, denoiser.codebook.vocabulary_size)[0]
-        text = torch.tensor(draft.text(), device=log_probs.device)
-        own = log_probs.gather(-1, text[:, None])
-        others = log_probs.scatter(-1, text[:, None], -torch.inf)
-        doubts = (others.amax(-1) - own[:, 0]).tolist()
-        origins = draft.origins()
-        probs = list(draft.probs)
-        for place, value in zip(origins, own[:, 0].exp().tolist(), strict=True):
-            probs[place] = value
+        read = torch.tensor(text, device=log_probs.device)[:, None]
+        own = log_probs.gather(-1, read)
+        others = log_probs.scatter(-1, read, -torch.inf)
+        doubts = (others.amax(-1, keepdim=True) - own)[:, 0].tolist()
+        probs = dict(zip(origins, own[:, 0].exp().tolist(), strict=True))
         where = {place: at for at, place in enumerate(origins) if draft.is_free(place)}
         places = sorted(where, key=lambda place: -doubts[where[place]])[: self.num_places]
-        edits = []
-        likely = others.topk(min(self.num_tokens, others.shape[-1] - 1)).indices.tolist()
-        for place in places:
-            edits += [_Edit(place, (token,)) for token in likely[where[place]]]
-            edits.append(_Edit(place, (UNKNOWN,)))
-            for first in (place - 1, place):
-                if draft.is_free(first) and draft.is_free(first + 1):
-                    pair = draft.tokens[first : first + 2]
-                    edits.append(_Edit(first, pair[::-1]))
-        gaps = sorted({gap for place in places for gap in (place, place + 1)})
-        gaps = [gap for gap in gaps if draft.inserted[gap] == UNKNOWN]
+        likely = _most_likely(others, self.num_tokens)
+        edits = [edit for n in places for edit in _changing(draft, n, likely[where[n]])]
+        gaps = {gap for place in places for gap in (place, place + 1)}
+        lost, calls = self._lost(denoiser, state, origins, sorted(filter(draft.is_empty, gaps)))
+        told = tuple(probs.get(place, was) for place, was in enumerate(draft.probs))
+        return _Proposals(edits + lost, told, posterior.calls + calls)
+
+    def _lost(
+        self, denoiser: Denoiser, state: State, origins: Sequence[int], gaps: Sequence[int]
+    ) -> tuple[list[Edit], int]:
+        """Return what may have been lost in each gap, and the calls."""
         if not gaps:
-            return _Proposals(edits, tuple(probs), posterior.calls)
+            return [], 0
         # Where a blank goes: before the first token that is not before the gap.
         at = [sum(origin < gap for origin in origins) for gap in gaps]
-        blank = denoiser(_with_blanks(state, at))
-        lost = blank.log_probs_of(0, denoiser.codebook.vocabulary_size)
-        for row, (gap, place) in enumerate(zip(gaps, at, strict=True)):
-            tokens = lost[row, place].topk(min(self.num_tokens, lost.shape[-1])).indices.tolist()
-            edits += [_Edit(gap, (), token) for token in tokens]
-        return _Proposals(edits, tuple(probs), posterior.calls + blank.calls)
+        posterior = denoiser(_with_blanks(state, at))
+        log_probs = posterior.log_probs_of(0, denoiser.codebook.vocabulary_size)
+        likely = _most_likely(log_probs[range(len(at)), at], self.num_tokens)
+        edits = [
+            Edit(gap, (), token) for gap, tokens in zip(gaps, likely, strict=True)
+            for token in tokens
+        ]  # fmt: skip
+        return edits, posterior.calls
 
-    def _choose(self, weighed: "_Weighed") -> list[tuple["_Edit", float]]:
+    def _choose(self, weighed: "_Weighed") -> list[tuple[Edit, float]]:
         """Return the probable edits, the best first, none near a better one."""
         if not weighed.edits:
             return []
@@ -161,25 +160,10 @@ class LikelyEdits:
         return [(weighed.edits[best], float(probs[best])) for best in chosen]
 
 
-@dataclass(frozen=True)
-class _Edit:
-    """One edit.
-
-    Attributes:
-        place: The first place that it changes, or that before which it inserts.
-        tokens: What these places hold afterwards; -1 where nothing.
-        inserted: The token that it inserts; -1 for none.
-    """
-
-    place: int
-    tokens: Text
-    inserted: int = UNKNOWN
-
-
 class _Proposals(NamedTuple):
     """Edits worth weighing, the probability of every token, and the calls these took."""
 
-    edits: list[_Edit]
+    edits: list[Edit]
     probs: tuple[float, ...]
     calls: int
 
@@ -187,106 +171,27 @@ class _Proposals(NamedTuple):
 class _Weighed(NamedTuple):
     """Edits that give different texts, their log-odds against no edit, and the calls it took."""
 
-    edits: list[_Edit]
+    edits: list[Edit]
     scores: list[float]
     calls: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Draft:
-    """A text on the way, told by what became of every place that was read.
+def _changing(draft: Draft, place: int, likely: Sequence[int]) -> Iterator[Edit]:
+    """Yield the edits that change a place: others in its place, nothing, or a neighbour's."""
+    for token in (*likely, UNKNOWN):
+        yield Edit(place, (token,))
+    for first in (place - 1, place):
+        if draft.is_free(first) and draft.is_free(first + 1):
+            yield Edit(first, draft.tokens[first : first + 2][::-1])
 
-    Attributes:
-        soft: The soft mask of what was read, of one sequence.
-        levels: g of every place, ∞ where it is certain or not asked about.
-        tokens: As in `Decision`.
-        probs: As in `Decision`.
-        inserted: As in `Decision`.
-        inserted_probs: As in `Decision`.
-        is_edited: Which places have been edited.
-    """
 
-    soft: State
-    levels: tuple[float, ...]
-    tokens: Text
-    probs: tuple[float, ...]
-    inserted: Text
-    inserted_probs: tuple[float, ...]
-    is_edited: tuple[bool, ...]
-
-    @classmethod
-    def of(cls, reading: Reading, row: int) -> "_Draft":
-        """Return one text as it was read."""
-        state, read = reading.state, reading.tokens[row]
-        only = slice(row, row + 1)
-        soft = State(state.z[only], state.known[only], state.snr[only])
-        length = len(read)
-        # A soft mask is g e_s, so its length is g; that of a certain token is not kept.
-        levels = soft.z[0].norm(dim=-1).masked_fill(soft.is_known[0], torch.inf)
-        levels = levels.masked_fill(~reading.is_asked[row], torch.inf)
-        return cls(
-            soft,
-            tuple(levels.tolist()),
-            tuple(read.tolist()),
-            (1.0,) * length,
-            (UNKNOWN,) * (length + 1),
-            (0.0,) * (length + 1),
-            (False,) * length,
-        )
-
-    def is_free(self, place: int) -> bool:
-        """Return whether a place may be edited."""
-        inside = 0 <= place < len(self.tokens)
-        return inside and not self.is_edited[place] and self.levels[place] < torch.inf
-
-    def cost(self, edit: _Edit) -> float:
-        """Return what an edit costs, in nats: g, in a gap the smaller one of both sides."""
-        if edit.tokens:
-            return max(self.levels[edit.place : edit.place + len(edit.tokens)])
-        return min(self.levels[max(0, edit.place - 1) : edit.place + 1])
-
-    def edited(self, edit: _Edit, probability: float) -> "_Draft":
-        """Return the draft after an edit."""
-        begin, end = edit.place, edit.place + len(edit.tokens)
-        num = end - begin
-        draft = replace(
-            self,
-            tokens=(*self.tokens[:begin], *edit.tokens, *self.tokens[end:]),
-            probs=(*self.probs[:begin], *(probability,) * num, *self.probs[end:]),
-            is_edited=(*self.is_edited[:begin], *(True,) * num, *self.is_edited[end:]),
-        )
-        if edit.inserted == UNKNOWN:
-            return draft
-        inserted, probs = list(draft.inserted), list(draft.inserted_probs)
-        inserted[begin], probs[begin] = edit.inserted, probability
-        return replace(draft, inserted=tuple(inserted), inserted_probs=tuple(probs))
-
-    def text(self) -> Text:
-        """Return the tokens of the text."""
-        return tuple(token for _, token, _ in self._pieces())
-
-    def origins(self) -> list[int]:
-        """Return the place of every token of the text; that of an inserted one is before it."""
-        return [place for place, _, _ in self._pieces()]
-
-    def state(self) -> State:
-        """Return the soft mask of the text: what was edited is known."""
-        pieces = list(self._pieces())
-        device = self.soft.z.device
-        at = torch.tensor([place for place, _, _ in pieces], device=device)
-        at = at.clamp_max(len(self.tokens) - 1)
-        tokens = torch.tensor([[token for _, token, _ in pieces]], device=device)
-        is_new = torch.tensor([[new for _, _, new in pieces]], device=device)
-        soft = self.soft
-        return State(soft.z[:, at], soft.known[:, at], soft.snr[:, at]).reveal(tokens, is_new)
-
-    def _pieces(self) -> Iterator[tuple[int, int, bool]]:
-        """Yield place and token of the text in turn, and whether an edit put it there."""
-        for place, lost in enumerate(self.inserted):
-            if lost != UNKNOWN:
-                yield place, lost, True
-            if place < len(self.tokens) and self.tokens[place] != UNKNOWN:
-                yield place, self.tokens[place], self.is_edited[place]
+def _most_likely(log_probs: Float[Tensor, "places vocabulary"], num: int) -> list[list[int]]:
+    """Return the most probable tokens of every place that are possible there."""
+    best = log_probs.topk(min(num, log_probs.shape[-1]))
+    return [
+        [token for token, nats in zip(*row, strict=True) if nats > -torch.inf]
+        for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
 
 
 def _with_blanks(state: State, places: Sequence[int]) -> State:
@@ -299,9 +204,9 @@ def _with_blanks(state: State, places: Sequence[int]) -> State:
     return copies.forget(at == place)
 
 
-def _weigh(denoiser: Denoiser, draft: _Draft, edits: Sequence[_Edit]) -> _Weighed:
+def _weigh(denoiser: Denoiser, draft: Draft, edits: Sequence[Edit]) -> _Weighed:
     """Return the log-odds of every different text that an edit gives."""
-    now, texts = draft.text(), dict[Text, _Edit]()
+    now, texts = draft.text(), dict[Text, Edit]()
     for edit in edits:
         text = draft.edited(edit, 0.0).text()
         if text and text != now and draft.cost(edit) < torch.inf:
