@@ -131,14 +131,19 @@ class LikelyEdits:
             return [], 0
         # Where a blank goes: before the first token that is not before the gap.
         at = [sum(origin < gap for origin in origins) for gap in gaps]
-        posterior = denoiser(_with_blanks(state, at))
-        log_probs = posterior.log_probs_of(0, denoiser.codebook.vocabulary_size)
-        likely = _most_likely(log_probs[range(len(at)), at], self.num_tokens)
+        likely, calls, num_tokens = [], 0, denoiser.codebook.vocabulary_size
+        size = rows_at_once(len(origins) + 1, num_tokens)
+        for begin in range(0, len(at), size):
+            part = at[begin : begin + size]
+            posterior = denoiser(_with_blanks(state, part))
+            log_probs = posterior.log_probs_of(0, num_tokens)[range(len(part)), part]
+            likely += _most_likely(log_probs, self.num_tokens)
+            calls += posterior.calls
         edits = [
             Edit(gap, (), token) for gap, tokens in zip(gaps, likely, strict=True)
             for token in tokens
         ]  # fmt: skip
-        return edits, posterior.calls
+        return edits, calls
 
     def _choose(self, weighed: "_Weighed") -> list[tuple[Edit, float]]:
         """Return the probable edits, the best first, none near a better one."""
