@@ -65,7 +65,7 @@ def test_eval_with_orders_reports_the_deviation_of_the_core_and_the_same_bound(t
     run = open_run(trained / "run")
     tokens, _ = tokens_to_evaluate(run, None, "all")
     windows, drawing = held_out_windows(tokens, 16, 5), streams(0, 5)
-    settings = WalkSettings("spread", num_steps=4).resolve(run)
+    settings = WalkSettings(num_steps=4).resolve(run)
     policy, denoiser = settings.apply(run.model)
     bound(denoiser, windows, policy, settings.transition, 4, drawing)
     expected = chain_deviation(run.model, windows, 2, drawing)
