@@ -107,6 +107,18 @@ MUTATIONS = {
     ),
     "rate of masks": ("methods/schedules.py", "hidden = (1 - ", "hidden = (2 - "),
     "weight of ARDM": ("methods/any_order.py", "/ (length - num_seen))", "/ (length + num_seen))"),
+    "blocks of the left stack": ("methods/resized.py", "depth + 1) // 2", "depth) // 2"),
+    "depth of equal size": ("methods/resized.py", "max(1, 1 + round(", "max(1, round("),
+    "targets of the control": (
+        "methods/leave_one_out.py",
+        "return F.cross_entropy(logits.transpose(1, 2), tokens)",
+        "return F.cross_entropy(logits.transpose(1, 2), tokens.masked_fill(~is_masked, -100))",
+    ),
+    "sides of the control": (
+        "methods/leave_one_out.py",
+        "between(tokens, torch.full_like(tokens, self.mask))",
+        "between(torch.full_like(tokens, self.mask), tokens)",
+    ),
     "what is shown": ("methods/mac.py", "so_far <= num_shown", "so_far < num_shown"),
     "order of MAC": ("methods/mac.py", "descending=True", "descending=False"),
     "density of times": (
