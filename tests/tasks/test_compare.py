@@ -251,7 +251,8 @@ def test_the_pages_mark_the_rows_whose_trials_are_of_an_earlier_revision():
         for result in read_trials(path):
             trial = result["trial"]
             newest[trial["method"]] = max(newest.get(trial["method"], 0), trial["method_revision"])
-        page = (PUBLISHED.parent / f"compare-{path.parent.name}.md").read_text(encoding="utf-8")
+        text = path.parent.name.partition("-")[0]
+        page = (PUBLISHED.parent / f"compare-{text}.md").read_text(encoding="utf-8")
         for name, mark in re.findall(r"^\| ([a-z0-9-]+)( †)? \| [≤\d]", page, re.MULTILINE):
             if name in newest:
                 assert bool(mark) == (newest[name] < METHODS[name].revision), (path, name)

@@ -57,7 +57,7 @@ def test_no_command_measures_on_another_text_in_its_place(place, call, refuse, m
         assert f"There is no file {place / 'here' / 'base.txt'}" in sentence
     sentence = refuse("plot", "error", "../here/run", "--out", place / "figures", "--sequences", 2)
     assert "restore it, or give its place with --data" in sentence
-    said = call("correct", "../here/run", "the fox").err
+    said = call("correct", "../here/run", "the fox", "--one-pass").err
     assert "has changed or holds another text" in said
     assert "one wrong character in twenty" in said
     assert not (place / "here" / "run" / "correction.json").exists()
