@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from tasks.conftest import TRAIN
 
 from stochloc.core import between
+from stochloc.nn import ENCODER, LocalizationModel
 from stochloc.tasks.runs import open_run
+from stochloc.tasks.walks import default_steps
 
 NOISY, LEFT_OUT = "bits per noisy token", "bits per token left out"
 
@@ -60,3 +63,12 @@ def test_a_run_of_a_version_without_a_choice_opens_as_the_encoder_it_is(encoder,
     assert opened.model.config == now.model.config
     call("train", "--out", run, "--resume", "--steps", 5)
     assert between(open_run(run).model) is None
+
+
+def test_steps_left_open_are_one_a_token_where_the_model_reads_from_left_to_right(trained):
+    run = open_run(trained / "run")
+    assert run.model.between is not None
+    assert default_steps("autoregressive", run, 100) == 100
+    assert default_steps("masked", run, 100) == default_steps(None, run, 100) == 64
+    encoder = LocalizationModel(replace(run.model.config, architecture=ENCODER))
+    assert default_steps("autoregressive", replace(run, model=encoder), 100) == 64

@@ -71,7 +71,7 @@ class Eval:
         policy = self.walk.choice()
         steps = self.steps
         if steps is None:
-            steps = default_steps(None if self.continuous else self.path, run)
+            steps = default_steps(None if self.continuous else self.path, run, run.length)
         default = "masked" if self.continuous else default_path(steps, run.length)
         path = self.path or default
         walk = WalkSettings(path, self.transition, steps, policy)

@@ -7,6 +7,7 @@ import tyro
 
 from stochloc.cli.options import (
     Json,
+    MaybeInt,
     MaybePathName,
     OfWeights,
     RunFolder,
@@ -34,8 +35,9 @@ class Infill:
     """Characters that blanks may hold: aeiou or a-e for all, 2:xyz for the second from the left."""
     blank: str = "_"
     """What marks a blank of one token."""
-    steps: int = 64
-    """Steps of the walk."""
+    steps: MaybeInt = None
+    """Steps of the walk; 64 when absent, and one for every token with --path autoregressive and a
+    two-sided model, which then remembers what it has read."""
     path: MaybePathName = None
     """The path to follow; when absent spread, or masked with a step for every token of a window;
     tuned: see stochloc tune."""
@@ -59,14 +61,13 @@ class Infill:
 
         from stochloc.tasks.infill.fill import Infilling, infill
         from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.walks import WalkSettings, default_path
+        from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
         run = self.weights.open(self.run_folder)
         policy = PolicyChoice(self.policy)
-        path = self.path or default_path(self.steps, run.length)
-        walk = WalkSettings(path, self.transition, self.steps, policy, self.temperature).resolve(
-            run
-        )
+        steps = default_steps(self.path, run, run.length) if self.steps is None else self.steps
+        path = self.path or default_path(steps, run.length)
+        walk = WalkSettings(path, self.transition, steps, policy, self.temperature).resolve(run)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         template, constraints = typed(self.template), [typed(one) for one in self.constraint]
         result = infill(run, template, infilling, constraints, typed(self.blank), tell)

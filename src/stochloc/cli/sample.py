@@ -30,8 +30,9 @@ class Sample:
     """Number of texts."""
     length: MaybeInt = None
     """Tokens per text; as many as in training when absent."""
-    steps: int = 64
-    """Steps of the walk."""
+    steps: MaybeInt = None
+    """Steps of the walk; 64 when absent, and one for every token with --path autoregressive and a
+    two-sided model, which then remembers what it has read."""
     path: MaybePathName = None
     """The path to follow; when absent spread, or masked with a step for every token; tuned: see
     stochloc tune."""
@@ -65,14 +66,15 @@ class Sample:
         """Walk and print."""
         from stochloc.data.normalisation import normalise
         from stochloc.tasks.generate import Generation, generate_batches
-        from stochloc.tasks.walks import WalkSettings, default_path
+        from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
         run = self.weights.open(self.run_folder)
         policy = self.walk.choice(self.corrector)
         length = run.length if self.length is None else self.length
-        path = self.path or default_path(self.steps, length)
+        steps = default_steps(self.path, run, length) if self.steps is None else self.steps
+        path = self.path or default_path(steps, length)
         walk = WalkSettings(
-            path, self.transition, self.steps, policy, self.temperature,
+            path, self.transition, steps, policy, self.temperature,
             self.guidance,
         ).resolve(run)  # fmt: skip
         prompt = typed(self.prompt)

@@ -43,19 +43,20 @@ def default_path(num_steps: int, length: int) -> str:
     return "spread" if num_steps < length else "masked"
 
 
-def default_steps(path: str | None, run: Run) -> int:
+def default_steps(path: str | None, run: Run, length: int) -> int:
     """Return the steps that a command walks when the user names none.
 
     Args:
         path: Name of the path; None if the user names none either.
         run: The model.
+        length: Tokens of a text.
 
     Returns:
-        One for every token from left to right where the model answers all of them in one call,
-        which makes the likelihood along that path exact; else 64.
+        One for every token from left to right where the model is two-sided: then the likelihood
+        along that path is exact and takes one call, and a sample costs one place a step. Else 64.
     """
-    in_one_call = path == "autoregressive" and between(run.model) is not None
-    return run.length if in_one_call else WalkSettings.num_steps
+    reads = path == "autoregressive" and between(run.model) is not None
+    return length if reads else WalkSettings.num_steps
 
 
 @dataclass(frozen=True)
