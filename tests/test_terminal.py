@@ -257,6 +257,12 @@ def test_only_the_first_of_several_processes_prints(monkeypatch, capsys):
             assert capsys.readouterr().err == ("once\n" if is_first else "")
 
 
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch):
+    """Streams with buffers, which Python flushes once more at its exit, as users have them."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 def shell(line, *arguments, **how):
     """Begin a line of bash, in which "$@" is stochloc with arguments."""
     words = [sys.executable, "-m", "stochloc", *map(str, arguments)]

@@ -61,23 +61,42 @@ class _AbstractStream(io.TextIOBase):
         """Name of the encoding."""
         return getattr(self.stream, "encoding", None) or "utf-8"
 
+    def _forget(self) -> None:
+        # Python flushes once more when it exits, and would end with 120 for what is still buffered.
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+
 
 @final
 class Messages(_AbstractStream):
-    """A stream for messages, whose writes never fail: what cannot be written is dropped."""
+    """A stream for messages, whose writes never fail: what cannot be written is dropped.
+
+    After a failure all later messages are dropped too.
+    """
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""
         if self.stream is not None:
-            with suppress(OSError, ValueError):  # a closed stream raises ValueError
+            with self._dropping():
                 self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Write what is buffered, or drop it."""
         if self.stream is not None:
-            with suppress(OSError, ValueError):
+            with self._dropping():
                 self.stream.flush()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._forget()
+        except ValueError:  # the stream is closed
+            pass
 
 
 @final
@@ -112,13 +131,6 @@ class _Results(_AbstractStream):
         except OSError as error:
             self._forget()
             raise ResultLostError(error.strerror or str(error)) from error
-
-    def _forget(self) -> None:
-        # Python flushes once more when it exits, and would report what is still buffered.
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
 
 
 def messages() -> Messages:
