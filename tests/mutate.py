@@ -92,8 +92,8 @@ MUTATIONS = {
     "steps of a policy": ("core/policies/base.py", "grid.snr(n + 1)", "grid.snr(n)"),
     "most certain first": (
         "core/policies/unmasking.py",
-        "rank_free(-self.certainty(posterior)",
-        "rank_free(self.certainty(posterior)",
+        "rank_free(-certainty, unknown)",
+        "rank_free(certainty, unknown)",
     ),
     "sign of the entropy": (
         "core/policies/certainties/low_entropy.py",

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from nn.shaken import V, generator, shaken
 
 from stochloc.core import (
     UNKNOWN,
@@ -18,26 +19,10 @@ from stochloc.core import (
     sample,
     start,
 )
-from stochloc.nn import TWO_SIDED, Backbone, LocalizationModel, ModelConfig
+from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.backbones.encoder import attend
 
-V, LENGTH = 5, 9
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def shaken(depth=4, **choices):
-    """A two-sided model in float64 whose every weight has been moved from its start."""
-    torch.manual_seed(0)
-    config = ModelConfig(V, 16, depth, 2, neighbour_logit=3.0, architecture=TWO_SIDED, **choices)
-    model = LocalizationModel(config).double()
-    model.set_unigram(torch.tensor([8, 1, 3, 2, 11]))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(1)))
-    return model
+LENGTH = 9
 
 
 def mixed(model, rows=3):

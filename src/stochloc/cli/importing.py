@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import Json, MaybeInt, TestText, Tokenizer, ValidText, optional
+from stochloc.cli.options import Fractions, Json, MaybeInt, TestText, Tokenizer, ValidText
 from stochloc.cli.output import print_json
 
 
@@ -27,11 +27,7 @@ class Import:
     tokenizer: Tokenizer = None
     valid: ValidText = None
     test: TestText = None
-    fractions: Annotated[
-        tuple[float, float, float] | None,
-        optional("FLOAT FLOAT FLOAT"),
-    ] = None
-    """Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05."""
+    fractions: Fractions = None
     heads: MaybeInt = None
     """Attention heads, where the checkpoint does not say."""
     length: MaybeInt = None

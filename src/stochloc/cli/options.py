@@ -75,6 +75,13 @@ OwnText = Annotated[
 ]
 ValidText = Annotated[str | None, optional("STR", "A validation file of its own.")]
 TestText = Annotated[str | None, optional("STR", "A test file of its own.")]
+Fractions = Annotated[
+    tuple[float, float, float] | None,
+    optional(
+        "FLOAT FLOAT FLOAT",
+        "Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05.",
+    ),
+]
 Tokenizer = Annotated[
     TokenizerName | None,
     choices(

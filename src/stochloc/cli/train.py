@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from stochloc.cli.options import (
     Accelerator,
+    Fractions,
     MaybeFloat,
     MaybeInt,
     MaybeText,
@@ -14,7 +15,6 @@ from stochloc.cli.options import (
     Tokenizer,
     ValidText,
     choices,
-    optional,
 )
 from stochloc.cli.output import print_json, warn
 from stochloc.names import ArchitectureName
@@ -57,11 +57,7 @@ class Train:
     """Lay text out in slots, for a model whose corrections may change the length of a text."""
     valid: ValidText = None
     test: TestText = None
-    fractions: Annotated[
-        tuple[float, float, float] | None,
-        optional("FLOAT FLOAT FLOAT"),
-    ] = None
-    """Shares of train, validation and test where they are cut from --data; 0.9 0.05 0.05."""
+    fractions: Fractions = None
     length: MaybeInt = None
     """Tokens per window."""
     batch_size: MaybeInt = None

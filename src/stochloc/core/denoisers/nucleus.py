@@ -10,15 +10,12 @@ Of a denoiser that is not two-sided the whole posterior is restricted, evidence 
 
 from dataclasses import dataclass
 
-from stochloc.core.channel import State
-from stochloc.core.codebook import Codebook
-from stochloc.core.denoisers.posterior import Denoiser, Posterior
-from stochloc.core.denoisers.reading import Reader, changed, read
-from stochloc.core.denoisers.two_sided import Between, between
+from stochloc.core.denoisers.posterior import Posterior
+from stochloc.core.denoisers.reshaped import Reshaped
 
 
 @dataclass(frozen=True)
-class Nucleus:
+class Nucleus(Reshaped):
     """A denoiser whose leave-one-out posteriors keep their most likely values only.
 
     Of a denoiser that is not two-sided the whole posterior is restricted. Its walk no longer
@@ -30,33 +27,12 @@ class Nucleus:
         mass: Probability of the values kept, as few as have it together, in `(0, 1]`.
     """
 
-    denoiser: Denoiser
     mass: float
 
     def __post_init__(self) -> None:
         if not 0 < self.mass <= 1:
             raise ValueError(f"The mass of a nucleus must lie in (0, 1], not be {self.mass}.")
 
-    @property
-    def codebook(self) -> Codebook:
-        """The codes of the wrapped denoiser."""
-        return self.denoiser.codebook
-
-    @property
-    def between(self) -> Between | None:
-        """The wrapped denoiser's answers from two sides, restricted; one call of it."""
-        sides = between(self.denoiser)
-        if sides is None:
-            return None
-        return lambda left, right: sides(left, right).nucleus(self.mass)
-
-    def read(self, state: State) -> Reader | None:
-        """Return the wrapped denoiser's reader, its answers restricted."""
-        return changed(read(self.denoiser, state), lambda q: q.nucleus(self.mass))
-
-    def __call__(self, state: State) -> Posterior:
-        """Return the restricted posterior; one call of the wrapped denoiser."""
-        sides = self.between
-        if sides is None:
-            return self.denoiser(state).nucleus(self.mass)
-        return sides(state, state).observed(state)
+    def reshape(self, posterior: Posterior) -> Posterior:
+        """Return the posterior of the values in its nucleus."""
+        return posterior.nucleus(self.mass)

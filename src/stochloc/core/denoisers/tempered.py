@@ -15,15 +15,12 @@ token has evidence of its own yet, as along masked and autoregressive paths, bot
 import math
 from dataclasses import dataclass
 
-from stochloc.core.channel import State
-from stochloc.core.codebook import Codebook
-from stochloc.core.denoisers.posterior import Denoiser, Posterior
-from stochloc.core.denoisers.reading import Reader, changed, read
-from stochloc.core.denoisers.two_sided import Between, between
+from stochloc.core.denoisers.posterior import Posterior
+from stochloc.core.denoisers.reshaped import Reshaped
 
 
 @dataclass(frozen=True)
-class Tempered:
+class Tempered(Reshaped):
     """A denoiser whose leave-one-out posteriors are raised to the power `1/temperature`.
 
     Of a denoiser that is not two-sided the whole posterior is, its evidence included. Its walk no
@@ -34,33 +31,12 @@ class Tempered:
         temperature: Positive, dimensionless.
     """
 
-    denoiser: Denoiser
     temperature: float
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"A temperature must be positive and finite, not {self.temperature}.")
 
-    @property
-    def codebook(self) -> Codebook:
-        """The codes of the wrapped denoiser."""
-        return self.denoiser.codebook
-
-    @property
-    def between(self) -> Between | None:
-        """The wrapped denoiser's answers from two sides, tempered; one call of it."""
-        sides = between(self.denoiser)
-        if sides is None:
-            return None
-        return lambda left, right: sides(left, right).tempered(self.temperature)
-
-    def read(self, state: State) -> Reader | None:
-        """Return the wrapped denoiser's reader, its answers tempered."""
-        return changed(read(self.denoiser, state), lambda q: q.tempered(self.temperature))
-
-    def __call__(self, state: State) -> Posterior:
-        """Return the tempered posterior; one call of the wrapped denoiser."""
-        sides = self.between
-        if sides is None:
-            return self.denoiser(state).tempered(self.temperature)
-        return sides(state, state).observed(state)
+    def reshape(self, posterior: Posterior) -> Posterior:
+        """Return the posterior proportional to `Q^(1/temperature)`."""
+        return posterior.tempered(self.temperature)

@@ -24,10 +24,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import State
-from stochloc.core.denoisers.posterior import Posterior
-from stochloc.core.paths.base import Steps, most, offered, real_type
+from stochloc.core.paths.base import Steps, most, real_type
 from stochloc.core.policies.base import Pace
 from stochloc.core.policies.certainties import Certainty, Confidence
+from stochloc.core.policies.unmasking import in_equal_shares
 from stochloc.core.streams import Randomness
 
 
@@ -55,17 +55,7 @@ class RevealApart:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        num_free = (~state.is_known).sum(-1, keepdim=True)
-        steps = torch.minimum(offered(num_steps, state.is_known), num_free).clamp(min=1)
-
-        def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
-            unknown = ~state.is_known
-            to_remain = num_free - num_free * (n + 1) // steps
-            num_due = (unknown.sum(-1, keepdim=True) - to_remain).clamp(min=0)
-            chosen = choose_apart(self.certainty(posterior), unknown, num_due)
-            return torch.zeros_like(state.snr).masked_fill(chosen, torch.inf)
-
-        return Pace(steps, dsnr, unmasks_by_rule=True)
+        return in_equal_shares(self.certainty, choose_apart, state, num_steps)
 
 
 def choose_apart(

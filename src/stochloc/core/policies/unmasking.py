@@ -16,20 +16,24 @@ what was revealed before. The sampler's distribution is then the product of the 
 and `bound` is its exact `-log P`, one number for each text at any number of steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from stochloc.core.channel import State
 from stochloc.core.denoisers.posterior import Posterior
-from stochloc.core.paths.base import offered, real_type
+from stochloc.core.paths.base import Steps, offered, real_type
 from stochloc.core.paths.orders import rank_free
 from stochloc.core.paths.spacings import Lomax, Spacing
 from stochloc.core.policies.base import Pace
 from stochloc.core.policies.certainties import Certainty, Confidence
 from stochloc.core.streams import Randomness
+
+# The certainties of a batch, its unknown tokens, and how many of each sequence are due.
+Choose = Callable[[Tensor, Tensor, Steps], Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,18 +60,7 @@ class Reveal:
         Raises:
             ValueError: `num_steps` is below 1.
         """
-        free = ~state.is_known
-        num_free = free.sum(-1, keepdim=True)
-        steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
-
-        def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
-            to_remain = num_free - num_free * (n + 1) // steps
-            num_due = (~state.is_known).sum(-1, keepdim=True) - to_remain
-            return _to_infinity(
-                state, rank_free(-self.certainty(posterior), ~state.is_known) < num_due
-            )
-
-        return Pace(steps, dsnr, unmasks_by_rule=True)
+        return in_equal_shares(self.certainty, _most_certain, state, num_steps)
 
 
 @dataclass(frozen=True)
@@ -161,6 +154,39 @@ class Share:
             return budgets[n] * num_free * weights / total
 
         return Pace(steps, dsnr)
+
+
+def in_equal_shares(certainty: Certainty, choose: Choose, state: State, num_steps: int) -> Pace:
+    """Return a pace that decides `L/N` tokens per step.
+
+    Args:
+        certainty: The measure of certainty.
+        choose: Picks so many of the unknown tokens of each sequence, given their certainties.
+        state: The start of the walk; only unknown tokens are counted and decided.
+        num_steps: Steps requested, at least 1; no more are taken than there are unknown tokens.
+
+    Returns:
+        The pace, whose bound is exact: nothing is drawn to choose.
+
+    Raises:
+        ValueError: `num_steps` is below 1.
+    """
+    num_free = (~state.is_known).sum(-1, keepdim=True)
+    steps = torch.minimum(offered(num_steps, state.is_known), num_free).clamp(min=1)
+
+    def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
+        unknown = ~state.is_known
+        to_remain = num_free - num_free * (n + 1) // steps
+        num_due = (unknown.sum(-1, keepdim=True) - to_remain).clamp(min=0)
+        return _to_infinity(state, choose(certainty(posterior), unknown, num_due))
+
+    return Pace(steps, dsnr, unmasks_by_rule=True)
+
+
+def _most_certain(
+    certainty: Float[Tensor, "batch length"], unknown: Bool[Tensor, "batch length"], num: Steps
+) -> Bool[Tensor, "batch length"]:
+    return rank_free(-certainty, unknown) < num
 
 
 def _to_infinity(state: State, chosen: Tensor) -> Float[Tensor, "batch length"]:

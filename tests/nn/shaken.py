@@ -1,0 +1,23 @@
+"""Two-sided networks to test with."""
+
+import torch
+
+from stochloc.nn import TWO_SIDED, LocalizationModel, ModelConfig
+
+V = 5
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def shaken(depth=4, **choices):
+    """A two-sided model in float64 whose every weight has been moved from its start."""
+    torch.manual_seed(0)
+    config = ModelConfig(V, 16, depth, 2, neighbour_logit=3.0, architecture=TWO_SIDED, **choices)
+    model = LocalizationModel(config).double()
+    model.set_unigram(torch.tensor([8, 1, 3, 2, 11]))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(1)))
+    return model
