@@ -20,9 +20,11 @@ from stochloc.data.tokenizers.named import (
     AROUND,
     TOKENIZERS,
     make_tokenizer,
+    sequence_tokenizer_for,
     tokenizer_from_dict,
 )
 from stochloc.data.tokenizers.protocol import token_dtype
+from stochloc.data.tokenizers.sequences import SequenceTokenizer
 from stochloc.data.tokenizers.slotted import SlottedTokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
@@ -126,6 +128,8 @@ def test_a_tokenizer_survives_json_alone_and_within_others(example):
         SlottedTokenizer(example.tokenizer, 0.3),
         LabelledTokenizer(example.tokenizer, ("old", "new")),
         LabelledTokenizer(SlottedTokenizer(example.tokenizer), ("old", "new")),
+        SequenceTokenizer(example.tokenizer),
+        LabelledTokenizer(SequenceTokenizer(example.tokenizer), ("old", "new")),
     ):
         facts = json.loads(json.dumps(tokenizer.to_dict()))
         assert tokenizer_from_dict(facts) == tokenizer
@@ -144,7 +148,8 @@ def test_ids_can_be_lists_arrays_or_tensors(example):
 @NAMED
 def test_every_token_knows_the_character_it_comes_from(example):
     text = example.text
-    for tokenizer in (example.tokenizer, SlottedTokenizer(example.tokenizer)):
+    around = (SlottedTokenizer(example.tokenizer), SequenceTokenizer(example.tokenizer))
+    for tokenizer in (example.tokenizer, *around):
         places = tokenizer.places(text)
         assert len(places) == len(tokenizer.encode(text))
         assert list(places) == sorted(places)
@@ -153,6 +158,37 @@ def test_every_token_knows_the_character_it_comes_from(example):
             np.testing.assert_array_equal(
                 tokenizer.encode(text)[:before], tokenizer.encode(text[:place])[:before]
             )
+
+
+@NAMED
+def test_a_boundary_is_the_first_token_after_those_of_text_and_stands_for_none(example):
+    inner = example.tokenizer
+    tokenizer = SequenceTokenizer(inner)
+    labelled = LabelledTokenizer(tokenizer, ("old", "new"))
+    assert inner.boundary is None and SlottedTokenizer(inner).boundary is None
+    assert tokenizer.boundary == labelled.boundary == inner.vocabulary_size
+    assert (tokenizer.vocabulary_size, labelled.vocabulary_size) == (
+        inner.vocabulary_size + 1, inner.vocabulary_size + 3,
+    )  # fmt: skip
+    ids = tokenizer.encode(example.text)
+    np.testing.assert_array_equal(ids, inner.encode(example.text))
+    row = [tokenizer.boundary, *ids.tolist(), tokenizer.boundary]
+    for given_ids in (row, np.array(row), torch.tensor(row)):
+        assert tokenizer.decode(given_ids) == example.read(example.text)
+    assert labelled.decode([labelled.vocabulary_size - 1, *row]) == example.read(example.text)
+    for taken in (SlottedTokenizer(inner), LabelledTokenizer(inner, ("a", "b")), tokenizer):
+        with pytest.raises(ValueError, match="around plain text"):
+            SequenceTokenizer(taken)
+    with pytest.raises(ValueError, match="slots"):
+        SlottedTokenizer(tokenizer)
+
+
+def test_a_line_break_is_in_the_alphabet_of_sequences_only_if_one_holds_it():
+    assert sequence_tokenizer_for("characters", ["ab", "cd"]).inner == CharacterTokenizer("abcd")
+    assert "\n" in sequence_tokenizer_for("characters", ["ab", "c\nd"]).inner.alphabet
+    for name in TOKENIZERS:
+        tokenizer = sequence_tokenizer_for(name, ["ab", "cd"])
+        assert tokenizer.decode(tokenizer.encode("ab")) == "ab"
 
 
 def test_an_alphabet_beyond_256_characters_needs_two_bytes_per_id():
@@ -205,6 +241,7 @@ def test_tokenizers_are_made_by_name(tmp_path):
     {"kind": "labelled", "inner": {"kind": "bytes"}}, {"kind": "slotted", "inner": 3, "rate": 0.1},
     {"kind": "slotted", "inner": {"kind": "bytes"}, "rate": "much"},
     {"kind": "labelled", "inner": {"kind": "no"}, "labels": ["a"]},
+    {"kind": "sequences"}, {"kind": "sequences", "inner": 3},
 ])  # fmt: skip
 def test_facts_of_no_tokenizer_are_refused(facts):
     with pytest.raises(ValueError, match=r"described by|repeats"):

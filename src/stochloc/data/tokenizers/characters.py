@@ -50,6 +50,21 @@ class CharacterTokenizer(PlainText):
         return cls(discover_alphabet(PlainBytes(chunks)))
 
     @classmethod
+    def for_records(cls, records: Iterable[str]) -> "CharacterTokenizer":
+        """Return the tokenizer of all characters of the training texts.
+
+        Args:
+            records: the texts, each a sequence; between them there is nothing.
+
+        Returns:
+            The tokenizer; ids are in the order of code points.
+
+        Raises:
+            ValueError: there are no characters.
+        """
+        return cls.for_text(record.encode("utf-8", "surrogatepass") for record in records)
+
+    @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> "CharacterTokenizer":
         """Return the tokenizer of the alphabet in `facts`.
 

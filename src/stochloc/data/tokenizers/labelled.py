@@ -66,6 +66,11 @@ class LabelledTokenizer:
         return self.inner.is_byte_level
 
     @property
+    def boundary(self) -> int | None:
+        """The token before and after every sequence, if the texts are sequences."""
+        return self.inner.boundary
+
+    @property
     def slots(self) -> Slots | None:
         """The slots of the texts, if they are laid out in some."""
         return self.inner.slots

@@ -16,6 +16,7 @@ from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.characters import CharacterTokenizer
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
 from stochloc.data.tokenizers.protocol import Tokenizer
+from stochloc.data.tokenizers.sequences import SequenceTokenizer
 from stochloc.data.tokenizers.slotted import SlottedTokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
@@ -37,6 +38,11 @@ class Named(Remade, Protocol):
         """Return the tokenizer for a training text, given as UTF-8 bytes."""
         ...
 
+    @classmethod
+    def for_records(cls, records: Iterable[str]) -> Tokenizer:
+        """Return the tokenizer for training texts that are sequences, each by itself."""
+        ...
+
 
 # Name, which is also the `kind` in `to_dict`: the class.
 TOKENIZERS: dict[str, type[Named]] = {
@@ -45,7 +51,11 @@ TOKENIZERS: dict[str, type[Named]] = {
     "text8": Text8Tokenizer,
 }
 # These are laid around another tokenizer, whose facts are their `inner`.
-AROUND: dict[str, type[Remade]] = {"labelled": LabelledTokenizer, "slotted": SlottedTokenizer}
+AROUND: dict[str, type[Remade]] = {
+    "labelled": LabelledTokenizer,
+    "sequences": SequenceTokenizer,
+    "slotted": SlottedTokenizer,
+}
 
 
 def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
@@ -107,6 +117,26 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     Raises:
         ValueError: the name is not known, or no tokenizer can be made for the text.
     """
+    return _chosen(name).for_text(chunks)
+
+
+def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokenizer:
+    """Return the tokenizer of this name, with a boundary, for texts that are sequences.
+
+    Args:
+        name: a name in `TOKENIZERS`.
+        records: the training texts; read only if the tokenizer depends on them.
+
+    Returns:
+        A tokenizer that can encode each of the texts.
+
+    Raises:
+        ValueError: the name is not known, or no tokenizer can be made for the texts.
+    """
+    return SequenceTokenizer(_chosen(name).for_records(records))
+
+
+def _chosen(name: str) -> type[Named]:
     if name not in TOKENIZERS:
         raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.")
-    return TOKENIZERS[name].for_text(chunks)
+    return TOKENIZERS[name]

@@ -1,8 +1,11 @@
 """What a tokenizer is.
 
 Tasks use the properties of a tokenizer, never its class. One that turns plain text into tokens
-inherits `PlainText`; labels (`data.tokenizers.labelled`) and slots (`data.tokenizers.slotted`) are
-laid around any other.
+inherits `PlainText`; the boundaries of sequences (`data.tokenizers.sequences`), labels
+(`data.tokenizers.labelled`) and slots (`data.tokenizers.slotted`) are laid around any other.
+
+Tokens that are only ever given, never asked about, are the last of a vocabulary: tokens of text,
+then the boundary, then the labels.
 
 A tokenizer may map characters (capitals to small letters), drop them, or refuse them. It refuses by
 `UnknownCharactersError`, which makes its callers try the text's other Unicode form. The message
@@ -21,6 +24,7 @@ from jaxtyping import Int64, Integer
 from stochloc.data.tokenizers.slots import Slots
 
 Kind = TypeVar("Kind")
+Plain = TypeVar("Plain", bound="PlainText")
 TokenIds = Sequence[int] | Integer[np.ndarray, " tokens"] | Integer[torch.Tensor, " tokens"]
 
 
@@ -50,6 +54,11 @@ class Tokenizer(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, whose tokens are the last of the vocabulary; () for none."""
+        ...
+
+    @property
+    def boundary(self) -> int | None:
+        """The token before and after every sequence; None where texts have neither end."""
         ...
 
     @property
@@ -114,7 +123,7 @@ class Tokenizer(Protocol):
 
 
 class PlainText:
-    """The defaults of a tokenizer whose tokens are all text: it has neither labels nor slots.
+    """The defaults of a tokenizer whose tokens are all text: no labels, boundary or slots.
 
     Nor settings: a tokenizer that has some, as `CharacterTokenizer` its alphabet, has its own
     `for_text` and `from_dict`.
@@ -124,6 +133,23 @@ class PlainText:
     def for_text(cls: type[Kind], chunks: Iterable[bytes]) -> Kind:
         """Return the tokenizer for a training text; it is not read where nothing depends on it."""
         return cls()
+
+    @classmethod
+    def for_records(cls: type[Plain], records: Iterable[str]) -> Plain:
+        """Return the tokenizer for texts that are sequences, each by itself.
+
+        Args:
+            records: the training texts; not read where nothing depends on them.
+
+        Returns:
+            The tokenizer. By default that of the texts with a line break after each, which no text
+            need hold; one that collects an alphabet leaves it out.
+
+        Raises:
+            ValueError: no tokenizer can be made for the texts.
+        """
+        lines = (f"{record}\n".encode("utf-8", "surrogatepass") for record in records)
+        return cls.for_text(lines)
 
     @classmethod
     def from_dict(cls: type[Kind], facts: Mapping[str, Any]) -> Kind:
@@ -144,6 +170,11 @@ class PlainText:
     def labels(self) -> tuple[str, ...]:
         """None: every token is text."""
         return ()
+
+    @property
+    def boundary(self) -> None:
+        """None: a text begins and ends anywhere."""
+        return
 
     @property
     def slots(self) -> None:

@@ -35,7 +35,7 @@ class SlottedTokenizer:
             drawn for training; in (0, 1).
 
     Raises:
-        ValueError: the rate is outside (0, 1), or the inner tokenizer has labels.
+        ValueError: the rate is outside (0, 1), or the inner tokenizer has labels or a boundary.
     """
 
     inner: Tokenizer
@@ -48,6 +48,8 @@ class SlottedTokenizer:
             )
         if self.inner.labels:
             raise ValueError("Texts of several classes cannot be laid out in slots.")
+        if self.inner.boundary is not None:
+            raise ValueError("Sequences cannot be laid out in slots.")
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> "SlottedTokenizer":
@@ -90,6 +92,11 @@ class SlottedTokenizer:
     def labels(self) -> tuple[str, ...]:
         """None: texts of several classes are not laid out in slots."""
         return ()
+
+    @property
+    def boundary(self) -> None:
+        """None: sequences are not laid out in slots."""
+        return
 
     @property
     def slots(self) -> Slots:
