@@ -117,7 +117,8 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     Raises:
         ValueError: the name is not known, or no tokenizer can be made for the text.
     """
-    return _chosen(name).for_text(chunks)
+    _check_name(name)
+    return TOKENIZERS[name].for_text(chunks)
 
 
 def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokenizer:
@@ -133,10 +134,10 @@ def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokeniz
     Raises:
         ValueError: the name is not known, or no tokenizer can be made for the texts.
     """
-    return SequenceTokenizer(_chosen(name).for_records(records))
+    _check_name(name)
+    return SequenceTokenizer(TOKENIZERS[name].for_records(records))
 
 
-def _chosen(name: str) -> type[Named]:
+def _check_name(name: str) -> None:
     if name not in TOKENIZERS:
         raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.")
-    return TOKENIZERS[name]
