@@ -101,7 +101,7 @@ def test_a_tokenizer_that_knows_a_carriage_return_keeps_it(tmp_path):
 class Dropping:
     """A tokenizer of a and b that drops CR and refuses everything else."""
 
-    vocabulary_size, labels, slots = 2, (), None
+    vocabulary_size, labels, boundary, slots = 2, (), None, None
     is_character_level, is_byte_level = True, False
 
     def encode(self, text):
