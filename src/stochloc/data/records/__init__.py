@@ -1,0 +1,6 @@
+"""The texts that files hold, one by one, whatever the format of the file."""
+
+from stochloc.data.records.base import Record, RecordSource, joined
+from stochloc.data.records.sources import record_source
+
+__all__ = ["Record", "RecordSource", "joined", "record_source"]

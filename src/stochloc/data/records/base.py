@@ -1,0 +1,63 @@
+"""Records: the texts that a file holds, one by one, each with a name for messages.
+
+A record is a line of a text file, a field of a table's row, an entry of a FASTA file. Whoever wants
+one long text joins them, a line break between any two; whoever wants sequences takes each by
+itself. Records are read in their order as often as needed, in memory that does not grow with their
+number.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from stochloc.data.texts import TextSource
+
+_RECORDS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Record:
+    """One text of a file.
+
+    Attributes:
+        text: the text, without a line break at its end; may be empty.
+        name: where it stands, for messages: "line 3 of names.txt".
+    """
+
+    text: str
+    name: str
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """Records that can be read from the first one as often as needed.
+
+    Attributes:
+        name: the name of the file in messages.
+        fingerprint: JSON values; two sources with equal fingerprints have the same records.
+        records: starts reading from the first one.
+    """
+
+    name: str
+    fingerprint: Mapping[str, str | int]
+    records: Callable[[], Iterator[Record]]
+
+
+def joined(source: RecordSource) -> TextSource:
+    """Return the records of a source as one text, a line break between any two.
+
+    Args:
+        source: the records.
+
+    Returns:
+        A text, identified by the fingerprint of the records.
+    """
+
+    def chunks() -> Iterator[bytes]:
+        texts = (record.text for record in source.records())
+        yield from (text.encode() for text in islice(texts, 1))
+        lines = (f"\n{text}" for text in texts)
+        for line in lines:
+            yield "".join(chain([line], islice(lines, _RECORDS_AT_ONCE))).encode()
+
+    return TextSource(source.name, {**source.fingerprint, "joined": "line breaks"}, chunks)

@@ -1,0 +1,74 @@
+"""The lines of a text as records.
+
+Lines end with LF, CRLF or CR; a byte order mark at the beginning is no part of the first. Empty
+lines are records too, except those at the very end.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from stochloc.data.normalisation import MARK
+from stochloc.data.records.base import Record, RecordSource
+from stochloc.data.texts import TextSource
+
+
+def line_records(source: TextSource) -> RecordSource:
+    """Return the lines of a text, one record each.
+
+    Args:
+        source: a text in UTF-8.
+
+    Returns:
+        The lines. Reading them raises a ValueError that names a line which is not UTF-8.
+    """
+    facts = {**source.fingerprint, "records": "lines"}
+    return RecordSource(source.name, facts, lambda: _records(source))
+
+
+def numbered_lines(source: TextSource) -> Iterator[Record]:
+    """Yield the lines of a text, named by their numbers, with the empty ones at the end.
+
+    Args:
+        source: a text in UTF-8.
+
+    Yields:
+        The lines, without a byte order mark.
+
+    Raises:
+        ValueError: a line is not UTF-8.
+    """
+    for number, line in enumerate(_lines(source.chunks()), 1):
+        name = f"line {number} of {source.name}"
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name[0].upper()}{name[1:]} is not UTF-8 ({error.reason}); give a text, in UTF-8."
+            ) from None
+        yield Record(text.removeprefix(MARK) if number == 1 else text, name)
+
+
+def _records(source: TextSource) -> Iterator[Record]:
+    empty: list[Record] = []
+    for record in numbered_lines(source):
+        if record.text:
+            yield from empty
+            yield record
+            empty = []
+        else:
+            empty.append(record)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    pieces: list[bytes] = []  # of a line that has not ended yet
+    held = b""  # a CR at the end of a chunk, which may be the first half of a CRLF
+    for chunk in chunks:
+        text = held + chunk
+        held = b"\r" if text.endswith(b"\r") else b""
+        text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        first, *others = text.split(b"\n")
+        pieces.append(first)
+        if others:
+            yield b"".join(pieces)
+            yield from others[:-1]
+            pieces = others[-1:]
+    yield b"".join(pieces)
