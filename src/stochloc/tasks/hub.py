@@ -4,12 +4,8 @@ A name that may be a mistyped folder is never looked up on the hub, and a reques
 answered is abandoned after seconds.
 """
 
-import os
-import queue
 import re
 import shlex
-import threading
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -21,10 +17,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from stochloc.data.token_cache import home_folder
+from stochloc.data.hub import ANSWER_S, hub_cache, within
 from stochloc.terminal import tell
 
-ANSWER_S = 10.0
 MOST_NAMES = 5
 FILES = ["*.json", "*.safetensors"]
 
@@ -63,17 +58,6 @@ def _expanded(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError:  # There is no such user, or this one has no home.
         return path
-
-
-def _hub_cache() -> Path | None:
-    """Return where models are cached if there is no home directory."""
-    if any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")):
-        return None
-    try:
-        Path.home()
-    except RuntimeError:
-        return home_folder() / "hub"
-    return None
 
 
 def is_hub_name(name: str) -> bool:
@@ -129,8 +113,8 @@ def fetch(name: str) -> Path:
     """
     hub = HfApi()
     try:
-        _within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))
-        return Path(hub.snapshot_download(name, allow_patterns=FILES, cache_dir=_hub_cache()))
+        within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))
+        return Path(hub.snapshot_download(name, allow_patterns=FILES, cache_dir=hub_cache()))
     except (RepositoryNotFoundError, GatedRepoError, HFValidationError) as error:
         raise ValueError(
             f"{name} is neither a folder here nor a model that can be fetched from the hub: "
@@ -144,7 +128,7 @@ def fetch(name: str) -> Path:
 def _fetched_before(hub: HfApi, name: str, error: Exception) -> Path:
     try:
         folder = hub.snapshot_download(
-            name, allow_patterns=FILES, cache_dir=_hub_cache(), local_files_only=True
+            name, allow_patterns=FILES, cache_dir=hub_cache(), local_files_only=True
         )
     except LocalEntryNotFoundError:
         reason = " ".join(str(error).split())[:200].rstrip(".")
@@ -154,24 +138,3 @@ def _fetched_before(hub: HfApi, name: str, error: Exception) -> Path:
         ) from error
     tell("The hub does not answer; the model is used as last downloaded.")
     return Path(folder)
-
-
-def _within(limit_s: float, ask: Callable[[], object]) -> None:
-    """Wait for an answer for a limited time; even looking up a host name may take long."""
-    failures: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            ask()
-            failures.put(None)
-        except Exception as error:
-            failures.put(error)
-
-    # A daemon thread, so that the program can end while it still waits.
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        failure = failures.get(timeout=limit_s)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {limit_s:g} s") from None
-    if failure is not None:
-        raise failure
