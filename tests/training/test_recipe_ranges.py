@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stochloc.nn import ModelConfig
-from stochloc.nn.model import LARGEST
+from stochloc.nn.config import LARGEST
 from stochloc.nn.weights import MOST_HEADER_BYTES, check_shapes
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.recipes import TrainingConfig
@@ -36,7 +36,7 @@ def test_training_is_possible_up_to_the_edge_of_each_range(name, inside, outside
     ("code_dimension", [0, 1, LARGEST["code_dimension"]], [-1, LARGEST["code_dimension"] + 1]),
     ("width", [8, LARGEST["width"]], [0, 12, LARGEST["width"] + 8]), ("heads", [1, 64], [0, 3]),
     ("beta", [0.0, HUGE], [-TINY, INF, NAN]), ("rotary_base", [1.0, HUGE], [NEAR_1, INF, NAN]),
-    ("neighbour_logit", [0.0, HUGE], [-TINY, INF, NAN]),
+    ("neighbour_logit", [0.0, HUGE], [-TINY, INF, NAN]), ("given_tokens", [0, 4], [-1, 5]),
 ])  # fmt: skip
 def test_models_are_possible_up_to_the_edge_of_each_range(name, inside, outside):
     for value in inside:

@@ -31,6 +31,21 @@ def in_double(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x.double()
 
 
+def log_sum_exp(x: Float[Tensor, "*batch block"]) -> Float[Tensor, "*batch"]:
+    """Return `log Σ exp x` of each row, `-∞` where all of a row is `-∞`.
+
+    Args:
+        x: Logarithms of weights, `-∞` for a weight of 0.
+
+    Returns:
+        The logarithms of the sums. Gradients and tangents of a row of zero weights are 0, where
+        torch's own are NaN.
+    """
+    is_nothing = (x == -torch.inf).all(-1)
+    sums = x.masked_fill(is_nothing[..., None], 0.0).logsumexp(-1)
+    return sums.masked_fill(is_nothing, -torch.inf)
+
+
 def draw_uniform(
     shape: tuple[int, ...], generator: Randomness, dtype: torch.dtype = torch.float64
 ) -> Float[Tensor, "..."]:

@@ -1,7 +1,8 @@
 """The learned denoiser, its backbones, and networks for other methods."""
 
 from stochloc.nn.backbones import DIT, ENCODER, TWO_SIDED, Backbone, leaves_out
-from stochloc.nn.model import LocalizationModel, ModelConfig, TargetNats, smoothed_log_unigram
+from stochloc.nn.config import ModelConfig
+from stochloc.nn.model import LocalizationModel, TargetNats, smoothed_log_unigram
 from stochloc.nn.network import Network, token_network
 
 __all__ = [

@@ -14,7 +14,6 @@ token, and what `between` answers.
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +23,10 @@ from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_model
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stochloc.core import (
+    UNKNOWN,
     Between,
     Codebook,
     LearnedCodebook,
@@ -34,14 +35,11 @@ from stochloc.core import (
     State,
     observe,
 )
-from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone, ReadingNetwork, leaves_out
-from stochloc.nn.declared import check_types
+from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork
+from stochloc.nn.config import ModelConfig
 from stochloc.nn.reading import ModelReader
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
-
-# Beyond any model there is; what is larger comes from a damaged or a hostile file.
-LARGEST = {"vocabulary_size": 10**8, "width": 10**6, "depth": 10**5, "code_dimension": 10**6}
 
 
 class TargetNats(NamedTuple):
@@ -54,73 +52,6 @@ class TargetNats(NamedTuple):
 
     nats: Float[Tensor, "batch length"]
     is_target: Bool[Tensor, "batch length"]
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What a localization model is made of.
-
-    Attributes:
-        vocabulary_size: Number of tokens, V.
-        width: Width of the transformer.
-        depth: Number of transformer blocks.
-        heads: Attention heads per block.
-        code_dimension: Dimension d of learned codes; 0 for the simplex's corners, where `d = V`.
-        evidence: Whether the evidence `z Eᵀ` is added to the logits.
-        unigram: Whether token frequencies enter the converter and the logits as a prior.
-        mask_slot: Whether the converter has an extra slot for tokens with weak evidence.
-        beta: Initial β of the converter; 0 for the paper's `1/√d`.
-        rotary_base: Ratio of the slowest to the fastest rotation of the rotary positions.
-        neighbour_logit: Attention logit with which heads begin to look at their neighbours; 0 for
-            heads without biases.
-        architecture: Name of the backbone, one of `nn.backbones.ARCHITECTURES`.
-        head_bias: Whether the logits have a learned bias for each token, which the converter does
-            not see.
-    """
-
-    vocabulary_size: int
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    code_dimension: int = 0
-    evidence: bool = True
-    unigram: bool = True
-    mask_slot: bool = False
-    beta: float = 0.0
-    rotary_base: float = 10_000.0
-    neighbour_logit: float = 0.0
-    architecture: str = ENCODER
-    head_bias: bool = False
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(
-                f"There is no architecture {self.architecture[:40]!r}; "
-                f"those there are: {', '.join(ARCHITECTURES)}."
-            )
-        if self.vocabulary_size < 1:
-            raise ValueError(
-                f"A model needs a positive vocabulary_size, not {self.vocabulary_size}."
-            )
-        if not self.evidence and leaves_out(self.architecture):
-            raise ValueError(
-                f"A {self.architecture} network never looks at a token's own evidence, so it must "
-                "be added: evidence=False is for one that does, such as an encoder."
-            )
-        _ = self.backbone  # Refuses sizes and positions that no backbone can have.
-        for name, largest in LARGEST.items():
-            if getattr(self, name) > largest:
-                raise ValueError(f"A model has a {name} of at most {largest}.")
-        if not 0 <= self.beta < math.inf:
-            raise ValueError(f"β starts at 0 or more, not at {self.beta}.")
-        if self.code_dimension < 0:
-            raise ValueError(f"Codes cannot have {self.code_dimension} dimensions.")
-
-    @property
-    def backbone(self) -> Backbone:
-        """The size and the positions of the backbone, as one value."""
-        return Backbone(self.width, self.depth, self.heads, self.rotary_base, self.neighbour_logit)
 
 
 class LocalizationModel(
@@ -161,11 +92,23 @@ class LocalizationModel(
         It is kept in float32 at least, whatever type the weights were moved to.
 
         Args:
-            counts: How often each token occurs in the training text.
+            counts: How often each token occurs in the training text; those of tokens that are only
+                ever given are not read.
         """
         if self.config.unigram:
             exact = torch.promote_types(self.log_unigram.dtype, torch.float32)
-            self.log_unigram = smoothed_log_unigram(counts).to(self.log_unigram.device, exact)
+            predicted = smoothed_log_unigram(counts[: self.config.num_predicted])
+            # Finite, as all that is kept in files: `log_prior` rules the rest out.
+            every = F.pad(predicted, (0, self.config.given_tokens))
+            self.log_unigram = every.to(self.log_unigram.device, exact)
+
+    @property
+    def log_prior(self) -> Float[Tensor, " vocabulary"]:
+        """Log-probabilities added in converter and logits: `-∞` for tokens only ever given."""
+        given = self.config.given_tokens
+        if not given:
+            return self.log_unigram
+        return F.pad(self.log_unigram[:-given], (0, given), value=-torch.inf)
 
     @property
     def num_parameters(self) -> int:
@@ -255,15 +198,19 @@ class LocalizationModel(
 
         Returns:
             `-log Q(x_i|z)` of tokens not known (paper 3), or, where the backbone leaves a token's
-            own place out, `-log Q(x_i|z_-i)` of all tokens.
+            own place out, `-log Q(x_i|z_-i)` of all tokens; never of those only ever given.
         """
         left = observe(self.codebook, tokens, snr, generator)
+        is_target = tokens < self.config.num_predicted
         if not self.transformer.leaves_out:
             assert right_snr is None
-            return TargetNats(self.readout(left).token_nats(tokens), ~left.is_known)
-        right = left if right_snr is None else observe(self.codebook, tokens, right_snr, generator)
-        nats = self.context(left, right).token_nats(tokens)
-        return TargetNats(nats, torch.ones_like(left.is_known))
+            is_target = is_target & ~left.is_known
+            readout = self.readout(left)
+        else:
+            alike = right_snr is None
+            right = left if alike else observe(self.codebook, tokens, right_snr, generator)
+            readout = self.context(left, right)
+        return TargetNats(readout.token_nats(tokens.masked_fill(~is_target, UNKNOWN)), is_target)
 
     def _between(self, left: State, right: State) -> Posterior:
         return self.context(left, right).posterior
@@ -275,7 +222,7 @@ class LocalizationModel(
             self.codebook,
             self.embeddings,
             self.beta,
-            self.log_unigram,
+            self.log_prior,
             self.slot,
         )
 
@@ -283,7 +230,7 @@ class LocalizationModel(
         return Readout(
             hidden,
             self.head,
-            self.log_unigram if self.bias is None else self.log_unigram + self.bias,
+            self.log_prior if self.bias is None else self.log_prior + self.bias,
             self.codebook,
             state.z,
             state.known,

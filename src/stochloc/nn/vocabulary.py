@@ -50,7 +50,8 @@ def convert(
         codebook: The token codes E.
         embeddings: The rows of W, one for each token, and a last one for the mask slot if any.
         beta: Inverse temperature β.
-        log_prior: Log-probabilities added to the scores; zeros for the paper's converter.
+        log_prior: Log-probabilities added to the scores; zeros for the paper's converter, `-∞` for
+            a token that enters where it is known and nowhere else.
         slot: Score of the mask slot, which takes the weight where the evidence is weak.
 
     Returns:
@@ -62,7 +63,8 @@ def convert(
     if slot is not None:
         scores = torch.cat([scores, slot.expand(*scores.shape[:-1], 1)], dim=-1)
     is_token = known[..., None] == torch.arange(scores.shape[-1], device=known.device)
-    scores = scores.masked_fill(~is_token & (known[..., None] >= 0), -torch.inf)
+    certain = torch.zeros_like(scores).masked_fill(~is_token, -torch.inf)
+    scores = torch.where(known[..., None] >= 0, certain, scores)
     # The sum over the transformer's blocks starts here and stays in the type of the weights.
     return (scores.softmax(-1).to(embeddings.dtype) @ embeddings).to(embeddings.dtype)
 
@@ -74,7 +76,7 @@ class Readout:
     Attributes:
         hidden: The backbone's output, `(B, L, W)`.
         head: Output weights, `(V, W)`; their product with `hidden` is what the context says.
-        log_prior: Log-probabilities added, `(V,)`; zeros for none.
+        log_prior: Log-probabilities added, `(V,)`; zeros for none, `-∞` for tokens ruled out.
         codebook: The token codes E.
         z: Noisy codes, `(B, L, d)`.
         known: The token where it is known, `-1` elsewhere.
@@ -124,16 +126,16 @@ class Readout:
         """Return the cross-entropy `-log Q(x_i|z)` of every token.
 
         Args:
-            tokens: The true tokens.
+            tokens: The true tokens, `-1` where nothing is asked.
 
         Returns:
-            Nats; 0 where the token is known.
+            Nats; 0 where the token is known, and where nothing is asked.
         """
+        passed_over = (self.known >= 0) | (tokens < 0)
         if self._is_small:
-            targets = tokens.masked_fill(self.known >= 0, IGNORED)
+            targets = tokens.masked_fill(passed_over, IGNORED)
             return F.cross_entropy(self.logits.transpose(1, 2), targets, reduction="none")
-        nats = -self.posterior.log_prob(tokens)
-        return nats.masked_fill(self.known >= 0, 0.0)
+        return -self.posterior.log_prob(tokens).masked_fill(passed_over, 0.0)
 
     def without_evidence(self) -> "Readout":
         """Return what context and prior alone say, of known tokens too.

@@ -25,7 +25,7 @@ from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Posterior
 from stochloc.core.denoisers.scores import guide, nucleus_threshold, relative_to
-from stochloc.core.numerics import draw_categorical_in_blocks, quantile_in_blocks
+from stochloc.core.numerics import draw_categorical_in_blocks, log_sum_exp, quantile_in_blocks
 from stochloc.core.streams import Randomness
 
 BLOCK_SIZE = 8192
@@ -83,7 +83,7 @@ class BlockedPosterior:
     @cached_property
     def log_normaliser(self) -> Float[Tensor, "batch length"]:
         """`log Z`, in nats."""
-        parts = [self.scores(start, stop).logsumexp(-1) for start, stop in self._spans()]
+        parts = [log_sum_exp(self.scores(start, stop)) for start, stop in self._spans()]
         return torch.stack(parts, -1).logsumexp(-1)
 
     @property
@@ -153,7 +153,7 @@ class BlockedPosterior:
 
         own = self._at(tokens, evidence)[..., None]
         parts = [
-            (self.log_probs_of(start, stop) + (evidence(start, stop) - own)).logsumexp(-1)
+            log_sum_exp(self.log_probs_of(start, stop) + (evidence(start, stop) - own))
             for start, stop in self._spans()
         ]
         return torch.stack(parts, -1).logsumexp(-1)
