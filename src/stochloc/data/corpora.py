@@ -106,7 +106,7 @@ def load_corpus(
         ValueError: the fractions are invalid, a file or corpus cannot be read or encoded, or the
             text is too short to leave tokens for training.
     """
-    shares = _shares(fractions, valid is not None, test is not None)
+    shares = shares_of(fractions, valid is not None, test is not None)
     classes = _classes(data)
     if classes:
         if valid is not None or test is not None:
@@ -184,7 +184,7 @@ def split(
     return tokens[: ends[0]], tokens[ends[0] : ends[1]], tokens[ends[1] :]
 
 
-def _shares(fractions: Fractions, has_valid: bool, has_test: bool) -> Fractions:
+def shares_of(fractions: Fractions, has_valid: bool, has_test: bool) -> Fractions:
     positive = fractions[0] > 0 and min(fractions) >= 0
     if not (positive and math.isclose(sum(fractions), 1.0, abs_tol=1e-6)):
         raise ValueError(

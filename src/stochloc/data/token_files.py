@@ -9,7 +9,7 @@ the size of the folder. Knows nothing of splits.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -27,6 +27,7 @@ from stochloc.data.tokenizers.protocol import Tokenizer, token_dtype
 from stochloc.terminal import tell
 
 COUNT_TOKENS = 1 << 22
+Write = Callable[[Path], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TokenFile:
 
     Attributes:
         path: the file of raw ids.
-        dtype: the type of an id: "uint8", "uint16" or "uint32".
+        dtype: the type of an id: "uint8", "uint16" or "uint32"; "uint64" for hashes.
         num_tokens: the number of ids in the file.
         notes: changes made to the text so that it could be encoded (`data.normalisation`).
     """
@@ -91,12 +92,44 @@ def encode_source(
         ValueError: the text is empty or unreadable, or the tokenizer cannot encode it.
         OSError: the tokens cannot be written; no partial file is left.
     """
+    # Version 2: line breaks and byte order marks are normalised where the tokenizer lacks them.
+    facts = {"text": dict(source.fingerprint), "tokenizer": tokenizer.to_dict(), "version": 2}
+    dtype = token_dtype(tokenizer.vocabulary_size)
+    write = partial(_write_source, source=source, tokenizer=tokenizer, dtype=dtype)
+    return stored(source.name, facts, dtype, write, cache_dir)
+
+
+def stored(
+    name: str,
+    facts: Mapping[str, Any],
+    dtype: np.dtype[Any],
+    write: Write,
+    cache_dir: str | Path | None = None,
+) -> TokenFile:
+    """Return an array on disk, which the first call writes and later ones memory-map.
+
+    Args:
+        name: the name of the text in messages.
+        facts: JSON values that determine the array.
+        dtype: the type of its numbers.
+        write: writes them to a path, completely or not at all, and returns notes of what was
+            changed in the text.
+        cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: the folder cannot be used; and as `write` does.
+        OSError: the array cannot be written; no partial file is left.
+    """
     folder = cache_folder(cache_dir)
     sweep(folder)
-    entry = folder / _cache_key(source, tokenizer)
-    found = _find(entry) or _build(entry, source, tokenizer)
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    entry = folder / key
+    found = _find(entry) or _build(entry, name, dtype, write)
     for note in found.notes:
-        _tell_once(f"stochloc: in {source.name}, {note}.")
+        tell_once(f"stochloc: in {name}, {note}.")
     return found
 
 
@@ -119,12 +152,6 @@ def count_tokens(
     return counts
 
 
-def _cache_key(source: TextSource, tokenizer: Tokenizer) -> str:
-    # Version 2: line breaks and byte order marks are normalised where the tokenizer lacks them.
-    facts = {"text": dict(source.fingerprint), "tokenizer": tokenizer.to_dict(), "version": 2}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
 def _find(entry: Path) -> TokenFile | None:
     tokens = entry.with_suffix(".tokens")
     try:
@@ -142,27 +169,33 @@ def _find(entry: Path) -> TokenFile | None:
     return found
 
 
-def _build(entry: Path, source: TextSource, tokenizer: Tokenizer) -> TokenFile:
+def _build(entry: Path, name: str, dtype: np.dtype[Any], write: Write) -> TokenFile:
     if not os.access(entry.parent, os.W_OK):
         raise unusable(entry.parent, "it is not writable")
-    dtype = token_dtype(tokenizer.vocabulary_size)
     tokens = entry.with_suffix(".tokens")
-    try:
-        notes = _write_text(tokens, source, tokenizer, dtype)
-    except UnknownCharactersError:
-        other = _other_form(source, tokenizer)
-        if other is None:
-            raise
-        notes = _write_text(tokens, other, tokenizer, dtype)
-        notes += (FORM_NOTE.format(other.fingerprint["form"]),)
+    notes = write(tokens)
     num_tokens = tokens.stat().st_size // dtype.itemsize
-    facts = {"dtype": dtype.name, "num_tokens": num_tokens, "text": source.name, "notes": notes}
+    facts = {"dtype": dtype.name, "num_tokens": num_tokens, "text": name, "notes": notes}
     with write_atomically(entry.with_suffix(".json")) as file:
         file.write(json.dumps(facts).encode())
     built = TokenFile(tokens, dtype.name, num_tokens, notes)
     _ = built.tokens
     prune(entry.parent, entry.name)
     return built
+
+
+def _write_source(
+    tokens: Path, source: TextSource, tokenizer: Tokenizer, dtype: np.dtype[Any]
+) -> tuple[str, ...]:
+    """Write the tokens of a text, in its other Unicode form if the tokenizer knows only that."""
+    try:
+        return _write_text(tokens, source, tokenizer, dtype)
+    except UnknownCharactersError:
+        other = _other_form(source, tokenizer)
+        if other is None:
+            raise
+        form = FORM_NOTE.format(other.fingerprint["form"])
+        return (*_write_text(tokens, other, tokenizer, dtype), form)
 
 
 def _write_text(
@@ -193,7 +226,12 @@ def _encoded(source: TextSource, form: Form) -> Iterator[bytes]:
 
 
 @cache
-def _tell_once(line: str) -> None:
+def tell_once(line: str) -> None:
+    """Tell a person something that need not be repeated.
+
+    Args:
+        line: one line for stderr.
+    """
     tell(line)
 
 

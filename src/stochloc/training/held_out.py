@@ -1,23 +1,25 @@
 """The held-out bound of a training run, as a line of its metrics.
 
-It is measured in float32 along the masked path, on the same windows with the same noise every time,
-so that bounds of one run differ by less than the standard error of each.
+It is measured in float32 along the masked path, on the same windows or sequences with the same noise
+every time, so that bounds of one run differ by less than the standard error of each. Sequences of
+different length are never in one batch, so none has a place without a token.
 """
 
 import math
 from typing import Any
 
-from stochloc.core import UNKNOWN, Estimate, Masked, line_integral
+import torch
+
+from stochloc.core import UNKNOWN, Masked, line_integral
 from stochloc.core.standard_errors import ratio_stderr
-from stochloc.data import held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.seeds import seeded_streams
-from stochloc.training.texts import Texts
+from stochloc.training.texts import TrainingData
 
 
 def held_out_record(
-    model: LocalizationModel, texts: Texts, config: TrainingConfig, step: int
+    model: LocalizationModel, texts: TrainingData, config: TrainingConfig, step: int
 ) -> dict[str, Any]:
     """Return the held-out bound of a model and a sample of it.
 
@@ -29,22 +31,27 @@ def held_out_record(
 
     Returns:
         JSON values. The bound is in bits per token of text; its standard error, over blocks of
-        windows, is None for fewer than two. Takes 8 denoiser calls for every batch of windows.
+        windows, is None for fewer than two. Takes 8 denoiser calls for every batch of rows.
     """
-    windows = held_out_windows(texts.valid, config.length, config.eval_sequences)
-    device, parts = next(model.parameters()).device, []
-    for begin in range(0, len(windows), config.batch_size):
-        rows = windows[begin : begin + config.batch_size].to(device)
-        names = ((0, 0, 2, begin + row) for row in range(len(rows)))
-        streams = seeded_streams(device, config.seed, names)
-        known = texts.labels_in(rows)
-        parts.append(line_integral(model, rows, Masked(), 8, streams, known))
-    bits = Estimate.join(parts).values.cpu() / math.log(2)
-    counts = (texts.labels_in(windows) == UNKNOWN).sum(-1)
-    stderr = float(ratio_stderr(bits, counts))
+    device = next(model.parameters()).device
+    numbers, nats, counts = [], [], []
+    for same in texts.held_out(config.length, config.eval_sequences):
+        names = [(0, 0, 2, number) for number in same.numbers.tolist()]
+        # A batch of shorter rows holds more of them, at the same number of tokens.
+        size = max(1, config.batch_size * config.length // same.tokens.shape[1])
+        for begin in range(0, len(names), size):
+            rows = same.tokens[begin : begin + size].to(device)
+            streams = seeded_streams(device, config.seed, names[begin : begin + size])
+            known = texts.given_in(rows)
+            nats.append(line_integral(model, rows, Masked(), 8, streams, known).values.cpu())
+            counts.append((known == UNKNOWN).sum(-1).cpu())
+        numbers.append(same.numbers)
+    order = torch.cat(numbers).argsort()
+    bits, sizes = torch.cat(nats)[order] / math.log(2), torch.cat(counts)[order]
+    stderr = float(ratio_stderr(bits, sizes))
     return {
         "step": step,
-        "valid_bits_per_token": float(bits.sum() / counts.sum()),
+        "valid_bits_per_token": float(bits.sum() / sizes.sum()),
         "stderr": None if math.isnan(stderr) else stderr,
         "counted": texts.counted,
         "path": "masked",

@@ -53,6 +53,7 @@ def cross_entropy(
     law: SnrLaw | SidedSnrLaw,
     generator: torch.Generator,
     first_label: int = 0,
+    boundary: int | None = None,
 ) -> Float[Tensor, ""]:
     """Return the average nats per target of a batch.
 
@@ -62,10 +63,12 @@ def cross_entropy(
 
     Args:
         model: The model to train; the codes of learned codebooks receive gradients through z.
-        tokens: A batch of training text.
+        tokens: A batch of training text, -1 where there is no token.
         law: Which γ to show; one with sides of its own only to a two-sided model.
         generator: Source of γ and of the noise.
         first_label: The first token that is a label; 0 when there are none.
+        boundary: The token at both ends of a sequence, which both sides always know; None where
+            texts have no ends.
 
     Returns:
         The loss, in nats per target; 0 if there is none.
@@ -79,5 +82,9 @@ def cross_entropy(
         is_label = tokens >= first_label
         left = torch.where(is_label, label_snr, left)
         right = None if right is None else torch.where(is_label, label_snr, right)
+    if boundary is not None:
+        is_boundary = tokens == boundary
+        left = left.masked_fill(is_boundary, torch.inf)
+        right = None if right is None else right.masked_fill(is_boundary, torch.inf)
     nats, is_target = model.token_nats(tokens, left, right, generator)
     return nats.sum() / is_target.sum().clamp(min=1)

@@ -1,23 +1,79 @@
-"""The texts of a training run: what it trains on, and what it is measured on."""
+"""What a training run trains on and is measured on: windows of long texts, or whole sequences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.core import UNKNOWN
-from stochloc.data import draw_windows
+from stochloc.data import count_tokens, draw_windows, held_out_windows
+from stochloc.data.sequence_batches import draw_batch
+from stochloc.data.sequences import NUM_BOUNDARIES, Rows, Sequences
 from stochloc.nn import LocalizationModel
 
 SaySample = Callable[[LocalizationModel], str]
 DrawWindows = Callable[[np.ndarray, int, int, torch.Generator], Tensor]
 
 
+@runtime_checkable
+class TrainingData(Protocol):
+    """What a run trains on and is measured on."""
+
+    @property
+    def say_sample(self) -> SaySample:
+        """Draws a text from the model, to be shown with every held-out bound."""
+        ...
+
+    @property
+    def first_label(self) -> int:
+        """The first token that is a label of a class; 0 when there are no classes."""
+        ...
+
+    @property
+    def boundary(self) -> int | None:
+        """The token at both ends of every sequence; None where texts have no ends."""
+        ...
+
+    @property
+    def counted(self) -> str:
+        """In words, what held-out bits "per token" count."""
+        ...
+
+    def counts(self, vocabulary_size: int) -> np.ndarray:
+        """Return how often each token occurs in the training text, shape (vocabulary_size,)."""
+        ...
+
+    def draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        """Return a training batch of at most `rows * length` places, -1 where there is no token."""
+        ...
+
+    def held_out(self, length: int, limit: int) -> Iterator[Rows]:
+        """Yield rows of held-out text, those of one value of equal length, the same in every call.
+
+        Args:
+            length: Tokens per window.
+            limit: At most so many windows, or sequences of as many tokens.
+
+        Yields:
+            The rows, numbered in the order of the text from 0.
+
+        Raises:
+            ValueError: The text is too short for any.
+        """
+        ...
+
+    def given_in(self, rows: Tensor) -> Tensor:
+        """Return the tokens of rows that are given and not scored, and -1 elsewhere."""
+        ...
+
+
 @dataclass(frozen=True)
 class Texts:
-    """What a run trains and is measured on.
+    """Long texts, of which windows are cut anywhere.
 
     Attributes:
         train: Tokens of the training text, 1-D.
@@ -35,7 +91,74 @@ class Texts:
     first_label: int = 0
     counted: str = "tokens of text"
 
-    def labels_in(self, rows: Tensor) -> Tensor:
+    @property
+    def boundary(self) -> None:
+        """None: a window begins and ends anywhere."""
+        return
+
+    def counts(self, vocabulary_size: int) -> np.ndarray:
+        """Return how often each token occurs in the training text."""
+        return count_tokens(self.train, vocabulary_size)
+
+    def draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        """Return so many windows of such a length."""
+        return self.draw_windows(self.train, rows, length, generator)
+
+    def held_out(self, length: int, limit: int) -> Iterator[Rows]:
+        """Yield windows of the held-out text, evenly spaced."""
+        windows = held_out_windows(self.valid, length, limit)
+        yield Rows(torch.arange(len(windows)), windows)
+
+    def given_in(self, rows: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
         """Return the labels among tokens, which are given and not scored, and -1 elsewhere."""
         is_text = rows < self.first_label if self.first_label else torch.ones_like(rows).bool()
         return rows.masked_fill(is_text, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class SequenceTexts:
+    """Sequences, each with a boundary before and after it.
+
+    Attributes:
+        train: The training sequences, at least one.
+        valid: The held-out sequences.
+        say_sample: Draws a sequence from the model, to be shown with every held-out bound.
+        counted: In words, what held-out bits "per token" count.
+    """
+
+    train: Sequences
+    valid: Sequences
+    say_sample: SaySample
+    counted: str = "tokens of text"
+
+    @property
+    def first_label(self) -> int:
+        """0: there are no classes."""
+        return 0
+
+    @property
+    def boundary(self) -> int:
+        """The token at both ends of every sequence."""
+        return self.train.boundary
+
+    def counts(self, vocabulary_size: int) -> np.ndarray:
+        """Return how often each token occurs in the texts of the training sequences."""
+        return self.train.counts(vocabulary_size)
+
+    def draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        """Return sequences of similar length that fill as many places as the windows would."""
+        return draw_batch(self.train, rows * length, generator)
+
+    def held_out(self, length: int, limit: int) -> Iterator[Rows]:
+        """Yield held-out sequences, evenly spaced, about as many as fill the windows."""
+        if not len(self.valid):
+            raise ValueError(
+                "There are no validation sequences: give more sequences, other --fractions, or a "
+                "file of them with --valid."
+            )
+        num = round(length * limit / (self.valid.mean_length + NUM_BOUNDARIES))
+        yield from self.valid.spaced(max(1, num)).by_length()
+
+    def given_in(self, rows: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+        """Return the boundaries, which are given and not scored, and -1 elsewhere."""
+        return rows.masked_fill(rows != self.boundary, UNKNOWN)

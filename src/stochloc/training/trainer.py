@@ -22,7 +22,6 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from stochloc.data import count_tokens, held_out_windows
 from stochloc.nn import LocalizationModel
 from stochloc.training.checkpoint import BEST, Best, Checkpoint, flatten, replacing
 from stochloc.training.ema import AveragedWeights
@@ -34,7 +33,7 @@ from stochloc.training.objective import cross_entropy
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.shapes import check_same_model
-from stochloc.training.texts import Texts
+from stochloc.training.texts import TrainingData
 from stochloc.training.update import Engine, Optimizer, Updates
 
 FAILURE = "failure.safetensors"
@@ -71,14 +70,14 @@ class Trainer:
         ValueError: A text is shorter than a window, or the batch cannot be shared equally.
     """
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path) -> None:
+    def __init__(self, fabric: Fabric, recipe: Recipe, texts: TrainingData, folder: Path) -> None:
         self.fabric, self.recipe, self.texts, self.folder = fabric, recipe, texts, folder
         self.config = recipe.training
-        held_out_windows(texts.valid, self.config.length, 1)
+        next(texts.held_out(self.config.length, 1))
         check_sharing(self.config, fabric.world_size)
         torch.manual_seed(self.config.seed)
         self.model = LocalizationModel(recipe.model)
-        counts = count_tokens(texts.train, recipe.model.vocabulary_size)
+        counts = texts.counts(recipe.model.vocabulary_size)
         self.parameter_names = [name for name, _ in self.model.named_parameters()]
         self.wrapped = fabric.setup_module(self.model)
         # After that: a precision of half the bits rounds the module, but must not round the prior.
@@ -104,7 +103,7 @@ class Trainer:
 
     @classmethod
     def resumed(
-        cls, fabric: Fabric, recipe: Recipe, texts: Texts, folder: Path, checkpoint: Checkpoint
+        cls, fabric: Fabric, recipe: Recipe, texts: TrainingData, folder: Path, checkpoint: Checkpoint
     ) -> "Trainer":
         """Return a training run as it was when a checkpoint was written.
 
@@ -136,11 +135,12 @@ class Trainer:
         return self.updates.update(self.step)
 
     def _draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
-        return self.texts.draw_windows(self.texts.train, rows, length, generator)
+        return self.texts.draw(rows, length, generator)
 
     def _loss(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        texts, model = self.texts, cast(Any, self.wrapped)
         return cross_entropy(
-            cast(Any, self.wrapped), tokens, self.config.law, generator, self.texts.first_label
+            model, tokens, self.config.law, generator, texts.first_label, texts.boundary
         )
 
     def _check_loss(self, loss: Tensor, tokens: Tensor) -> None:

@@ -1,0 +1,166 @@
+"""Corpora of sequences: each record of a file one, split into training, validation and test part.
+
+A sequence goes where a hash of its text says: with `u` the hash as a number in [0, 1), to train
+where u is less than the share of train, and so on. So all copies of a text are in one part, a split
+does not depend on the tokenizer or on the order of the records, and more records leave those that
+are there where they are. The price is that shares are met on average only, as if each different
+text were drawn by itself. A part that has a file of its own holds all of that file; what it shares
+with the training part is counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from stochloc.data.corpora import Fractions, is_corpus_name, shares_of
+from stochloc.data.records.base import RecordSource
+from stochloc.data.records.sources import record_source
+from stochloc.data.sequence_files import encode_records, full_records
+from stochloc.data.sequences import Sequences
+from stochloc.data.texts import TextSource
+from stochloc.data.tokenizers.named import sequence_tokenizer_for
+from stochloc.data.tokenizers.protocol import Tokenizer
+
+Records = str | Path | TextSource | RecordSource
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceCorpus:
+    """Training, validation and test sequences.
+
+    Attributes:
+        train: sequences to learn from, at least one.
+        valid: held out to choose among models; may be empty.
+        test: held out to evaluate the chosen one; may be empty.
+        tokenizer: the tokenizer that encoded them; it has a boundary.
+        name: the name of the file.
+        source: where the sequences came from.
+    """
+
+    train: Sequences
+    valid: Sequences
+    test: Sequences
+    tokenizer: Tokenizer
+    name: str
+    source: str
+
+    @property
+    def parts(self) -> dict[str, Sequences]:
+        """The three parts by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return a checksum of each part, which identifies the sequences and their order.
+
+        Returns:
+            SHA-256 by the name of the part.
+        """
+        return {name: part.checksum() for name, part in self.parts.items()}
+
+    def cut(self, longest: int) -> "SequenceCorpus":
+        """Return the corpus with what is beyond a number of tokens of text left out."""
+        train, valid, test = (part.cut(longest) for part in self.parts.values())
+        return SequenceCorpus(train, valid, test, self.tokenizer, self.name, self.source)
+
+    def remarks(self, longest: int) -> Iterator[str]:
+        """Yield what a person should know of the sequences before a model is trained on them.
+
+        Args:
+            longest: the tokens of text that a sequence may have.
+
+        Yields:
+            Sentences: how many sequences will be cut, how many repeat another, and how many
+            held-out ones are also in the training part.
+        """
+        num = sum(map(len, self.parts.values()))
+        cut = sum(int((part.lengths > longest).sum()) for part in self.parts.values())
+        if cut:
+            yield (
+                f"{cut:,} of {num:,} sequences are longer than {longest} tokens and are cut there; "
+                "a greater --length takes them whole."
+            )
+        copies = len(self.train) - len(np.unique(self.train.hashes))
+        if copies:
+            yield f"{copies:,} of {len(self.train):,} training sequences repeat an earlier one."
+        for name, part in (("validation", self.valid), ("test", self.test)):
+            seen = int(np.isin(part.hashes, self.train.hashes).sum())
+            if seen:
+                yield (
+                    f"{seen:,} of {len(part):,} {name} sequences are also in the training part, "
+                    "so figures on them are of what the model has seen."
+                )
+
+
+def load_sequences(
+    data: Records,
+    tokenizer: Tokenizer | str | None = None,
+    *,
+    valid: Records | None = None,
+    test: Records | None = None,
+    fractions: Fractions = (0.9, 0.05, 0.05),
+    cache_dir: str | Path | None = None,
+) -> SequenceCorpus:
+    """Return a corpus of sequences, encoded by the first call and memory-mapped by later ones.
+
+    Args:
+        data: a file of records, by its path, or its records themselves.
+        tokenizer: a tokenizer with a boundary, or a name in `data.tokenizers.named.TOKENIZERS`;
+            None: characters. The alphabet is that of `data`.
+        valid: the validation records, if they are a separate file.
+        test: the test records, if they are a separate file.
+        fractions: the shares of train, valid and test; they sum to 1. A part that is given as a
+            separate file is not cut from `data`; its fraction goes to train.
+        cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+
+    Returns:
+        The three parts and their tokenizer.
+
+    Raises:
+        ValueError: the fractions are invalid, a file cannot be read or encoded, a record is empty,
+            or there are too few to leave one for training.
+    """
+    shares = shares_of(fractions, valid is not None, test is not None)
+    source = _source(data)
+    if tokenizer is None or isinstance(tokenizer, str):
+        texts = (record.text for record in full_records(source))
+        tokenizer = sequence_tokenizer_for(tokenizer or "characters", texts)
+    everything = encode_records(source, tokenizer, cache_dir)
+    parts = split_by_hash(everything, shares)
+    if not len(parts[0]):
+        raise ValueError(f"{source.name} has too few sequences to split; give more of them.")
+    held_out = [
+        part if own is None else encode_records(_source(own), tokenizer, cache_dir)
+        for own, part in zip((valid, test), parts[1:], strict=True)
+    ]
+    name = Path(source.name).name
+    return SequenceCorpus(parts[0], held_out[0], held_out[1], tokenizer, name, source.name)
+
+
+def split_by_hash(
+    sequences: Sequences, fractions: Fractions
+) -> tuple[Sequences, Sequences, Sequences]:
+    """Split sequences into three parts by the hashes of their texts.
+
+    Args:
+        sequences: any number of them.
+        fractions: the parts' shares, which sum to 1; a share of 0 gives an empty part.
+
+    Returns:
+        Train, valid and test, each in the order of the records. Equal texts are in one part, which
+        depends on the text and the shares alone.
+    """
+    u = sequences.hashes / 2.0**64
+    part = np.searchsorted(list(accumulate(fractions))[:2], u, side="right")
+    train, valid, test = (sequences.taken(part == number) for number in range(3))
+    return train, valid, test
+
+
+def _source(data: Records) -> RecordSource:
+    if isinstance(data, RecordSource):
+        return data
+    if not isinstance(data, TextSource) and is_corpus_name(data) and not Path(data).is_file():
+        raise ValueError(f"{data} is one endless text, not sequences; give a file of records.")
+    return record_source(data)
