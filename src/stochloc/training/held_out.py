@@ -1,8 +1,8 @@
 """The held-out bound of a training run, as a line of its metrics.
 
-It is measured in float32 along the masked path, on the same windows or sequences with the same noise
-every time, so that bounds of one run differ by less than the standard error of each. Sequences of
-different length are never in one batch, so none has a place without a token.
+It is measured in float32 along the masked path, on the same windows or sequences with the same
+noise every time, so that bounds of one run differ by less than the standard error of each.
+Sequences of different length are never in one batch, so none has a place without a token.
 """
 
 import math

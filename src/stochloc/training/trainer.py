@@ -103,7 +103,12 @@ class Trainer:
 
     @classmethod
     def resumed(
-        cls, fabric: Fabric, recipe: Recipe, texts: TrainingData, folder: Path, checkpoint: Checkpoint
+        cls,
+        fabric: Fabric,
+        recipe: Recipe,
+        texts: TrainingData,
+        folder: Path,
+        checkpoint: Checkpoint,
     ) -> "Trainer":
         """Return a training run as it was when a checkpoint was written.
 
