@@ -185,6 +185,19 @@ def split(
 
 
 def shares_of(fractions: Fractions, has_valid: bool, has_test: bool) -> Fractions:
+    """Return the shares of train, valid and test that are cut from one text.
+
+    Args:
+        fractions: what a user gave.
+        has_valid: whether the validation part has a file of its own; its share goes to train.
+        has_test: the same of the test part.
+
+    Returns:
+        The shares, which sum to 1.
+
+    Raises:
+        ValueError: they cannot split a text.
+    """
     positive = fractions[0] > 0 and min(fractions) >= 0
     if not (positive and math.isclose(sum(fractions), 1.0, abs_tol=1e-6)):
         raise ValueError(
