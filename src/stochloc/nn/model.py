@@ -35,7 +35,7 @@ from stochloc.core import (
     State,
     observe,
 )
-from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork
+from stochloc.nn.backbones import ARCHITECTURES, EVERYWHERE, ReadingNetwork, Surroundings
 from stochloc.nn.config import ModelConfig
 from stochloc.nn.reading import ModelReader
 from stochloc.nn.vocabulary import Readout, convert
@@ -115,23 +115,25 @@ class LocalizationModel(
         """Number of learned values."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def readout(self, state: State) -> Readout:
+    def readout(self, state: State, around: Surroundings = EVERYWHERE) -> Readout:
         """Return what the model says of every token, as a value to be asked: one denoiser call.
 
         Args:
             state: Noisy codes, ignored where the token is known, and known tokens.
+            around: Which places are absent; what is said of them has no meaning.
 
         Returns:
             The readout, of which posterior and cross-entropy are computed.
         """
-        return self._readout(self.transformer(self._embed(state)), state)
+        return self._readout(self.transformer(self._embed(state), around=around), state)
 
-    def context(self, left: State, right: State) -> Readout:
+    def context(self, left: State, right: State, around: Surroundings = EVERYWHERE) -> Readout:
         """Return what its two sides say of every token, known or not: one denoiser call.
 
         Args:
             left: What the tokens to the right of a place know of it.
             right: What the tokens to the left of a place know of it.
+            around: Which places are absent; what is said of them has no meaning.
 
         Returns:
             The readout of `Q(x_i | left_<i, right_>i)`; of a model whose backbone leaves a token's
@@ -139,7 +141,7 @@ class LocalizationModel(
         """
         assert self.transformer.leaves_out
         sides = [self._embed(side) for side in ((left,) if left is right else (left, right))]
-        return self._readout(self.transformer(*sides), left).without_evidence()
+        return self._readout(self.transformer(*sides, around=around), left).without_evidence()
 
     @property
     def between(self) -> Between | None:
@@ -190,7 +192,7 @@ class LocalizationModel(
         module, where wrappers that shard or replicate parameters see it.
 
         Args:
-            tokens: The true tokens.
+            tokens: The true tokens; `-1` at places without one, all behind a sequence's end.
             snr: γ of every token, in `[0, ∞]`, as those to its right see it.
             right_snr: The same as those to its left see it, with noise of its own; None for both
                 sides alike.
@@ -198,18 +200,22 @@ class LocalizationModel(
 
         Returns:
             `-log Q(x_i|z)` of tokens not known (paper 3), or, where the backbone leaves a token's
-            own place out, `-log Q(x_i|z_-i)` of all tokens; never of those only ever given.
+            own place out, `-log Q(x_i|z_-i)` of all tokens; never of those only ever given, nor of
+            places without a token, which no token sees.
         """
+        present = tokens >= 0
+        around = EVERYWHERE if bool(present.all()) else Surroundings(present)
+        is_target = present & (tokens < self.config.num_predicted)
+        tokens = tokens.clamp(min=0)
         left = observe(self.codebook, tokens, snr, generator)
-        is_target = tokens < self.config.num_predicted
         if not self.transformer.leaves_out:
             assert right_snr is None
             is_target = is_target & ~left.is_known
-            readout = self.readout(left)
+            readout = self.readout(left, around)
         else:
             alike = right_snr is None
             right = left if alike else observe(self.codebook, tokens, right_snr, generator)
-            readout = self.context(left, right)
+            readout = self.context(left, right, around)
         return TargetNats(readout.token_nats(tokens.masked_fill(~is_target, UNKNOWN)), is_target)
 
     def _between(self, left: State, right: State) -> Posterior:

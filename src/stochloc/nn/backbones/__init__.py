@@ -6,6 +6,7 @@ import torch
 
 from stochloc.nn.backbones.base import Backbone, ContextNetwork, ReadingNetwork
 from stochloc.nn.backbones.dit import DiffusionTransformer
+from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 from stochloc.nn.backbones.two_sided import TwoSidedTransformer
 
 ENCODER = "encoder"
@@ -35,9 +36,11 @@ __all__ = [
     "ARCHITECTURES",
     "DIT",
     "ENCODER",
+    "EVERYWHERE",
     "TWO_SIDED",
     "Backbone",
     "ContextNetwork",
     "ReadingNetwork",
+    "Surroundings",
     "leaves_out",
 ]

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from stochloc.nn.backbones.encoder import Transformer
+from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 
 
 @runtime_checkable
@@ -27,8 +28,12 @@ class ContextNetwork(Protocol):
         """
         ...
 
-    def __call__(self, *sides: Tensor) -> Tensor:
-        """Return a normalised embedding of the context of every token."""
+    def __call__(self, *sides: Tensor, around: Surroundings = EVERYWHERE) -> Tensor:
+        """Return a normalised embedding of the context of every token.
+
+        What it returns at absent places has no meaning, and no other place depends on their
+        embeddings.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ at 0, so that every branch learns from the first update.
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,6 +29,7 @@ from stochloc.nn.backbones.encoder import (
     split_heads,
 )
 from stochloc.nn.backbones.products import rounded_products
+from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 
 
 class DiffusionTransformer(nn.Module):
@@ -51,12 +52,13 @@ class DiffusionTransformer(nn.Module):
                 nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
 
     def forward(
-        self, x_BLW: Float[Tensor, "batch length width"]
+        self, x_BLW: Float[Tensor, "batch length width"], around: Surroundings = EVERYWHERE
     ) -> Float[Tensor, "batch length width"]:
         """Return one contextual embedding for each token.
 
         Args:
             x_BLW: Embeddings.
+            around: Which places are absent.
 
         Returns:
             Embeddings of the same shape, normalised and then shifted and scaled; a network that
@@ -65,7 +67,7 @@ class DiffusionTransformer(nn.Module):
         rotation_LD = rotary_angles(x_BLW.shape[1], self.head_width, self.rotary_base, x_BLW.device)
         with rounded_products(x_BLW.device):
             for block in self.blocks:
-                x_BLW = block(x_BLW, rotation_LD)
+                x_BLW = block(x_BLW, rotation_LD, around.present)
             return _modulated(self.norm(x_BLW), *self.modulation.chunk(2))
 
 
@@ -101,12 +103,13 @@ class DiffusionBlock(nn.Module):
         self,
         x_BLW: Float[Tensor, "batch length width"],
         rotation_LD: Float[Tensor, "length half"],
+        present_BL: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length width"]:
-        """Return the embeddings after one block."""
+        """Return the embeddings after one block; a place that is not present is not looked at."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation.chunk(6)
         qkv_BLX = self.qkv(_modulated(self.attention_norm(x_BLW), shift_1, scale_1))
         q_BLHD, k_BLHD, v_BLHD = split_heads(qkv_BLX, self.qk_bias, self.heads, rotation_LD)
-        mixed_BLHD = attend(q_BLHD, k_BLHD, v_BLHD, is_causal=False)
+        mixed_BLHD = attend(q_BLHD, k_BLHD, v_BLHD, False, present_BL)
         x_BLW = x_BLW + gate_1 * self.attention_out(mixed_BLHD.flatten(2))
         inner = F.gelu(
             self.mlp_in(_modulated(self.mlp_norm(x_BLW), shift_2, scale_2)), approximate="tanh"

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from stochloc.nn.backbones.past import Past
 from stochloc.nn.backbones.products import rounded_products
+from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 
 
 class Transformer(nn.Module):
@@ -61,11 +62,14 @@ class Transformer(nn.Module):
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
 
-    def forward(self, x_BLW: Float[Tensor, "batch length width"]) -> Float[Tensor, "..."]:
+    def forward(
+        self, x_BLW: Float[Tensor, "batch length width"], around: Surroundings = EVERYWHERE
+    ) -> Float[Tensor, "..."]:
         """Return one contextual embedding for each token, each looking at all it may see.
 
         Args:
             x_BLW: Embeddings.
+            around: Which places are absent; a causal transformer never meets them.
 
         Returns:
             Normalised embeddings of the same shape.
@@ -73,7 +77,7 @@ class Transformer(nn.Module):
         rotation_LD = rotary_angles(x_BLW.shape[1], self.head_width, self.rotary_base, x_BLW.device)
         with rounded_products(x_BLW.device):
             for block in self.blocks:
-                x_BLW = block(x_BLW, rotation_LD)
+                x_BLW = block(x_BLW, rotation_LD, around.present)
             return self.norm(x_BLW)
 
     def extend(
@@ -132,10 +136,13 @@ class TransformerBlock(nn.Module):
         self,
         x_BLW: Float[Tensor, "batch length width"],
         rotation_LD: Float[Tensor, "length half"],
+        present_BL: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length width"]:
-        """Return the embeddings after one block."""
+        """Return the embeddings after one block; a place that is not present is not looked at."""
         q_BLHD, k_BLHD, v_BLHD = self._project(x_BLW, rotation_LD)
-        return self._mix(x_BLW, q_BLHD, k_BLHD, v_BLHD, self.causal)
+        if self.causal:
+            present_BL = None
+        return self._mix(x_BLW, q_BLHD, k_BLHD, v_BLHD, self.causal, present_BL)
 
     def extend(
         self,
@@ -164,8 +171,9 @@ class TransformerBlock(nn.Module):
         k_BLHD: Tensor,
         v_BLHD: Tensor,
         is_causal: bool,
+        present_BL: Tensor | None = None,
     ) -> Float[Tensor, "batch queries width"]:
-        mixed_BLHD = attend(q_BLHD, k_BLHD, v_BLHD, is_causal)
+        mixed_BLHD = attend(q_BLHD, k_BLHD, v_BLHD, is_causal, present_BL)
         x_BLW = x_BLW + self.attention_out(mixed_BLHD.flatten(2))
         # Squared ReLU learns faster than SiLU or GELU here, at the cost of one more product.
         return x_BLW + self.mlp_out(F.relu(self.mlp_in(self.mlp_norm(x_BLW))).square())
@@ -201,6 +209,7 @@ def attend(
     k_BLHD: Float[Tensor, "batch length heads dim"],
     v_BLHD: Float[Tensor, "batch length heads dim"],
     is_causal: bool,
+    present_BL: Bool[Tensor, "batch length"] | None = None,
 ) -> Float[Tensor, "batch queries heads dim"]:
     """Return the mean of the values, weighted by how well queries and keys agree.
 
@@ -209,10 +218,13 @@ def attend(
         k_BLHD: Keys.
         v_BLHD: Values.
         is_causal: Whether a query sees only the keys up to its own place.
+        present_BL: Which keys may be seen, one of each row at least; None for all, as causal
+            attention has it, whose absent places lie behind all others.
 
     Returns:
         The mixed values, in their own type.
     """
+    assert present_BL is None or not is_causal
     # The last place sees all there is.
     is_causal = is_causal and q_BKHD.shape[1] > 1
     q_BHKD, k_BHLD, v_BHLD = (x.transpose(1, 2) for x in (q_BKHD, k_BLHD, v_BLHD))
@@ -221,31 +233,39 @@ def attend(
     is_fused = not v_BLHD.is_cpu or v_BLHD.dtype.itemsize >= 4
     mix = _attend_fused if is_fused else _attend_in_two_products
     with torch.autocast(v_BLHD.device.type, enabled=False):
-        return mix(q_BHKD, k_BHLD, v_BHLD, is_causal).transpose(1, 2)
+        return mix(q_BHKD, k_BHLD, v_BHLD, is_causal, present_BL).transpose(1, 2)
 
 
-def _attend_fused(q_BHKD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, is_causal: bool) -> Tensor:
-    if not is_causal or q_BHKD.shape[2] == k_BHLD.shape[2]:
+def _attend_fused(
+    q_BHKD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, is_causal: bool, present_BL: Tensor | None
+) -> Tensor:
+    of_all_places = q_BHKD.shape[2] == k_BHLD.shape[2]
+    if present_BL is None and (of_all_places or not is_causal):
         return F.scaled_dot_product_attention(q_BHKD, k_BHLD, v_BHLD, is_causal=is_causal)
     # Torch's own causal mask takes the queries for the first places.
-    seen = ~_later(q_BHKD, k_BHLD)
+    seen = _seen(q_BHKD, k_BHLD, present_BL)
     return F.scaled_dot_product_attention(q_BHKD, k_BHLD, v_BHLD, attn_mask=seen)
 
 
 def _attend_in_two_products(
-    q_BHKD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, is_causal: bool
+    q_BHKD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, is_causal: bool, present_BL: Tensor | None
 ) -> Tensor:
     scores_BHKL = (q_BHKD / math.sqrt(q_BHKD.shape[-1])) @ k_BHLD.mT
-    if is_causal:
-        scores_BHKL = scores_BHKL.masked_fill(_later(q_BHKD, k_BHLD), -torch.inf)
+    if is_causal or present_BL is not None:
+        unseen = ~_seen(q_BHKD, k_BHLD, present_BL)
+        scores_BHKL = scores_BHKL.masked_fill(unseen, -torch.inf)
     return scores_BHKL.softmax(-1) @ v_BHLD
 
 
-def _later(q_BHKD: Tensor, k_BHLD: Tensor) -> Bool[Tensor, "queries length"]:
-    """Return which of the L places come after each of the last K."""
+def _seen(
+    q_BHKD: Tensor, k_BHLD: Tensor, present_BL: Tensor | None
+) -> Bool[Tensor, "rows #heads #queries length"]:
+    """Return which keys are seen: those present, or those up to each of the last K places."""
+    if present_BL is not None:
+        return present_BL[:, None, None]
     queries, length = q_BHKD.shape[2], k_BHLD.shape[2]
-    everywhere = torch.ones(queries, length, dtype=torch.bool, device=q_BHKD.device)
-    return everywhere.triu(1 + length - queries)
+    everywhere = torch.ones(1, 1, queries, length, dtype=torch.bool, device=q_BHKD.device)
+    return everywhere.tril(length - queries)
 
 
 def neighbour_bias(

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from stochloc.nn.backbones.base import Backbone
 from stochloc.nn.backbones.encoder import Transformer
 from stochloc.nn.backbones.past import Past
+from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 
 
 class TwoSidedTransformer(nn.Module):
@@ -50,18 +51,21 @@ class TwoSidedTransformer(nn.Module):
         self,
         left: Float[Tensor, "batch length width"],
         right: Float[Tensor, "batch length width"] | None = None,
+        around: Surroundings = EVERYWHERE,
     ) -> Float[Tensor, "batch length width"]:
         """Return what the context of each token says of it.
 
         Args:
             left: Embeddings as those to their right see them.
             right: Embeddings as those to their left see them; the same when absent.
+            around: Which places are absent: behind all that the left stack is shown of a sequence,
+                and behind all that the right one is shown, which begins at its last token.
 
         Returns:
             Normalised embeddings; place i depends on `left` before i and on `right` after i alone.
         """
         from_left = self.left(_shifted(left, self.starts[0]))
-        return self.join(from_left, self._from_right(left if right is None else right))
+        return self.join(from_left, self._from_right(left if right is None else right, around))
 
     def read(self, right: Float[Tensor, "batch length width"]) -> "TwoSidedReader":
         """Return what answers place by place, from left to right.
@@ -72,12 +76,14 @@ class TwoSidedTransformer(nn.Module):
         Returns:
             A reader at the left end, for one pass. The right stack has run.
         """
-        return TwoSidedReader(self.left, self.join, self.starts[0], self._from_right(right))
+        return TwoSidedReader(
+            self.left, self.join, self.starts[0], self._from_right(right, EVERYWHERE)
+        )
 
     def _from_right(
-        self, right: Float[Tensor, "batch length width"]
+        self, right: Float[Tensor, "batch length width"], around: Surroundings
     ) -> Float[Tensor, "batch length width"]:
-        return self.right(_shifted(right.flip(1), self.starts[1])).flip(1)
+        return around.turned(self.right(_shifted(around.turned(right), self.starts[1])))
 
 
 class TwoSidedReader:
