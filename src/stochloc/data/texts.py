@@ -38,7 +38,7 @@ _UNREADABLE = (
 )
 
 
-_PACKINGS = (".xz", ".gz", ".bz2", ".zip")
+PACKINGS = (".xz", ".gz", ".bz2", ".zip")
 
 
 class UnreadableTextError(ValueError):
@@ -117,7 +117,7 @@ def file_source(path: str | Path) -> TextSource:
     if status.st_size == 0:
         raise UnreadableTextError(f"{path} is empty; give a file with text in it.")
     sha256 = _sha256(path)
-    packing = path.suffix.lower() if path.suffix.lower() in _PACKINGS else ""
+    packing = path.suffix.lower() if path.suffix.lower() in PACKINGS else ""
     return TextSource(
         str(path), {"sha256": sha256, "packing": packing}, lambda: _unchanged(path, sha256)
     )

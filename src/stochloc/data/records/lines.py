@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from stochloc.data.normalisation import MARK
 from stochloc.data.records.base import Record, RecordSource
-from stochloc.data.texts import TextSource
+from stochloc.data.texts import TextSource, UnreadableTextError
 
 
 def line_records(source: TextSource) -> RecordSource:
@@ -18,7 +18,7 @@ def line_records(source: TextSource) -> RecordSource:
         source: a text in UTF-8.
 
     Returns:
-        The lines. Reading them raises a ValueError that names a line which is not UTF-8.
+        The lines. Reading them raises an UnreadableTextError that names a line which is not UTF-8.
     """
     facts = {**source.fingerprint, "records": "lines"}
     return RecordSource(source.name, facts, lambda: _records(source))
@@ -34,14 +34,14 @@ def numbered_lines(source: TextSource) -> Iterator[Record]:
         The lines, without a byte order mark.
 
     Raises:
-        ValueError: a line is not UTF-8.
+        UnreadableTextError: a line is not UTF-8.
     """
     for number, line in enumerate(_lines(source.chunks()), 1):
         name = f"line {number} of {source.name}"
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(
+            raise UnreadableTextError(
                 f"{name[0].upper()}{name[1:]} is not UTF-8 ({error.reason}); give a text, in UTF-8."
             ) from None
         yield Record(text.removeprefix(MARK) if number == 1 else text, name)

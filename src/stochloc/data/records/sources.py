@@ -1,26 +1,200 @@
-"""What a user names as data, as records: the table of formats by suffix."""
+"""What a user names as data, as records or as one text: the table of formats by suffix.
 
+The format follows from the name alone, never from the contents: `.jsonl` is JSON Lines, `.csv` a
+table, and a name with no suffix of the table is text, a record a line. A pipe has no name; it is
+text, or with a field JSON Lines.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-from stochloc.data.records.base import RecordSource
+from stochloc.data.records.base import Record, RecordSource, joined
+from stochloc.data.records.delimited import comma_separated_records, tab_separated_records
+from stochloc.data.records.fasta import fasta_records
+from stochloc.data.records.hugging_face import PREFIX, hugging_face_records
+from stochloc.data.records.json_files import json_array_records, json_lines_records
 from stochloc.data.records.lines import line_records
-from stochloc.data.texts import TextSource, file_source
+from stochloc.data.records.parquet import parquet_records
+from stochloc.data.texts import (
+    PACKINGS,
+    TextSource,
+    UnreadableTextError,
+    file_source,
+    is_read_once,
+)
+
+WithFields = Callable[[TextSource, str | None], RecordSource]
+WithoutFields = Callable[[TextSource], RecordSource]
+
+# Formats that are text themselves: they are read by their fields only if records are asked for.
+TEXT_WITH_FIELDS: dict[str, WithFields] = {
+    ".jsonl": json_lines_records,
+    ".ndjson": json_lines_records,
+    ".json": json_array_records,
+    ".csv": comma_separated_records,
+    ".tsv": tab_separated_records,
+}
+WITH_FIELDS: dict[str, WithFields] = {**TEXT_WITH_FIELDS, ".parquet": parquet_records}
+WITHOUT_FIELDS: dict[str, WithoutFields] = dict.fromkeys(
+    (".fa", ".fasta", ".faa", ".fna"), fasta_records
+)
+FORMATS = (*WITH_FIELDS, *WITHOUT_FIELDS)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How what a user names as data is read.
+
+    Attributes:
+        field: the field of a table or of JSON objects that is the text; None: there is no choice.
+        split: the split of a Hugging Face data set; None: "train", or the only one.
+    """
+
+    field: str | None = None
+    split: str | None = None
+
+    def records(self, data: str | Path | TextSource) -> RecordSource:
+        """Return the records of what a user names.
+
+        Args:
+            data: a file, a folder, a pipe, `-`, `hf:NAME`, or a text that has been opened.
+
+        Returns:
+            The records, at least one, read as often as needed.
+
+        Raises:
+            UnreadableTextError: the data cannot be read, or the field does not fit the format.
+        """
+        return _never_empty(self._records(data))
+
+    def text(self, data: str | Path | TextSource) -> TextSource:
+        """Return what a user names as one text.
+
+        Args:
+            data: a file, a folder, a pipe, `-`, `hf:NAME`, or a text that has been opened.
+
+        Returns:
+            A text file's own bytes. Records joined by line breaks for a format that is not text,
+            for a folder, and where a field is named.
+
+        Raises:
+            UnreadableTextError: the data cannot be read, or the field does not fit the format.
+        """
+        if self.field is not None or self._is_of_records(data):
+            return joined(self.records(data))
+        self._refuse_split(data)
+        return data if isinstance(data, TextSource) else file_source(data)
+
+    def _is_of_records(self, data: str | Path | TextSource) -> bool:
+        if isinstance(data, TextSource) or is_read_once(data):
+            return False
+        suffix = suffix_of(data)
+        is_format = suffix in FORMATS and suffix not in TEXT_WITH_FIELDS
+        return is_format or is_hugging_face(data) or Path(data).is_dir()
+
+    def _records(self, data: str | Path | TextSource) -> RecordSource:
+        if is_hugging_face(data):
+            return hugging_face_records(str(data), self.field, self.split)
+        self._refuse_split(data)
+        if isinstance(data, TextSource) or is_read_once(data):
+            source = data if isinstance(data, TextSource) else file_source(data)
+            if self.field is None:
+                return line_records(source)
+            return json_lines_records(source, self.field)
+        if Path(data).is_dir():
+            return self._of_folder(Path(data))
+        source, suffix = file_source(data), suffix_of(data)
+        if suffix in WITH_FIELDS:
+            return WITH_FIELDS[suffix](source, self.field)
+        if self.field is not None:
+            raise UnreadableTextError(
+                f"{data} has no fields, so no {self.field!r}: leave out --field, or give a file "
+                f"whose name ends with {', '.join(WITH_FIELDS)}."
+            )
+        return WITHOUT_FIELDS.get(suffix, line_records)(source)
+
+    def _of_folder(self, folder: Path) -> RecordSource:
+        files = _files_in(folder)
+        kinds = {suffix_of(file) for file in files}
+        if not files:
+            raise UnreadableTextError(f"The folder {folder} holds no files; give another.")
+        if len(kinds) > 1:
+            named = ", ".join(sorted(kind or "no suffix" for kind in kinds))
+            raise UnreadableTextError(
+                f"The folder {folder} holds files of several kinds ({named}); keep one kind, or "
+                "give a file."
+            )
+        sources = [self._records(file) for file in files]
+        facts = json.dumps([dict(source.fingerprint) for source in sources], sort_keys=True)
+        return RecordSource(
+            str(folder),
+            {"folder": sha256(facts.encode()).hexdigest()},
+            lambda: (record for source in sources for record in source.records()),
+        )
+
+    def _refuse_split(self, data: str | Path | TextSource) -> None:
+        if self.split is not None:
+            name = data.name if isinstance(data, TextSource) else data
+            raise UnreadableTextError(
+                f"{name} has no splits: --hf-split is for {PREFIX}NAME, a Hugging Face data set."
+            )
 
 
 def record_source(data: str | Path | TextSource, field: str | None = None) -> RecordSource:
-    """Return the records of what a user names.
+    """Return the records of what a user names: see `Reading.records`.
 
     Args:
-        data: a file, a pipe or `-`, or a text that has been opened.
-        field: which field of a table is the text; None where there is no choice.
+        data: a file, a folder, a pipe, `-`, `hf:NAME`, or a text that has been opened.
+        field: the field that is the text; None where there is no choice.
 
     Returns:
-        The records, read as often as needed.
+        The records, at least one, read as often as needed.
 
     Raises:
-        ValueError: the file cannot be read, or the field does not fit its format.
+        UnreadableTextError: the data cannot be read, or the field does not fit the format.
     """
-    source = data if isinstance(data, TextSource) else file_source(data)
-    if field is not None:
-        raise ValueError(f"{source.name} is text, which has no field {field!r}; leave out --field.")
-    return line_records(source)
+    return Reading(field).records(data)
+
+
+def is_hugging_face(data: str | Path | TextSource) -> bool:
+    """Return whether data is named as a Hugging Face data set is, `hf:NAME`."""
+    return not isinstance(data, TextSource) and str(data).startswith(PREFIX)
+
+
+def suffix_of(data: str | Path) -> str:
+    """Return the suffix that tells the format of a file, that of its packing left out.
+
+    Args:
+        data: a path.
+
+    Returns:
+        In small letters, with its dot; empty where there is none.
+    """
+    path = Path(data)
+    path = path.with_suffix("") if path.suffix.lower() in PACKINGS else path
+    return path.suffix.lower()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder and in folders within it, sorted, without hidden ones."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def _never_empty(source: RecordSource) -> RecordSource:
+    def records() -> Iterator[Record]:
+        found = False
+        for record in source.records():
+            found = True
+            yield record
+        if not found:
+            raise UnreadableTextError(f"{source.name} holds no texts; give a file with some.")
+
+    return RecordSource(source.name, source.fingerprint, records)
