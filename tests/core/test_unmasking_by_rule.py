@@ -125,7 +125,7 @@ def steps_taken(policy: Policy, num_steps: int, seed: int) -> torch.Tensor | Non
     """Return all steps of guided walks to each text; None if a token was or may be taken back."""
     state = start(INCOHERENT.codebook, *TEXTS.shape)
     pace, taken = policy.start(state, num_steps, generator(seed)), []
-    if pace.lower is not None or pace.rounds is not None:
+    if not (pace.lower is pace.revise is pace.rounds is None):
         return None
     for n in range(pace.num_steps + 1):
         taken.append(pace.ask(n, INCOHERENT, state).dsnr)

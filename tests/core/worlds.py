@@ -7,9 +7,11 @@ from torch import Tensor
 
 from stochloc.core import (
     CERTAINTIES,
+    AllDifferent,
     Ancestral,
     Apart,
     Autoregressive,
+    Backtrack,
     Block,
     Capped,
     CircleCodebook,
@@ -107,6 +109,7 @@ REMASKING: dict[str, Policy] = {
     "remasking, rescaled": Remasking(Rescaled(0.3)),
     "remasking, by confidence": Remasking(Rescaled(1.0), by_confidence=True),
     "remasking, looped": Remasking(Looped(0.1)),
+    "backtracking": Backtrack(AllDifferent([(0, 1)]), 0.8),
 }
 BOUNDED = {**CLIMBING, **REMASKING}
 ADAPTIVE = {**BOUNDED, **CORRECTED}

@@ -30,6 +30,7 @@ from stochloc.core.paths.orders import Autoregressive, Block, Masked, Rolling
 from stochloc.core.paths.spacings import Geometric, Lomax, Spacing, Uniform
 from stochloc.core.paths.spread import Spread
 from stochloc.core.policies.apart import RevealApart
+from stochloc.core.policies.backtracking import Backtrack
 from stochloc.core.policies.base import Follow, Pace, Policy
 from stochloc.core.policies.certainties import CERTAINTIES, Certainty, Confidence, LowEntropy
 from stochloc.core.policies.correctors import (
@@ -48,6 +49,7 @@ from stochloc.core.policies.curvature import (
     JacobianProduct,
 )
 from stochloc.core.policies.remasking import Capped, Looped, Remasking, RemaskingRate, Rescaled
+from stochloc.core.policies.rules import AllDifferent, Rule
 from stochloc.core.policies.tolerance import Tolerance
 from stochloc.core.policies.unmasking import Reveal, RevealAbove, Share
 from stochloc.core.sampling import Sample, finish, localize, sample
@@ -60,10 +62,12 @@ from stochloc.core.walk import Step
 __all__ = [
     "CERTAINTIES",
     "UNKNOWN",
+    "AllDifferent",
     "Ancestral",
     "Apart",
     "AtRandom",
     "Autoregressive",
+    "Backtrack",
     "Between",
     "Block",
     "BlockedPosterior",
@@ -120,6 +124,7 @@ __all__ = [
     "RevealAbove",
     "RevealApart",
     "Rolling",
+    "Rule",
     "Sample",
     "Share",
     "Shuffled",

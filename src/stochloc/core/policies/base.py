@@ -89,6 +89,8 @@ class Pace:
         lower: Returns the SNR to which tokens are rewound before step number n, given the state;
             the current SNR of tokens that stay. None if tokens are never rewound.
         floor: Evidence that is never rewound, the start of the walk; `z = 0` at `γ = 0` if None.
+        revise: Returns the state at which step number n begins, given the codes and the state after
+            the step before, by a rule without draws; None for policies whose steps stand.
         rounds: Corrector rounds after every step, if any.
         own_calls: Returns the number of denoiser calls that the policy itself has made so far.
         unmasks_by_rule: Whether every step takes tokens from where they are to ∞ or leaves them
@@ -102,6 +104,7 @@ class Pace:
     dsnr: Callable[[int, State, Posterior], Float[Tensor, "batch length"]]
     lower: Callable[[int, State], Float[Tensor, "batch length"]] | None = None
     floor: State | None = None
+    revise: Callable[[int, Codebook, State], State] | None = None
     rounds: Rounds | None = None
     own_calls: Callable[[], int] = lambda: 0
     unmasks_by_rule: bool = False
@@ -113,7 +116,7 @@ class Pace:
         return most(self.steps)
 
     def before(self, n: int, codebook: Codebook, state: State, generator: Randomness) -> State:
-        """Return the state at which step number n begins: some tokens may have been rewound.
+        """Return the state at which step number n begins: some tokens may have been taken back.
 
         Args:
             n: Number of the step; from its last decision on a sequence is not rewound.
@@ -124,7 +127,11 @@ class Pace:
         Returns:
             The state to ask the denoiser about. No denoiser call.
         """
-        if self.lower is None or n == self.num_steps:
+        if n == self.num_steps:
+            return state
+        if self.revise is not None:
+            state = self.revise(n, codebook, state)
+        if self.lower is None:
             return state
         target = torch.where(n < self.steps, self.lower(n, state), state.snr)
         return rewind(codebook, state, target, generator, self.floor)
