@@ -344,6 +344,10 @@ def test_a_resumed_dry_run_prints_the_runs_recipe_and_trains_nothing(trained, ca
     recipe = json.loads(call("train", "--out", trained / "run", "--resume", "--dry-run").out)
     assert recipe["training"]["num_steps"] == 4
     assert recipe["model"]["width"] == 16
+    kept = json.loads((trained / "run" / "recipe.json").read_text())["hardware"]
+    assert recipe["hardware"] == kept
+    precise = call("train", "--out", trained / "run", "--resume", "--dry-run", "--devices", 2)
+    assert json.loads(precise.out)["hardware"] == {**kept, "devices": 2}
     assert (trained / "run" / "checkpoint.safetensors").stat().st_mtime_ns == before
 
 

@@ -10,6 +10,7 @@ import tyro
 from stochloc.cli.figures import write_all
 from stochloc.cli.options import TestText, Tokenizer, ValidText, device
 from stochloc.cli.output import as_json
+from stochloc.cli.unused import Unused, unused_shares
 from stochloc.terminal import say, tell
 
 
@@ -74,6 +75,11 @@ class Compare:
     """Where to compute; some methods need float64, which rules out mps."""
     json: bool = False
     """Print one JSON object instead of the table."""
+
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        single = {"--short": "with a single rate in --grid"} if len(self.grid) == 1 else {}
+        return {**unused_shares(self.valid, self.test), **single}
 
     def run(self) -> None:
         """Run what is missing, print the table, draw the figures."""

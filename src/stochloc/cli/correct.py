@@ -70,9 +70,11 @@ class Correct:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
-        if not self.walk:
-            return dict.fromkeys(("--path", "--policy", "--steps"), "without --walk")
-        return unused_path(self.policy)
+        of_walk = ("--path", "--policy", "--steps", "--seed")
+        return {
+            **({} if self.confidences is None else {"--snr": "with --confidences"}),
+            **(unused_path(self.policy) if self.walk else dict.fromkeys(of_walk, "without --walk")),
+        }
 
     def run(self) -> None:
         """Correct and print."""
@@ -122,8 +124,15 @@ class Correct:
 
         threshold, snr = self.threshold, self.snr
         if self.edits or (prefers_edits(run) and not self.walk and not self.one_pass):
+            if self.data is not None:
+                raise ValueError(
+                    "--data has no effect with edits, whose settings are the same for every model; "
+                    "leave it out, or take --one-pass or --walk."
+                )
             threshold = EDIT_THRESHOLD if threshold is None else threshold
             return LikelyEdits(threshold), EDIT_SNR if snr is None else snr
+        if threshold is not None and snr is not None and self.data is not None:
+            raise ValueError("--data has no effect with both --snr and --threshold.")
         if threshold is None or snr is None:
             defaults = correction_defaults(run, self.data, tell)
             threshold = defaults.threshold if threshold is None else threshold

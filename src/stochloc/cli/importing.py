@@ -8,6 +8,7 @@ import tyro
 
 from stochloc.cli.options import Fractions, Json, MaybeInt, TestText, Tokenizer, ValidText
 from stochloc.cli.output import print_json
+from stochloc.cli.unused import Unused, unused_shares
 
 
 @dataclass
@@ -33,6 +34,10 @@ class Import:
     length: MaybeInt = None
     """Tokens per window, where the checkpoint does not say."""
     json: Json = False
+
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        return unused_shares(self.valid, self.test)
 
     def run(self) -> None:
         """Import and report."""

@@ -116,4 +116,6 @@ _FIGURES_OF = {
     "--size": ("cyclic",), "--snr": ("cyclic",),
     "--data": ("training", "error", "steps", "calibration"),
     "--sequences": ("training", "error", "steps", "calibration"),
+    "--checkpoint": ("training", "error", "steps", "calibration", "walk"),
+    "--accelerator": ("training", "error", "steps", "calibration", "walk"),
 }  # fmt: skip

@@ -55,7 +55,11 @@ class Score:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
-        return {"--transition": "with --continuous"} if self.continuous else {}
+        if self.continuous:
+            return {"--transition": "with --continuous"}
+        # From left to right nothing is drawn.
+        is_exact = self.path == "autoregressive"
+        return {"--draws": "with --path autoregressive"} if is_exact else {}
 
     def run(self) -> None:
         """Score and report."""

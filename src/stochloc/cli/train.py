@@ -1,9 +1,10 @@
 """The command that trains a model, or prints what would be trained."""
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from stochloc.cli.options import (
     Accelerator,
@@ -17,8 +18,13 @@ from stochloc.cli.options import (
     choices,
 )
 from stochloc.cli.output import print_json, warn
+from stochloc.cli.unused import Unused, unused_shares
 from stochloc.names import ArchitectureName
 from stochloc.terminal import tell
+
+if TYPE_CHECKING:
+    from stochloc.tasks.hardware import Hardware
+    from stochloc.training.recipes import Recipe
 
 Strategy = Literal["auto", "ddp", "fsdp"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
@@ -51,7 +57,7 @@ class Train:
     """Continue the run in --out from its last checkpoint; --data says where its text is now, if it
     has moved."""
     dry_run: bool = False
-    """Print the resolved configuration as JSON and stop."""
+    """Print the resolved configuration as JSON and stop; the hardware as it was asked for."""
     tokenizer: Tokenizer = None
     slots: bool = False
     """Lay text out in slots, for a model whose corrections may change the length of a text."""
@@ -92,44 +98,68 @@ class Train:
     in bfloat16 too; 32-true for a new run. Losses and held-out bounds are float32 in all of them.
     """
 
+    def unused(self) -> Unused:
+        """Return the flags that have no effect with the present values."""
+        return unused_shares(self.valid, self.test)
+
     def run(self) -> None:
         """Train, or print what would be trained."""
-        from stochloc.tasks import train
-        from stochloc.tasks.data_choice import DataChoice
-        from stochloc.tasks.hardware import Hardware
-        from stochloc.tasks.runs import note_on_weights
-        from stochloc.training.checkpoint import Progress
-
-        changes = {
-            "num_steps": self.steps,
-            **{name: getattr(self, name) for name in _RECIPE_FLAGS},
-        }
-        hardware = {name: getattr(self, name) for name in _HARDWARE_FLAGS}
         if self.resume:
-            changes |= {name: getattr(self, name) for name in _RUN_FLAGS}
-            changes["slots"] = self.slots or None
-            if self.dry_run:
-                recipe = train.resumed_description(self.out, changes)[0]
-                if self.data or self.valid or self.test:
-                    train.resumed_text(self.out, changes)
-                print_json(recipe.to_dict())
-                return
-            train.resume_run(self.out, changes, hardware, warn)
+            self._resume()
         elif self.data is None:
             raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
         else:
-            shares = self.fractions or DataChoice.fractions
-            choice = DataChoice(self.data, self.valid, self.test, shares)
-            preset = "tiny" if self.preset is None else self.preset
-            if self.dry_run:
-                corpus = choice.load(self.tokenizer, self.slots)
-                size = corpus.tokenizer.vocabulary_size
-                print_json(train.resolve_recipe(preset, size, changes).to_dict())
-                return
-            given = {name: value for name, value in hardware.items() if value is not None}
-            train.start_run(
-                self.out, choice, self.tokenizer, preset, changes, Hardware(**given), self.slots
-            )
+            self._start(self.data)
+        if not self.dry_run:
+            self._tell_end()
+
+    def _start(self, data: str) -> None:
+        """Train a new run."""
+        from stochloc.tasks import train
+        from stochloc.tasks.data_choice import DataChoice
+        from stochloc.tasks.hardware import Hardware
+
+        shares = self.fractions or DataChoice.fractions
+        choice = DataChoice(data, self.valid, self.test, shares)
+        preset = "tiny" if self.preset is None else self.preset
+        hardware = Hardware().changed(self._named(_HARDWARE_FLAGS))
+        changes = self._changes()
+        if not self.dry_run:
+            train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware, self.slots)
+            return
+        size = choice.load(self.tokenizer, self.slots).tokenizer.vocabulary_size
+        _print_resolved(train.resolve_recipe(preset, size, changes), hardware)
+
+    def _resume(self) -> None:
+        """Train on."""
+        from stochloc.tasks import train
+        from stochloc.tasks.hardware import Hardware
+        from stochloc.tasks.runs import read_hardware
+
+        slots = {"slots": self.slots or None}
+        changes = {**self._changes(), **self._named(_RUN_FLAGS), **slots}
+        hardware = self._named(_HARDWARE_FLAGS)
+        if not self.dry_run:
+            train.resume_run(self.out, changes, hardware, warn)
+            return
+        recipe = train.resumed_description(self.out, changes)[0]
+        if self.data or self.valid or self.test:
+            train.resumed_text(self.out, changes)
+        kept = read_hardware(self.out) or Hardware()
+        _print_resolved(recipe, kept.changed(hardware))
+
+    def _changes(self) -> dict[str, Any]:
+        """Return what the user named of the recipe; None where nothing."""
+        return {"num_steps": self.steps, **self._named(_RECIPE_FLAGS)}
+
+    def _named(self, flags: Iterable[str]) -> dict[str, Any]:
+        return {flag: getattr(self, flag) for flag in flags}
+
+    def _tell_end(self) -> None:
+        """Say which weights are kept, and how to go on."""
+        from stochloc.tasks.runs import note_on_weights
+        from stochloc.training.checkpoint import Progress
+
         progress = Progress.read(self.out)
         note = None if progress is None else note_on_weights(progress, "best")
         if note is not None:
@@ -137,6 +167,10 @@ class Train:
         tell(
             f"The model is in {self.out}. Try: {shlex.join(('stochloc', 'sample', str(self.out)))}"
         )
+
+
+def _print_resolved(recipe: "Recipe", hardware: "Hardware") -> None:
+    print_json({**recipe.to_dict(), "hardware": asdict(hardware)})
 
 
 _RECIPE_FLAGS = (

@@ -1,7 +1,9 @@
 """Flags that another flag leaves without effect: whoever gives such a flag is told, not ignored.
 
 A command, or a group of its options, says for its present values which flags do nothing and why;
-the program compares that with what was typed.
+the program compares that with what was typed. A flag does nothing where its value is not looked at.
+Where it is, but any value gives the same numbers (the seed of a walk that draws nothing), it is
+part of the description of what was done, and of the report.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,6 +38,20 @@ def refuse_unused(command: object, arguments: Sequence[str]) -> None:
     for flag, why in command.unused().items():
         if flag in typed:
             raise ValueError(f"{flag} has no effect {why}.")
+
+
+def unused_shares(valid: object, test: object) -> Unused:
+    """Return whether --fractions has no effect.
+
+    Args:
+        valid: What the user gave for --valid.
+        test: What the user gave for --test.
+
+    Returns:
+        The flag, if no part is cut from --data.
+    """
+    whole = valid is not None and test is not None
+    return {"--fractions": "with both --valid and --test"} if whole else {}
 
 
 def unused_path(policy: str) -> Unused:

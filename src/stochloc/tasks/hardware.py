@@ -1,5 +1,6 @@
 """Where a run trains and in which precision: stored in the run, since the results depend on it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -41,6 +42,21 @@ class Hardware:
                 raise ValueError(f"The {name} is one of {allowed}, not {str(value)[:40]!r}.")
         if self.devices < 1:
             raise ValueError(f"Training needs at least one device, not {self.devices}.")
+
+    def changed(self, named: Mapping[str, Any]) -> "Hardware":
+        """Return the same with what a user named.
+
+        Args:
+            named: Attributes; None leaves what there is.
+
+        Returns:
+            The hardware.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        given = {name: value for name, value in named.items() if value is not None}
+        return replace(self, **given)
 
     def resolved(self) -> "Hardware":
         """Return the same with "auto" replaced by what this machine has.
@@ -135,17 +151,16 @@ def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuati
     Raises:
         ValueError: The machine does not have what the user asked for.
     """
-    given = {name: value for name, value in asked.items() if value is not None}
     if kept is None:
-        here = Hardware(**given).resolved()
+        here = Hardware().changed(asked).resolved()
         return Continuation(here, here)
-    wanted = replace(kept, **given)
+    wanted = kept.changed(asked)
     try:
         here, remembered, reason = wanted.resolved(), wanted.resolved(), "as asked"
     except ValueError as error:
-        if "accelerator" in given or "devices" in given:
+        if asked.get("accelerator") is not None or asked.get("devices") is not None:
             raise
-        here = Hardware(precision=wanted.precision, **_without(given, "precision")).resolved()
+        here = Hardware().changed({**asked, "precision": wanted.precision}).resolved()
         remembered, reason = kept, str(error).rstrip(".")
     if here == kept:
         return Continuation(here, kept)
@@ -173,7 +188,3 @@ def hardware_from_dict(values: Any) -> Hardware:  # noqa: ANN401
         return Hardware(**values)
     except TypeError as error:
         raise ValueError(f"The description of the hardware is damaged: {error}.") from error
-
-
-def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key != name}
