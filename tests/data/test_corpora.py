@@ -219,13 +219,13 @@ def test_an_archive_of_two_texts_is_refused(tmp_path):
         load_corpus(tmp_path / "two.zip")
 
 
-def test_missing_empty_and_folder_paths_are_refused(tmp_path):
+def test_missing_and_empty_files_are_refused_in_folders_too(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "hollow.gz").write_bytes(gzip.compress(b""))
     for name, message in {
         "missing": "There is no file",
         "empty": "is empty",
-        ".": "is a folder",
+        ".": "is empty",
         "hollow.gz": "holds no text",
     }.items():
         with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@ Resolves what a user names, a file or a known corpus, and splits it. `texts`, `t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, chain
@@ -15,8 +16,10 @@ from jaxtyping import Integer
 
 from stochloc.data.builtin import builtin_source
 from stochloc.data.labels import interleave, parse_classes
+from stochloc.data.mixtures import Mixture, check_weights
+from stochloc.data.records.sources import Reading
 from stochloc.data.text8 import text8_source
-from stochloc.data.texts import TextSource, file_source, naming
+from stochloc.data.texts import TextSource, naming
 from stochloc.data.token_files import TokenFile, encode_file, encode_source
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
 from stochloc.data.tokenizers.named import tokenizer_for
@@ -28,6 +31,7 @@ __all__ = ["Corpus", "TokenFile", "encode_file", "load_corpus"]
 Fractions = tuple[float, float, float]
 Text = str | Path | TextSource
 
+_AS_TEXT = Reading()
 _NAMED = {"text8": text8_source, "builtin": builtin_source}
 
 
@@ -42,6 +46,7 @@ class Corpus:
         tokenizer: the tokenizer that encoded the text.
         name: the name that the user gave, or that of the file.
         source: where the text came from.
+        mixture: how training windows are drawn where there are several texts; None where one.
     """
 
     train: Integer[np.ndarray, " train"]
@@ -50,6 +55,7 @@ class Corpus:
     tokenizer: Tokenizer
     name: str
     source: str
+    mixture: Mixture | None = None
 
     def fingerprint(self) -> dict[str, str]:
         """Return a checksum of the tokens of each part, which identifies the text.
@@ -80,6 +86,7 @@ def load_corpus(
     valid: Text | None = None,
     test: Text | None = None,
     fractions: Fractions = (0.9, 0.05, 0.05),
+    reading: Reading = _AS_TEXT,
     cache_dir: str | Path | None = None,
 ) -> Corpus:
     """Return a corpus, encoded by the first call and memory-mapped by later ones.
@@ -88,15 +95,17 @@ def load_corpus(
     separate file is not cut from `data`; its fraction goes to train.
 
     Args:
-        data: a text file, a pipe, `-` for standard input, a source, or one of the names "text8" and
-            "builtin" (the King James Bible). A file with one of these names in the working
-            directory takes precedence; `./text8` always means the file. Texts of several classes
-            are given as `NAME=FILE,NAME=FILE`; their tokens are labelled (`data.labels`).
+        data: a file of any format of `data.records`, a folder, a pipe, `-` for standard input, a
+            source, or one of the names "text8" and "builtin" (the King James Bible). A file with
+            one of these names in the working directory takes precedence; `./text8` always means
+            the file. Texts of several classes are given as `NAME=FILE,NAME=FILE`; their tokens are
+            labelled (`data.labels`).
         tokenizer: a tokenizer, or a name in `data.tokenizers.named.TOKENIZERS`; None: text8 for the
             corpora known by name, characters for files. The alphabet is that of `data`.
         valid: the validation text, if it is a separate file.
         test: the test text, if it is a separate file.
         fractions: the shares of train, valid and test; they sum to 1.
+        reading: which field of the files is the text.
         cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
 
     Returns:
@@ -111,9 +120,9 @@ def load_corpus(
     if classes:
         if valid is not None or test is not None:
             raise ValueError("Labelled texts are split by fractions; leave out --valid and --test.")
-        return _load_labelled(classes, tokenizer, fractions, cache_dir)
-    named = isinstance(data, str) and data in _NAMED and not Path(data).is_file()
-    source = _NAMED[str(data)]() if named else _source(data)
+        return _load_labelled(classes, tokenizer, fractions, reading, cache_dir)
+    named = _is_named(data)
+    source = _source(data, reading)
     if tokenizer is None:
         tokenizer = Text8Tokenizer() if named else "characters"
     if isinstance(tokenizer, str):
@@ -123,11 +132,66 @@ def load_corpus(
     if not len(parts[0]):
         raise ValueError(f"{source.name} is too short to split; give a longer text.")
     held_out = [
-        part if text is None else encode_source(_source(text), tokenizer, cache_dir).tokens
+        part if text is None else encode_source(_source(text, reading), tokenizer, cache_dir).tokens
         for text, part in zip((valid, test), parts[1:], strict=True)
     ]
     name = str(data) if named else Path(source.name).name
     return Corpus(parts[0], held_out[0], held_out[1], tokenizer, name, source.name)
+
+
+def load_mixture(
+    texts: Sequence[Text],
+    weights: Sequence[float] = (),
+    tokenizer: Tokenizer | str | None = None,
+    *,
+    valid: Text | None = None,
+    test: Text | None = None,
+    fractions: Fractions = (0.9, 0.05, 0.05),
+    reading: Reading = _AS_TEXT,
+    cache_dir: str | Path | None = None,
+) -> Corpus:
+    """Return the corpus of several texts, each split by itself (`data.mixtures`).
+
+    Args:
+        texts: what `load_corpus` takes, but texts of several classes; at least one.
+        weights: the share of each among training windows, in any unit; none: the texts' sizes.
+        tokenizer: as for `load_corpus`; the alphabet is that of all texts.
+        valid: as for `load_corpus`, like the others.
+        test: see there.
+        fractions: see there.
+        reading: see there.
+        cache_dir: see there.
+
+    Returns:
+        The three parts and their tokenizer; each part is that of all texts, one after the other.
+
+    Raises:
+        ValueError: as `load_corpus`, the weights do not fit, or a text has classes.
+    """
+    check_weights(weights, len(texts))
+    if any(_classes(text) for text in texts):
+        raise ValueError("Texts of classes, NAME=FILE,NAME=FILE, cannot be mixed with others.")
+    sources = [_source(text, reading) for text in texts]
+    if tokenizer is None:
+        tokenizer = Text8Tokenizer() if all(map(_is_named, texts)) else "characters"
+    if isinstance(tokenizer, str):
+        chunks = chain.from_iterable(source.chunks() for source in sources)
+        tokenizer = tokenizer_for(tokenizer, chunks)
+    shares = shares_of(fractions, valid is not None, test is not None)
+    corpora = [
+        load_corpus(source, tokenizer, fractions=shares, cache_dir=cache_dir) for source in sources
+    ]
+    held_out = [
+        np.concatenate([getattr(corpus, part) for corpus in corpora])
+        if text is None
+        else encode_source(_source(text, reading), tokenizer, cache_dir).tokens
+        for text, part in ((valid, "valid"), (test, "test"))
+    ]
+    train = np.concatenate([corpus.train for corpus in corpora])
+    names = ", ".join(corpus.name for corpus in corpora)
+    source = ", ".join(corpus.source for corpus in corpora)
+    mixture = Mixture(tuple(len(corpus.train) for corpus in corpora), tuple(weights))
+    return Corpus(train, held_out[0], held_out[1], tokenizer, names, source, mixture)
 
 
 def _classes(data: Text) -> dict[str, str]:
@@ -135,17 +199,26 @@ def _classes(data: Text) -> dict[str, str]:
     return {} if is_one_text else parse_classes(str(data))
 
 
-def _source(text: Text) -> TextSource:
-    return text if isinstance(text, TextSource) else file_source(text)
+def _is_named(data: Text) -> bool:
+    return isinstance(data, str) and data in _NAMED and not Path(data).is_file()
+
+
+def _source(data: Text, reading: Reading) -> TextSource:
+    if not _is_named(data):
+        return reading.text(data)
+    if reading != _AS_TEXT:
+        raise ValueError(f"{data} is one text, without fields or splits; leave out --field.")
+    return _NAMED[str(data)]()
 
 
 def _load_labelled(
     classes: dict[str, str],
     tokenizer: Tokenizer | str | None,
     fractions: Fractions,
+    reading: Reading,
     cache_dir: str | Path | None,
 ) -> Corpus:
-    sources = {name: file_source(file) for name, file in classes.items()}
+    sources = {name: reading.text(file) for name, file in classes.items()}
     if isinstance(tokenizer, LabelledTokenizer):
         labelled = tokenizer
     elif isinstance(tokenizer, str) or tokenizer is None:

@@ -11,19 +11,22 @@ from jaxtyping import Integer
 
 from stochloc.data.codepoints import decode_utf8
 from stochloc.data.normalisation import MARK
-from stochloc.data.texts import file_source, naming
+from stochloc.data.records.sources import Reading
+from stochloc.data.texts import naming
 from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.protocol import Tokenizer
 
+_AS_TEXT = Reading()
 _BREAK = re.compile("\r\n|\r|\n")
 
 
-def read_text(file: str, tokenizer: Tokenizer) -> str:
+def read_text(file: str, tokenizer: Tokenizer, reading: Reading = _AS_TEXT) -> str:
     """Return the text of a file, without a byte order mark and without line breaks at its end.
 
     Args:
-        file: a plain or compressed file, a pipe, or `-` for standard input.
+        file: a plain or compressed file of any format, a folder, a pipe, or `-` for standard input.
         tokenizer: of the model that is to read it.
+        reading: which field of the file is the text.
 
     Returns:
         The text; for a byte model, bytes that are not valid UTF-8 as lone surrogates.
@@ -31,7 +34,7 @@ def read_text(file: str, tokenizer: Tokenizer) -> str:
     Raises:
         ValueError: the file cannot be read, or it is not UTF-8 and the model is not a byte model.
     """
-    source = file_source(file)
+    source = reading.text(file)
     with naming(source):
         if tokenizer.is_byte_level:
             text = b"".join(source.chunks()).decode("utf-8", "surrogateescape")
@@ -40,12 +43,13 @@ def read_text(file: str, tokenizer: Tokenizer) -> str:
     return text.removeprefix(MARK).rstrip("\r\n")
 
 
-def read_lines(file: str, tokenizer: Tokenizer) -> list[str]:
-    """Return the lines of a file, whichever line breaks it has.
+def read_lines(file: str, tokenizer: Tokenizer, reading: Reading = _AS_TEXT) -> list[str]:
+    """Return the lines of a text, whichever line breaks it has, or the records of other formats.
 
     Args:
-        file: a plain or compressed file, a pipe, or `-` for standard input.
+        file: a plain or compressed file of any format, a folder, a pipe, or `-` for standard input.
         tokenizer: of the model that is to read it.
+        reading: which field of the file is the text.
 
     Returns:
         The lines without their line breaks; empty ones too, but none at the end.
@@ -53,6 +57,8 @@ def read_lines(file: str, tokenizer: Tokenizer) -> list[str]:
     Raises:
         ValueError: the file cannot be read, or it is not UTF-8 and the model is not a byte model.
     """
+    if reading.is_of_records(file):
+        return [record.text for record in reading.records(file).records()]
     return _BREAK.split(read_text(file, tokenizer))
 
 

@@ -29,10 +29,10 @@ def draw_windows(
     Raises:
         ValueError: the text is shorter than a window.
     """
-    _check_length(tokens, length)
+    check_length(tokens, length)
     highest = len(tokens) - length + 1
     starts = torch.randint(highest, (num_windows,), generator=generator, device=generator.device)
-    return _cut(tokens, starts.cpu().numpy(), length)
+    return cut_windows(tokens, starts.cpu().numpy(), length)
 
 
 def held_out_windows(
@@ -52,15 +52,24 @@ def held_out_windows(
     Raises:
         ValueError: the text is shorter than a window, or the limit is less than one.
     """
-    _check_length(tokens, length)
+    check_length(tokens, length)
     if limit is not None and limit < 1:
         raise ValueError(f"At most {limit} windows were requested; ask for at least one.")
     available = len(tokens) // length
     chosen = available if limit is None else min(limit, available)
-    return _cut(tokens, np.arange(chosen) * available // chosen * length, length)
+    return cut_windows(tokens, np.arange(chosen) * available // chosen * length, length)
 
 
-def _check_length(tokens: Integer[np.ndarray, " tokens"], length: int) -> None:
+def check_length(tokens: Integer[np.ndarray, " tokens"], length: int) -> None:
+    """Refuse a text that is shorter than a window.
+
+    Args:
+        tokens: the text, shape (tokens,).
+        length: tokens per window.
+
+    Raises:
+        ValueError: it is shorter, or a window has no token.
+    """
     if length < 1:
         raise ValueError(f"A window of {length} tokens was requested; ask for at least one token.")
     if len(tokens) < length:
@@ -69,8 +78,18 @@ def _check_length(tokens: Integer[np.ndarray, " tokens"], length: int) -> None:
         )
 
 
-def _cut(
+def cut_windows(
     tokens: Integer[np.ndarray, " tokens"], starts: Int64[np.ndarray, " num"], length: int
 ) -> Int64[Tensor, "num length"]:
+    """Return the windows that begin at given places.
+
+    Args:
+        tokens: the text, shape (tokens,).
+        starts: the places, shape (num,).
+        length: tokens per window.
+
+    Returns:
+        Windows on the CPU, shape (num, length).
+    """
     windows = np.asarray(tokens[starts[:, None] + np.arange(length)])
     return torch.from_numpy(windows.astype(np.int64))

@@ -17,6 +17,7 @@ from stochloc.nn import LocalizationModel
 
 SaySample = Callable[[LocalizationModel], str]
 DrawWindows = Callable[[np.ndarray, int, int, torch.Generator], Tensor]
+CountTokens = Callable[[np.ndarray, int], np.ndarray]
 
 
 @runtime_checkable
@@ -82,6 +83,7 @@ class Texts:
         draw_windows: Draws so many training windows of such a length from a text.
         first_label: The first token that is a label of a class; 0 when there are no classes.
         counted: In words, what held-out bits "per token" count.
+        count: Counts how often each token occurs in the windows drawn from a text.
     """
 
     train: np.ndarray
@@ -90,6 +92,7 @@ class Texts:
     draw_windows: DrawWindows = draw_windows
     first_label: int = 0
     counted: str = "tokens of text"
+    count: CountTokens = count_tokens
 
     @property
     def boundary(self) -> None:
@@ -98,7 +101,7 @@ class Texts:
 
     def counts(self, vocabulary_size: int) -> np.ndarray:
         """Return how often each token occurs in the training text."""
-        return count_tokens(self.train, vocabulary_size)
+        return self.count(self.train, vocabulary_size)
 
     def draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
         """Return so many windows of such a length."""

@@ -5,9 +5,9 @@ that `save_to_disk` wrote. A data set is known by its texts, so that it is the s
 is read from.
 """
 
+import os
 from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from stochloc.data import hub
@@ -40,7 +40,7 @@ def hugging_face_records(data: str, field: str | None, split: str | None) -> Rec
             hub does not answer, or the package datasets is not installed.
     """
     name = data.removeprefix(PREFIX)
-    loaded = _from_disk(name) if Path(name).is_dir() else _from_hub(name)
+    loaded = _from_disk(name) if os.path.isdir(name) else _from_hub(name)
     table, called = _split_of(loaded, split, data)
     arrow = package("pyarrow")
     kinds = {column.name: is_text(arrow, column.type) for column in table.features.arrow_schema}

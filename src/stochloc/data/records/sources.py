@@ -84,17 +84,27 @@ class Reading:
         Raises:
             UnreadableTextError: the data cannot be read, or the field does not fit the format.
         """
-        if self.field is not None or self._is_of_records(data):
+        if self.is_of_records(data):
             return joined(self.records(data))
         self._refuse_split(data)
         return data if isinstance(data, TextSource) else file_source(data)
 
-    def _is_of_records(self, data: str | Path | TextSource) -> bool:
+    def is_of_records(self, data: str | Path | TextSource) -> bool:
+        """Return whether data is read as records, rather than as the text of its file.
+
+        Args:
+            data: what a user names as data.
+
+        Returns:
+            True for a format that is not text, for a folder, and where a field is named.
+        """
+        if self.field is not None:
+            return True
         if isinstance(data, TextSource) or is_read_once(data):
             return False
         suffix = suffix_of(data)
         is_format = suffix in FORMATS and suffix not in TEXT_WITH_FIELDS
-        return is_format or is_hugging_face(data) or Path(data).is_dir()
+        return is_format or is_hugging_face(data) or os.path.isdir(data)
 
     def _records(self, data: str | Path | TextSource) -> RecordSource:
         if is_hugging_face(data):
@@ -105,7 +115,7 @@ class Reading:
             if self.field is None:
                 return line_records(source)
             return json_lines_records(source, self.field)
-        if Path(data).is_dir():
+        if os.path.isdir(data):  # False where it may not be looked at
             return self._of_folder(Path(data))
         source, suffix = file_source(data), suffix_of(data)
         if suffix in WITH_FIELDS:
