@@ -53,6 +53,8 @@ SMALL = {
 
 @pytest.mark.parametrize(("name", "model", "training", "law"), [
     ("tiny", OURS_BEGINS, {}, OURS),
+    ("puzzle", {"beta": 1.0, "depth": 6, "rotary_base": 1e9}, {"batch_size": 64, "num_steps": 3000},
+     Masks(least=0.15, most=0.75)),
     ("small", OURS_BEGINS | {"width": 384, "depth": 6, "heads": 6}, SMALL, OURS),
     ("text8", OURS_BEGINS | LARGE, LONG, OURS),
     ("text8-paper", LARGE | {"code_dimension": 16, "evidence": False, "unigram": False}, LONG,

@@ -41,7 +41,7 @@ class Train:
     name: text8, builtin; or texts of several classes, NAME=FILE,NAME=FILE, for a model that can be
     asked for one of them."""
     preset: MaybeText = None
-    """tiny (the default), small, text8 or text8-paper."""
+    """tiny (the default), puzzle, small, text8 or text8-paper."""
     architecture: Annotated[ArchitectureName | None, choices(ArchitectureName)] = None
     """The network; the preset's when absent. two-sided for text: each token is predicted from its
     left and its right and learned from in every window, and score, infill and correct get exact
