@@ -1,7 +1,7 @@
 """The localization model: codebook, converter, backbone and evidence, as one denoiser.
 
-The network learns `f_θ(z)`, what the context says of a token; the evidence of the token's own noisy
-code is exact and is added outside it (evidence skip),
+The network learns `f_θ(z)`, what the context adds to a token's logits; the evidence of the token's
+own noisy code is exact and is added outside it (evidence skip),
 
     logits = z Eᵀ + log p_unigram + f_θ(z),
 
@@ -9,8 +9,8 @@ so an untrained model, whose output weights are 0, already is the exact posterio
 tokens. Tokens that are known enter as themselves and come out certain.
 
 Where `f_θ` at a place never looks at `z` there (a two-sided backbone), `log p_unigram + f_θ` is by
-itself the leave-one-out posterior `P(x_i|z_-i)`. It is what such a model is trained for, at every
-token, and what `between` answers.
+itself the leave-one-out posterior `P(x_i|z_-i)`. Such a model is trained to predict it at every
+token, and `between` returns it.
 """
 
 import math
@@ -43,11 +43,11 @@ from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
 
 class TargetNats(NamedTuple):
-    """What a model is trained to make small.
+    """The cross-entropy that training minimises.
 
     Attributes:
         nats: Cross-entropy of every token; 0 where it is no target.
-        is_target: Which tokens the model is asked about.
+        is_target: Which tokens are targets of the prediction.
     """
 
     nats: Float[Tensor, "batch length"]
@@ -116,11 +116,11 @@ class LocalizationModel(
         return sum(parameter.numel() for parameter in self.parameters())
 
     def readout(self, state: State, around: Surroundings = EVERYWHERE) -> Readout:
-        """Return what the model says of every token, as a value to be asked: one denoiser call.
+        """Return the model's prediction of every token, scores not yet computed: one denoiser call.
 
         Args:
             state: Noisy codes, ignored where the token is known, and known tokens.
-            around: Which places are absent; what is said of them has no meaning.
+            around: Which places are absent; predictions there have no meaning.
 
         Returns:
             The readout, of which posterior and cross-entropy are computed.
@@ -128,12 +128,12 @@ class LocalizationModel(
         return self._readout(self.transformer(self._embed(state), around=around), state)
 
     def context(self, left: State, right: State, around: Surroundings = EVERYWHERE) -> Readout:
-        """Return what its two sides say of every token, known or not: one denoiser call.
+        """Return the prediction of every token, known or not, from two sides: one denoiser call.
 
         Args:
-            left: What the tokens to the right of a place know of it.
-            right: What the tokens to the left of a place know of it.
-            around: Which places are absent; what is said of them has no meaning.
+            left: The state as the tokens to the right of a place see it.
+            right: The state as the tokens to the left of a place see it.
+            around: Which places are absent; predictions there have no meaning.
 
         Returns:
             The readout of `Q(x_i | left_<i, right_>i)`; of a model whose backbone leaves a token's

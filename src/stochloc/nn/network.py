@@ -2,9 +2,9 @@
 
     tokens or vectors -> embeddings (+ an embedding of the time) -> transformer -> outputs
 
-The output weights begin at 0, so an untrained network says 0 everywhere: the uniform law where the
-outputs are logits. Everything else is as in `LocalizationModel`, so that a difference between
-methods is not one between networks.
+The output weights begin at 0, so an untrained network returns 0 everywhere: the uniform
+distribution where the outputs are logits. Everything else is as in `LocalizationModel`, so that a
+difference between methods is not one between networks.
 """
 
 import math
@@ -28,7 +28,7 @@ class Network(nn.Module):
         num_outputs: Outputs per position.
         backbone: The transformer.
         causal: Whether a position sees only itself and those before it.
-        timed: Whether `forward` is told a time.
+        timed: Whether `forward` is given a time.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ def token_network(
         num_outputs: Outputs per position.
         backbone: The transformer.
         causal: Whether a position sees only itself and those before it.
-        timed: Whether it is told a time.
+        timed: Whether it is given a time.
 
     Returns:
         The network, with standard normal embeddings.

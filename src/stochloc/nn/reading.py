@@ -17,11 +17,11 @@ from stochloc.nn.vocabulary import Readout
 
 
 class ModelReader:
-    """Answers about one place after another, from left to right (`core.denoisers.reading`).
+    """Predicts one place after another, from left to right (`core.denoisers.reading`).
 
     Args:
-        network: The backbone's answers, place by place.
-        readout: What is said of tokens whose context is known, given it and their state.
+        network: The backbone's hidden states, place by place.
+        readout: The prediction of tokens, given their hidden states and their noisy codes.
         state: The state that is read.
         embedded: Its embeddings, `(B, L, W)`.
         embeddings: Embeddings of known tokens, `(V, W)`.

@@ -1,17 +1,17 @@
 """The work that grows with the vocabulary: the converter before the network, the readout after it.
 
 Read as attention, a token's evidence `z Eᵀ` scores the vocabulary's codes as keys. The *converter*
-(paper eq. 6) attends to them and returns the mean of learned embeddings. The *readout* adds what
-the context says,
+(paper eq. 6) attends to them and returns the mean of learned embeddings. The *readout* adds the
+prediction from the context,
 
     log Q(x_i|z) = z_i·x_i + log prior + head · hidden_i + const,
 
-and answers for the loss as for a walk. It holds what the scores are made from, not the scores: for
-a vocabulary of at most one block they are computed at once, for a larger one block by block, and
-nobody who asks can tell the difference.
+and serves the loss as well as walks. It holds what the scores are computed from, not the scores:
+for a vocabulary of at most one block they are computed at once, for a larger one block by block,
+with the same results.
 
 For independent tokens the exact posterior is `softmax(z Eᵀ + log p_unigram)` (paper A.1), so with
-`β = 1` and the unigram prior the converter hands the network the best guess from the token's own
+`β = 1` and the unigram prior the converter gives the network the best guess from the token's own
 evidence: the average token at `γ = 0`, a soft mask, and an ordinary embedding at `γ = ∞`.
 
 Where products are taken in half precision (`torch.autocast`, or weights of that type), those with
@@ -71,11 +71,11 @@ def convert(
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """What is said of every token of a batch: by the context, by a prior and by its evidence.
+    """The prediction of every token of a batch: from the context, a prior and its own evidence.
 
     Attributes:
         hidden: The backbone's output, `(B, L, W)`.
-        head: Output weights, `(V, W)`; their product with `hidden` is what the context says.
+        head: Output weights, `(V, W)`; their product with `hidden` is the context's part.
         log_prior: Log-probabilities added, `(V,)`; zeros for none, `-∞` for tokens ruled out.
         codebook: The token codes E.
         z: Noisy codes, `(B, L, d)`.
@@ -126,10 +126,10 @@ class Readout:
         """Return the cross-entropy `-log Q(x_i|z)` of every token.
 
         Args:
-            tokens: The true tokens, `-1` where nothing is asked.
+            tokens: The true tokens, `-1` where there is no target.
 
         Returns:
-            Nats; 0 where the token is known, and where nothing is asked.
+            Nats; 0 where the token is known, and where there is no target.
         """
         passed_over = (self.known >= 0) | (tokens < 0)
         if self._is_small:
@@ -138,7 +138,7 @@ class Readout:
         return -self.posterior.log_prob(tokens).masked_fill(passed_over, 0.0)
 
     def without_evidence(self) -> "Readout":
-        """Return what context and prior alone say, of known tokens too.
+        """Return the prediction from context and prior alone, of known tokens too.
 
         Returns:
             The readout of `Q(x_i|z_-i)`, where `hidden` at a place does not depend on `z` there.

@@ -6,7 +6,7 @@ takes, token by token,
     log Q_w(v|z) = log Q(v|z) + w (log Q(v|z, y) - log Q(v|z)) + const.
 
 At `w = 1` this is the conditional denoiser, so the walk draws from P(x|y); above 1 it leans further
-towards y, below 1 less far. Only `w = 0` and `w = 1` are the law of something known; a bound with
+towards y, below 1 less far. Only `w = 0` and `w = 1` sample a known distribution; a bound with
 any w still holds for the walk that uses it.
 
 A condition can be a label, which a model has been trained with, or simply the tokens of a prompt,

@@ -34,7 +34,7 @@ class Custom(Path):
 
     @property
     def unmasks_by_rule(self) -> bool:
-        """Whether the grid knows no SNR but 0 and ∞."""
+        """Whether the grid has no SNR but 0 and ∞."""
         return bool(((self.knots == 0) | self.knots.isinf()).all())
 
     def end(self, free: Free) -> Snr:

@@ -6,8 +6,8 @@ Gaussian diffusion; between them lies every mixture.
 
 The order gives every token a place in [0, 1), and a token is known once the share has passed its
 place. Tokens in random order have places in equal steps; spread tokens (`core.paths.spread`) have
-those of their groups. For any order in which each place is uniform on [0, 1) the share is what it
-says, on average over the order.
+those of their groups. For any order in which each place is uniform on [0, 1) that share of the
+tokens is known, on average over the order.
 
 The finite-step bound of such a path is a sum over its steps, and the state at each knot is
 distributed as the channel, whatever the steps before. So the expected cost of a step depends on its
@@ -34,7 +34,7 @@ class Order(Protocol):
     """A rule for the order in which tokens become known."""
 
     def places(self, free: Free, generator: Randomness) -> Float[Tensor, "batch length"]:
-        """Return the place of every free token, in `(0, 1)`; other tokens' places mean nothing."""
+        """Return the place of every free token, in `(0, 1)`; those of others have no meaning."""
         ...
 
 

@@ -211,7 +211,7 @@ class Rolling(Path):
         return Grid(steps, lambda n: self._snr(self._progress(share_of_time(n, steps)[:, 0], free)))
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
-        """Return the window in motion; a quarter of the time looks at a token about to jump."""
+        """Return the window in motion; a quarter of the times fall on a token about to jump."""
         if self.spacing.snr_max == math.inf:
             return self._moving(time, free)
         jump_share = 0.25

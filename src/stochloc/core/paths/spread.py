@@ -71,9 +71,9 @@ def draw_turns(groups: Steps, free: Free, generator: Randomness) -> Int[Tensor, 
         generator: Source of the offset of every sequence.
 
     Returns:
-        Turns in `[0, N)`; those of tokens that are not free mean nothing. Groups are equal within
-        one token, free tokens of a group are N free tokens apart, and every turn is equally likely
-        for every token.
+        Turns in `[0, N)`; those of tokens that are not free have no meaning. Groups are equal
+        within one token, free tokens of a group are N free tokens apart, and every turn is equally
+        likely for every token.
     """
     offset = (draw_uniform((len(free), 1), generator).to(free.device) * groups).long()
     # In float32 `u · N` may round up to N.

@@ -51,7 +51,7 @@ class Backtrack:
     guess, but is a bad one.
 
     Attributes:
-        rule: What finished sequences must obey; it is asked about unfinished ones too.
+        rule: What finished sequences must obey; it is checked on unfinished ones too.
         threshold: In `(0, 1]`; 1 makes every decision that is not certain a guess.
     """
 

@@ -125,7 +125,7 @@ class Pace:
             generator: Source of the bridge's noise.
 
         Returns:
-            The state to ask the denoiser about. No denoiser call.
+            The state at which the denoiser is called. No denoiser call is made here.
         """
         if n == self.num_steps:
             return state
@@ -137,11 +137,11 @@ class Pace:
         return rewind(codebook, state, target, generator, self.floor)
 
     def ask(self, n: int, denoiser: Denoiser, state: State) -> Answer:
-        """Ask the denoiser, then the policy, and count the calls.
+        """Call the denoiser, then the policy, and count the calls.
 
         Args:
             n: Number of the step, from 0 to `num_steps`.
-            denoiser: Asked once.
+            denoiser: Called once.
             state: Where the walk is.
 
         Returns:
@@ -157,7 +157,7 @@ class Pace:
         Args:
             n: Number of the step, from 0 to `num_steps`.
             state: Where the walk is.
-            posterior: The denoiser's answer there.
+            posterior: The denoiser's posterior there.
 
         Returns:
             Steps in `[0, ∞]`.
@@ -190,7 +190,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Follow:
-    """Follow a path, whatever the denoiser says.
+    """Follow a path, whatever the posteriors.
 
     Attributes:
         path: The path whose knots are visited.

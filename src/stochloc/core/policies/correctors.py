@@ -5,12 +5,12 @@ to the SNR they had. With a learned denoiser this can correct early mistakes. It
 distribution of the state depends on two choices.
 
 *Which tokens are rewound.* If the set is drawn independently of the values of the tokens, then w
-has the law of the channel at its lower SNR, and drawing `z_S` from the law of the channel given w
+has the channel's distribution at its lower SNR, and drawing `z_S` from the channel given w
 restores the original distribution. A set chosen by the values, for example those of least
 confidence, is evidence about them that w does not contain: unlikely values are discarded more often
 than they are drawn, and the distribution becomes sharper.
 
-*How they are raised.* That law is a product of conditionals, one token after another:
+*How they are raised.* That distribution is a product of conditionals, one token after another:
 
     p(z_S | w) = Π_j p(z_j | z_1, ..., z_(j-1), w),   z_j = w_j + (γ_j - γ) v + √(γ_j - γ) ε,
                                                       v ~ Q(x_j | z_1, ..., z_(j-1), w).

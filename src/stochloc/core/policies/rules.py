@@ -1,4 +1,4 @@
-"""Rules that sequences must obey, as policies ask about them: which known tokens break one?"""
+"""Rules that sequences must obey, and which known tokens break one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Rule(Protocol):
 
         Returns:
             Nowhere if, as far as the rule sees, what is known can be completed; a sequence whose
-            tokens are all known obeys the rule just then. No sequence's answer depends on another.
+            tokens are all known obeys the rule just then. Sequences do not influence each other.
         """
         ...
 

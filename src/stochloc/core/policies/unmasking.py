@@ -11,7 +11,7 @@ guided walk makes the same choices from the same states. However, an order that 
 tokens is not a random order, so the sampler's distribution differs from the denoiser's even with
 one token per step; `bound` measures by how much. With the exact denoiser it does not differ.
 
-A rule that draws nothing leaves one way only to a text: what is revealed in a step follows from
+A rule that draws nothing leaves a single way to a text: what is revealed in a step follows from
 what was revealed before. The sampler's distribution is then the product of the steps' posteriors,
 and `bound` is its exact `-log P`, one number for each text at any number of steps.
 """

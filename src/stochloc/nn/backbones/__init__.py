@@ -20,13 +20,13 @@ ARCHITECTURES: dict[str, Callable[[Backbone], ContextNetwork]] = {
 
 
 def leaves_out(architecture: str) -> bool:
-    """Return whether networks of a kind never look at the place they are asked about.
+    """Return whether networks of a kind never look at the token they predict.
 
     Args:
         architecture: One of `ARCHITECTURES`.
 
     Returns:
-        What the smallest network of its kind says of itself; no memory is taken for it.
+        Its declaration by the smallest network of its kind, which takes no memory.
     """
     with torch.device("meta"):
         return ARCHITECTURES[architecture](Backbone(2, 1, 1)).leaves_out

@@ -1,4 +1,4 @@
-"""What a backbone is told of a batch besides the embeddings of its tokens.
+"""What a backbone is given of a batch besides the embeddings of its tokens.
 
 Sequences of different lengths share a training batch: behind the end of a shorter one are places
 without a token. No place that has one may see them, so that a sequence means the same alone and in

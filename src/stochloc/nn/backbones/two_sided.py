@@ -1,4 +1,4 @@
-"""Two causal stacks that never look at the token they are asked about.
+"""Two causal stacks that never look at the token they predict.
 
 Bayes' rule on the sphere splits what is known of a token into its own evidence and its context,
 
@@ -53,7 +53,7 @@ class TwoSidedTransformer(nn.Module):
         right: Float[Tensor, "batch length width"] | None = None,
         around: Surroundings = EVERYWHERE,
     ) -> Float[Tensor, "batch length width"]:
-        """Return what the context of each token says of it.
+        """Return the hidden state of each token, computed from its context.
 
         Args:
             left: Embeddings as those to their right see them.
@@ -68,7 +68,7 @@ class TwoSidedTransformer(nn.Module):
         return self.join(from_left, self._from_right(left if right is None else right, around))
 
     def read(self, right: Float[Tensor, "batch length width"]) -> "TwoSidedReader":
-        """Return what answers place by place, from left to right.
+        """Return a reader that computes place by place, from left to right.
 
         Args:
             right: Embeddings as those to their left see them.
@@ -93,7 +93,7 @@ class TwoSidedReader:
         left: The causal stack over the left side.
         join: Joins both sides of a place.
         start: What the left stack is shown before the first token, `(W,)`.
-        from_right: What the right stack says of every place.
+        from_right: The output of the right stack at every place.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class TwoSidedReader:
         self.place = 0
 
     def next(self, left: Float[Tensor, "batch more width"]) -> Float[Tensor, "batch 1 width"]:
-        """Return what both sides say of the place after more tokens.
+        """Return the hidden state of the place after more tokens, from both sides.
 
         Args:
             left: Embeddings of the tokens that come next; none for the first place, or more.
@@ -120,7 +120,7 @@ class TwoSidedReader:
         self.place += left.shape[1]
         if not self.past:
             left = torch.cat([self.start.to(left).expand(len(left), 1, -1), left], 1)
-        assert left.shape[1], "a place is asked about once"
+        assert left.shape[1], "a place is computed once"
         from_left, self.past = self.left.extend(left, self.past)
         here = slice(self.place, self.place + 1)
         return self.join(from_left[:, -1:], self.from_right[:, here])

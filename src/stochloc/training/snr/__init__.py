@@ -1,8 +1,8 @@
 """Which signal-to-noise ratios to train on, one distribution a file; one joins by a line in `LAWS`.
 
-The best denoiser is the same at every γ, but a network learns it where it is shown data. Each law
-here draws a γ for every token of a batch and is a small value. Draws are stratified over the batch,
-so that every batch covers the distribution evenly and the loss is less noisy.
+The best denoiser is the same at every γ, but a network learns it where it is shown data. Each
+distribution here is a small value that draws a γ for every token of a batch. Draws are stratified
+over the batch, so that every batch covers the distribution evenly and the loss is less noisy.
 
 The paper draws one log-normal γ for a sentence (B.1, C.2). Paths other than diffusion need tokens
 at different γ side by side, and both endpoints: a γ of its own for every token, with a share of the
@@ -33,10 +33,10 @@ LAWS: tuple[type[SnrLaw] | type[SidedSnrLaw], ...] = (
 
 
 def law_to_dict(law: SnrLaw | SidedSnrLaw) -> dict[str, Any]:
-    """Return a law as JSON values: its class name and its attributes.
+    """Return a distribution as JSON values: its class name and its attributes.
 
     Args:
-        law: One of `LAWS`, its attributes numbers, texts, other laws or tuples of these.
+        law: One of `LAWS`, its attributes numbers, texts, other distributions or tuples of these.
 
     Returns:
         A dictionary that `law_from_dict` turns back.
@@ -46,20 +46,22 @@ def law_to_dict(law: SnrLaw | SidedSnrLaw) -> dict[str, Any]:
 
 
 def law_from_dict(values: dict[str, Any]) -> SnrLaw | SidedSnrLaw:
-    """Return the law that `law_to_dict` described.
+    """Return the distribution that `law_to_dict` described.
 
     Args:
         values: The class name under "law" and the attributes.
 
     Returns:
-        The law.
+        The distribution.
 
     Raises:
-        ValueError: There is no such law, or an attribute is of another type than declared.
+        ValueError: There is no such distribution, or an attribute is of another type than declared.
     """
     known: dict[str, Any] = {law.__name__: law for law in LAWS}
     if not isinstance(values, dict) or values.get("law") not in known:
-        raise ValueError(f"Unknown law of γ {str(values)[:200]}; known are {', '.join(known)}.")
+        raise ValueError(
+            f"Unknown distribution of γ {str(values)[:200]}; known are {', '.join(known)}."
+        )
     law = known[values["law"]](**{k: _from_json(v) for k, v in values.items() if k != "law"})
     check_types(law)
     return law

@@ -10,19 +10,19 @@ from stochloc.training.snr.law import Snr, SnrLaw, stratified
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Another law with a random share of the tokens moved to `γ = 0` or `γ = ∞`.
+    """Another distribution with a random share of the tokens moved to `γ = 0` or `γ = ∞`.
 
     For each sequence a share `p ~ U(0, 1)` of the tokens is moved, and of those a share
-    `q ~ U(0, 1)` to ∞, the rest to 0: what masked and autoregressive paths will ask about.
+    `q ~ U(0, 1)` to ∞, the rest to 0: the states of masked and autoregressive paths.
 
     Attributes:
-        inside: The law of the tokens that are not moved.
+        inside: The distribution of the tokens that are not moved.
     """
 
     inside: SnrLaw
 
     def draw(self, batch: int, length: int, generator: torch.Generator) -> Snr:
-        """Return the inner law's γ with tokens moved; p is stratified over the batch."""
+        """Return the inner distribution's γ with tokens moved; p is stratified over the batch."""
         snr = self.inside.draw(batch, length, generator)
         moved_share = stratified((batch, 1), generator)
         known_share = stratified((batch, 1), generator)

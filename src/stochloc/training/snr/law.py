@@ -53,7 +53,7 @@ def draw_sides(
         generator: Source of randomness.
 
     Returns:
-        Both sides, one and the same for a distribution that knows no sides.
+        Both sides, the same for a distribution without sides.
     """
     if isinstance(law, SidedSnrLaw):
         return law.draw_sides(batch, length, generator)

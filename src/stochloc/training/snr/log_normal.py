@@ -10,7 +10,7 @@ from stochloc.training.snr.law import Snr, stratified
 
 @dataclass(frozen=True)
 class SentenceLogNormal:
-    """One log-normal γ for all tokens of a sequence: the paper's law.
+    """One log-normal γ for all tokens of a sequence: the paper's distribution.
 
     Attributes:
         mean: Mean of `ln γ`; the paper's authors use 1.4.
@@ -31,7 +31,7 @@ class SentenceLogNormal:
 
 @dataclass(frozen=True)
 class TokenLogNormal:
-    """A log-normal γ of its own for every token.
+    """An independent log-normal γ for every token.
 
     Attributes:
         mean: Mean of `ln γ`. Clearer neighbours teach a young network sooner what context is: a

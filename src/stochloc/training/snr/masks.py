@@ -12,8 +12,9 @@ from stochloc.training.snr.law import Snr, stratified
 class Masks:
     """Every token at an endpoint: known with a probability t, uniform for each sequence, else 0.
 
-    With t from 0 to 1 the law of masked diffusion. What is always asked with much given, such as a
-    puzzle, is learned sooner from the states in which it is asked. t is stratified over the batch.
+    With t from 0 to 1 the distribution of masked diffusion. Data that is always completed from much
+    that is given, such as a puzzle, is learned sooner from such states. t is stratified over the
+    batch.
 
     Attributes:
         least: The smallest t, in `[0, 1)`.

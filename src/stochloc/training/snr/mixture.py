@@ -9,11 +9,11 @@ from stochloc.training.snr.law import Snr, SnrLaw, stratified
 
 @dataclass(frozen=True)
 class Mixture:
-    """Each sequence follows one of two laws.
+    """Each sequence follows one of two distributions.
 
     Attributes:
-        first: One law.
-        second: The other law.
+        first: One distribution.
+        second: The other distribution.
         share: Expected share of the sequences that follow `second`, in `[0, 1]`.
     """
 

@@ -20,7 +20,7 @@ class Certainty(Protocol):
         """Return the certainty about every token.
 
         Args:
-            posterior: The denoiser's answer, of any kind; its public properties are enough.
+            posterior: A posterior of any kind; its public properties are enough.
 
         Returns:
             Numbers in `[0, 1]`: 1 exactly where one value has all of the probability, smaller the
