@@ -31,6 +31,7 @@ MODEL = {
     "evidence": True, "unigram": True, "mask_slot": False, "beta": 0.0, "rotary_base": 10_000.0,
     "neighbour_logit": 0.0, "architecture": "encoder", "head_bias": False,
     "given_tokens": 0,
+    "fixed_codes": False,
 }  # fmt: skip
 OURS_BEGINS = {
     "architecture": "two-sided",
@@ -64,6 +65,15 @@ def test_a_preset_is_the_recipe_that_the_figures_were_measured_with(name, model,
     recipe = preset(name, 27)
     assert asdict(recipe.model) == MODEL | model
     assert recipe.training == TrainingConfig(**(TRAINING | training), law=law)
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "text8"])
+def test_codes_are_corners_up_to_a_thousand_tokens_and_beyond_that_random(name):
+    corners, random = (preset(name, size).model for size in (1000, 1001))
+    assert (corners.code_dimension, corners.fixed_codes) == (0, False)
+    assert (random.code_dimension, random.fixed_codes) == (64, True)
+    paper = preset("text8-paper", 50_257).model
+    assert (paper.code_dimension, paper.fixed_codes) == (16, False)
 
 
 def test_defaults_of_laws_models_and_backbones_are_those_measured():

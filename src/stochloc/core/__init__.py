@@ -8,7 +8,7 @@ from stochloc.core.chain_rule import (
     right_to_left,
 )
 from stochloc.core.channel import UNKNOWN, State, advance, observe, rewind, start
-from stochloc.core.codebook import CircleCodebook, Codebook, LearnedCodebook, SimplexCodebook
+from stochloc.core.codebook import CircleCodebook, Codebook, SimplexCodebook
 from stochloc.core.denoisers.blocked import BlockedPosterior
 from stochloc.core.denoisers.constrained import Constrained
 from stochloc.core.denoisers.dense import DensePosterior
@@ -21,6 +21,7 @@ from stochloc.core.denoisers.posterior import Denoiser, Posterior
 from stochloc.core.denoisers.reading import Readable, Reader, read
 from stochloc.core.denoisers.tempered import Tempered
 from stochloc.core.denoisers.two_sided import Between, TwoSided, between, leave_one_out
+from stochloc.core.directions import LearnedCodebook, RandomCodebook
 from stochloc.core.likelihood import Estimate, bound, line_integral
 from stochloc.core.paths.base import Grid, Path, Point, Then
 from stochloc.core.paths.custom import Custom
@@ -113,6 +114,7 @@ __all__ = [
     "Point",
     "Policy",
     "Posterior",
+    "RandomCodebook",
     "Randomness",
     "Readable",
     "Reader",

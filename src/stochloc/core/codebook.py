@@ -5,9 +5,9 @@ denoiser independent of the signal-to-noise ratio: in Bayes' rule the term `exp(
 same for all tokens and cancels, and `exp(z·x)` remains (paper A.1). That number, the *evidence*
 `z Eᵀ`, is all the information that a noisy code holds about its token.
 
-Three codebooks: the corners of the probability simplex (`d = V`, all tokens equally far apart,
-`x̂` is the posterior itself), the circle (`d = 2`, the paper's cyclic data), and learned vectors,
-which cannot leave the sphere because they are a direction divided by its norm.
+Here are the corners of the probability simplex (`d = V`, all tokens equally far apart, `x̂` is the
+posterior itself) and the circle (`d = 2`, the paper's cyclic data); `core.directions` has vectors
+that are learned or drawn at random.
 
 Codes are float32 at least, whatever type a model's weights are kept in: a vector rounded to
 bfloat16 no longer lies on the sphere, and evidence of thousands of nats would be off by tens.
@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = 256
 
 
 class Codebook(nn.Module, ABC):
@@ -40,6 +40,18 @@ class Codebook(nn.Module, ABC):
     @abstractmethod
     def one(self) -> Float[Tensor, ""]:
         """The number 1, of the type and on the device of the codes."""
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "block dim"]:
+        """Return the codes of the tokens `start ≤ v < stop`.
+
+        Args:
+            start: The first token.
+            stop: The first token after the last.
+
+        Returns:
+            Unit vectors.
+        """
+        return self.vectors[start:stop]
 
     def encode(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """Return the code of every token, `x = E[tokens]`.
@@ -76,7 +88,7 @@ class Codebook(nn.Module, ABC):
         Returns:
             Evidence for each of these tokens, in nats.
         """
-        return z @ self.vectors[start:stop].T
+        return z @ self.rows(start, stop).T
 
     def nearest_evidence(
         self, target: Float[Tensor, "*batch vocabulary"]
@@ -125,15 +137,19 @@ class Codebook(nn.Module, ABC):
             mean, start = mean + probs @ vectors[start:stop], stop
         return mean
 
-    def smallest_distance(self) -> float:
+    def smallest_distance(self, among: int | None = None) -> float:
         """Return the distance between the two closest codes, ∞ for a vocabulary of one token.
 
+        Args:
+            among: Number of tokens, from the first, of which one of the two must be; None for all.
+
         Returns:
-            A number from 0 to 2, to the rounding of the codes. Costs `V² d` operations.
+            A number from 0 to 2, to the rounding of the codes. Costs `V · among · d` operations.
         """
         vectors, closest = self.vectors.detach(), -math.inf
-        for begin in range(0, len(vectors), ROWS_AT_ONCE):
-            cosines = vectors[begin : begin + ROWS_AT_ONCE] @ vectors.T
+        others = vectors[:among]
+        for begin in range(0, len(others), ROWS_AT_ONCE):
+            cosines = others[begin : begin + ROWS_AT_ONCE] @ vectors.T
             rows = torch.arange(len(cosines), device=cosines.device)
             cosines[rows, begin + rows] = -math.inf
             closest = max(closest, float(cosines.max()))
@@ -149,7 +165,7 @@ class SimplexCodebook(Codebook):
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
-        self.vocabulary_size = self.dimension = _checked_size(vocabulary_size)
+        self.vocabulary_size = self.dimension = checked_size(vocabulary_size)
         self.register_buffer("unit", torch.ones(()), persistent=False)
         self.unit: Tensor
 
@@ -161,7 +177,7 @@ class SimplexCodebook(Codebook):
     @property
     def one(self) -> Float[Tensor, ""]:
         """The number 1."""
-        return _single_at_least(self.unit)
+        return single_at_least(self.unit)
 
     def encode(self, tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """Return the one-hot vector of every token.
@@ -238,7 +254,7 @@ class SimplexCodebook(Codebook):
         """
         return torch.cat(list(blocks), -1)
 
-    def smallest_distance(self) -> float:
+    def smallest_distance(self, among: int | None = None) -> float:
         """Return `√2`, the distance of any two corners; ∞ for a vocabulary of one token."""
         return math.sqrt(2) if self.vocabulary_size > 1 else math.inf
 
@@ -248,7 +264,7 @@ class CircleCodebook(Codebook):
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
-        self.vocabulary_size, self.dimension = _checked_size(vocabulary_size), 2
+        self.vocabulary_size, self.dimension = checked_size(vocabulary_size), 2
         angles = torch.arange(vocabulary_size, dtype=torch.float64) * (
             2 * math.pi / vocabulary_size
         )
@@ -259,7 +275,7 @@ class CircleCodebook(Codebook):
     @property
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
         """Points `(cos 2πk/V, sin 2πk/V)`, in float64 until the module is moved to another type."""
-        return _single_at_least(self.points)
+        return single_at_least(self.points)
 
     @property
     def one(self) -> Float[Tensor, ""]:
@@ -267,41 +283,30 @@ class CircleCodebook(Codebook):
         return self.vectors.new_ones(())
 
 
-class LearnedCodebook(Codebook):
-    """Learned codes, kept on the sphere by parametrisation: `E_v = w_v / ‖w_v‖`.
+def single_at_least(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return values in float32, or in their own type if it is finer.
 
     Args:
-        vocabulary_size: Number of tokens.
-        dimension: Length of a code; the paper's authors use 16 for characters.
-        generator: Source of the initial directions.
+        values: Codes, or what they are made from.
+
+    Returns:
+        The same values.
     """
-
-    def __init__(
-        self, vocabulary_size: int, dimension: int, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        if dimension < 1:
-            raise ValueError(f"A code needs at least one dimension, not {dimension}.")
-        self.vocabulary_size, self.dimension = _checked_size(vocabulary_size), dimension
-        directions = torch.randn(vocabulary_size, dimension, generator=generator)
-        self.directions = nn.Parameter(directions)
-
-    @property
-    def vectors(self) -> Float[Tensor, "vocabulary dim"]:
-        """The learned directions divided by their norms."""
-        return F.normalize(_single_at_least(self.directions), dim=-1, eps=1e-12)
-
-    @property
-    def one(self) -> Float[Tensor, ""]:
-        """The number 1."""
-        return _single_at_least(self.directions).new_ones(())
-
-
-def _single_at_least(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _checked_size(vocabulary_size: int) -> int:
+def checked_size(vocabulary_size: int) -> int:
+    """Return the size of a vocabulary.
+
+    Args:
+        vocabulary_size: Number of tokens, V.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: It is not positive.
+    """
     if vocabulary_size < 1:
         raise ValueError(f"A vocabulary needs at least one token, not {vocabulary_size}.")
     return vocabulary_size

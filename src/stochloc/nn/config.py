@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from stochloc.core import Codebook, LearnedCodebook, RandomCodebook, SimplexCodebook
 from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone, leaves_out
 from stochloc.nn.declared import check_types
 
@@ -19,7 +20,7 @@ class ModelConfig:
         width: Width of the transformer.
         depth: Number of transformer blocks.
         heads: Attention heads per block.
-        code_dimension: Dimension d of learned codes; 0 for the simplex's corners, where `d = V`.
+        code_dimension: Dimension d of the codes; 0 for the simplex's corners, where `d = V`.
         evidence: Whether the evidence `z Eᵀ` is added to the logits.
         unigram: Whether token frequencies enter the converter and the logits as a prior.
         mask_slot: Whether the converter has an extra slot for tokens with weak evidence.
@@ -32,6 +33,7 @@ class ModelConfig:
             not see.
         given_tokens: How many tokens, the last of the vocabulary, are only ever given: boundaries
             and labels. They have probability 0 wherever they are not known, and are no target.
+        fixed_codes: Whether codes of a dimension are random and stay as drawn, or are learned.
     """
 
     vocabulary_size: int
@@ -48,6 +50,7 @@ class ModelConfig:
     architecture: str = ENCODER
     head_bias: bool = False
     given_tokens: int = 0
+    fixed_codes: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -73,6 +76,11 @@ class ModelConfig:
             raise ValueError(f"β starts at 0 or more, not at {self.beta}.")
         if self.code_dimension < 0:
             raise ValueError(f"Codes cannot have {self.code_dimension} dimensions.")
+        if self.fixed_codes and not self.code_dimension:
+            raise ValueError(
+                "Codes that are fixed at random need a code_dimension; without one the codes are "
+                "the simplex's corners, which are fixed anyway."
+            )
         if not 0 <= self.given_tokens < self.vocabulary_size:
             raise ValueError(
                 f"Of {self.vocabulary_size} tokens, {self.given_tokens} cannot be only ever given."
@@ -87,3 +95,10 @@ class ModelConfig:
     def backbone(self) -> Backbone:
         """The size and the positions of the backbone, as one value."""
         return Backbone(self.width, self.depth, self.heads, self.rotary_base, self.neighbour_logit)
+
+    def codebook(self) -> Codebook:
+        """Return the codes with which a model of this kind begins."""
+        if not self.code_dimension:
+            return SimplexCodebook(self.vocabulary_size)
+        kind = RandomCodebook if self.fixed_codes else LearnedCodebook
+        return kind(self.vocabulary_size, self.code_dimension)

@@ -28,10 +28,7 @@ from torch.nn import functional as F
 from stochloc.core import (
     UNKNOWN,
     Between,
-    Codebook,
-    LearnedCodebook,
     Posterior,
-    SimplexCodebook,
     State,
     observe,
 )
@@ -71,10 +68,8 @@ class LocalizationModel(
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        size, dimension = config.vocabulary_size, config.code_dimension
-        self.codebook: Codebook = (
-            LearnedCodebook(size, dimension) if dimension else SimplexCodebook(size)
-        )
+        size = config.vocabulary_size
+        self.codebook = config.codebook()
         beta = config.beta or 1 / math.sqrt(self.codebook.dimension)
         self.beta = nn.Parameter(torch.tensor(beta))
         self.slot = nn.Parameter(torch.zeros(1)) if config.mask_slot else None

@@ -6,9 +6,10 @@ prediction from the context,
 
     log Q(x_i|z) = z_i·x_i + log prior + head · hidden_i + const,
 
-and serves the loss as well as walks. It holds what the scores are computed from, not the scores:
-for a vocabulary of at most one block they are computed at once, for a larger one block by block,
-with the same results.
+and serves the loss as well as walks. It holds what the scores are computed from, not the scores.
+For a small vocabulary they are computed at once. For a larger one the converter and the loss take a
+few places at a time (`nn.chunks`), known tokens are looked up, and a posterior is asked block by
+block of the vocabulary, with the same results.
 
 For independent tokens the exact posterior is `softmax(z Eᵀ + log p_unigram)` (paper A.1), so with
 `β = 1` and the unigram prior the converter gives the network the best guess from the token's own
@@ -28,9 +29,12 @@ from torch.nn import functional as F
 
 from stochloc.core import UNKNOWN, BlockedPosterior, Codebook, DensePosterior, Posterior
 from stochloc.core.denoisers.blocked import BLOCK_SIZE
+from stochloc.nn.chunks import in_chunks
 
 # What torch's cross-entropy takes for a target that does not count.
 IGNORED = -100
+# Scores of at most so many tokens are held for every place of a batch while a model is trained.
+SMALL = 1024
 
 
 def convert(
@@ -57,16 +61,42 @@ def convert(
     Returns:
         Embeddings of the width of W, not constrained to the sphere.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        evidence = codebook.evidence(z)
-    scores = beta * evidence + log_prior
-    if slot is not None:
-        scores = torch.cat([scores, slot.expand(*scores.shape[:-1], 1)], dim=-1)
+
+    def scores(z: Float[Tensor, "*places dim"]) -> Float[Tensor, "*places slots"]:
+        with torch.autocast(z.device.type, enabled=False):
+            evidence = codebook.evidence(z)
+        scores = beta * evidence + log_prior
+        return scores if slot is None else torch.cat([scores, _column(slot, scores)], -1)
+
+    def mixture(scores: Float[Tensor, "*places slots"]) -> Float[Tensor, "*places width"]:
+        # The sum over the transformer's blocks starts here and stays in the type of the weights.
+        return (scores.softmax(-1).to(embeddings.dtype) @ embeddings).to(embeddings.dtype)
+
+    if codebook.vocabulary_size <= SMALL:
+        return mixture(_certain(scores(z), known))
+    free = known < 0
+    learned = (embeddings, beta, log_prior, *([] if slot is None else [slot]))
+    converted = in_chunks(
+        lambda z: mixture(scores(z)),
+        [z[free]],
+        [*learned, *codebook.parameters()],
+        codebook.vocabulary_size,
+    )
+    return F.embedding(known.clamp(min=0), embeddings).index_put((free,), converted)
+
+
+def _column(
+    slot: Float[Tensor, " 1"], scores: Float[Tensor, "*places vocabulary"]
+) -> Float[Tensor, "*places 1"]:
+    return slot.expand(*scores.shape[:-1], 1)
+
+
+def _certain(
+    scores: Float[Tensor, "batch length slots"], known: Int[Tensor, "batch length"]
+) -> Float[Tensor, "batch length slots"]:
     is_token = known[..., None] == torch.arange(scores.shape[-1], device=known.device)
     certain = torch.zeros_like(scores).masked_fill(~is_token, -torch.inf)
-    scores = torch.where(known[..., None] >= 0, certain, scores)
-    # The sum over the transformer's blocks starts here and stays in the type of the weights.
-    return (scores.softmax(-1).to(embeddings.dtype) @ embeddings).to(embeddings.dtype)
+    return torch.where(known[..., None] >= 0, certain, scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +111,7 @@ class Readout:
         z: Noisy codes, `(B, L, d)`.
         known: The token where it is known, `-1` elsewhere.
         evidence: Whether to add `z Eᵀ`, which is exact: `P(x_i|z) ∝ exp(z_i·x_i) P(x_i|z_-i)`.
-        block_size: Most tokens of the vocabulary whose scores are held at once, at least 1.
+        block_size: Most tokens of the vocabulary that a posterior holds at once, at least 1.
     """
 
     hidden: Float[Tensor, "batch length width"]
@@ -101,7 +131,7 @@ class Readout:
     @property
     def posterior(self) -> Posterior:
         """The posterior of every token, certain where it is known; dense if one block holds it."""
-        if self._is_small:
+        if self.codebook.vocabulary_size <= self.block_size:
             return DensePosterior.from_logits(self.logits, self.known, self.codebook)
         return BlockedPosterior.from_scores(self.scores, self.known, self.codebook, self.block_size)
 
@@ -131,11 +161,17 @@ class Readout:
         Returns:
             Nats; 0 where the token is known, and where there is no target.
         """
-        passed_over = (self.known >= 0) | (tokens < 0)
-        if self._is_small:
-            targets = tokens.masked_fill(passed_over, IGNORED)
+        targets = tokens.masked_fill((self.known >= 0) | (tokens < 0), IGNORED)
+        if self.codebook.vocabulary_size <= SMALL:
             return F.cross_entropy(self.logits.transpose(1, 2), targets, reduction="none")
-        return -self.posterior.log_prob(tokens).masked_fill(passed_over, 0.0)
+        asked = targets >= 0
+        nats = in_chunks(
+            self._nats_of,
+            [self.hidden[asked], self.z[asked], tokens[asked]],
+            [self.head, self.log_prior, *self.codebook.parameters()],
+            self.codebook.vocabulary_size,
+        )
+        return nats.new_zeros(tokens.shape).index_put((asked,), nats)
 
     def without_evidence(self) -> "Readout":
         """Return the prediction from context and prior alone, of known tokens too.
@@ -145,6 +181,14 @@ class Readout:
         """
         return replace(self, known=torch.full_like(self.known, UNKNOWN), evidence=False)
 
-    @property
-    def _is_small(self) -> bool:
-        return self.codebook.vocabulary_size <= self.block_size
+    def _nats_of(
+        self,
+        hidden: Float[Tensor, "places width"],
+        z: Float[Tensor, "places dim"],
+        tokens: Int[Tensor, " places"],
+    ) -> Float[Tensor, " places"]:
+        """Return the cross-entropy of some places, none of which is known."""
+        part = replace(
+            self, hidden=hidden[None], z=z[None], known=torch.full_like(tokens, UNKNOWN)[None]
+        )
+        return F.cross_entropy(part.logits[0], tokens, reduction="none")

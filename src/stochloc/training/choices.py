@@ -15,6 +15,10 @@ from stochloc.training.snr import (
     TokenLogNormal,
 )
 
+# A noisy code of the simplex is V numbers a place; beyond so many tokens codes are random ones.
+MOST_CORNERS = 1000
+RANDOM_DIMENSION = 64
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -22,7 +26,8 @@ class Choices:
 
     Attributes:
         law: Which γ to show in training.
-        code_dimension: Dimension of learned codes; 0 for the simplex.
+        code_dimension: Dimension of learned codes; 0 for codes that are fixed and far apart, the
+            simplex of a small vocabulary and random ones of a large one.
         evidence: Whether the evidence is added to the logits.
         unigram: Whether token frequencies enter as a prior.
         beta: β of the converter at the start; 1 is exact for independent tokens of known
@@ -47,18 +52,20 @@ class Choices:
         Returns:
             The configuration.
         """
+        is_random = not self.code_dimension and vocabulary_size > MOST_CORNERS
         return ModelConfig(
             vocabulary_size,
             backbone.width,
             backbone.depth,
             backbone.heads,
-            self.code_dimension,
+            RANDOM_DIMENSION if is_random else self.code_dimension,
             self.evidence,
             self.unigram,
             beta=self.beta,
             rotary_base=backbone.rotary_base,
             neighbour_logit=backbone.neighbour_logit,
             architecture=self.architecture,
+            fixed_codes=is_random,
         )
 
 
