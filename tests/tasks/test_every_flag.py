@@ -54,12 +54,12 @@ FLAGS = {
     },
     "sample": {
         **SHARED, **WALK, **ROUNDS, "--n": 2, "--length": 5, "--corrector": "together",
-        "--temperature": 0.5, "--prompt": "the", "--label": "A", "--guidance": 2, "--seed": 3,
-        "--trace": SWITCH, "--json": SWITCH,
+        "--temperature": 0.5, "--top-p": 0.5, "--prompt": "the", "--label": "A", "--guidance": 2,
+        "--seed": 3, "--trace": SWITCH, "--json": SWITCH,
     },
     "infill": {
         **SHARED, **WALK, "--n": 2, "--draws": 2, "--constraint": "aeiou", "--blank": "h",
-        "--temperature": 0.5, "--seed": 3, "--json": SWITCH,
+        "--temperature": 0.5, "--top-p": 0.5, "--seed": 3, "--json": SWITCH,
     },
     "correct": {
         **SHARED, **without(WALK, "--transition"), "--file": "OTHER", "--out": "NEW",

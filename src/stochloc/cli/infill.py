@@ -11,6 +11,7 @@ from stochloc.cli.options import (
     MaybePathName,
     OfWeights,
     RunFolder,
+    TopP,
     Transition,
     Weights,
     typed,
@@ -46,6 +47,7 @@ class Infill:
     transition: Transition = "ancestral"
     temperature: float = 1.0
     """Below 1 the draws keep closer to the most probable, above 1 they vary more."""
+    top_p: TopP = 1.0
     seed: int = 0
     """The same seed gives the same answers."""
     weights: OfWeights = field(default_factory=Weights)
@@ -67,7 +69,9 @@ class Infill:
         policy = PolicyChoice(self.policy)
         steps = default_steps(self.path, run, run.length) if self.steps is None else self.steps
         path = self.path or default_path(steps, run.length)
-        walk = WalkSettings(path, self.transition, steps, policy, self.temperature).resolve(run)
+        walk = WalkSettings(
+            path, self.transition, steps, policy, self.temperature, top_p=self.top_p
+        ).resolve(run)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         template, constraints = typed(self.template), [typed(one) for one in self.constraint]
         result = infill(run, template, infilling, constraints, typed(self.blank), tell)

@@ -97,6 +97,13 @@ Policy = Annotated[
     ),
 ]
 Transition = Annotated[TransitionName, tyro.conf.arg(help="How the walk takes its steps.")]
+TopP = Annotated[
+    float,
+    tyro.conf.arg(
+        help="Draw every token from the fewest most likely ones that have this probability "
+        "together; 1 draws from all."
+    ),
+]
 Seed = Annotated[int, tyro.conf.arg(help="Seed of all randomness.")]
 Json = Annotated[bool, tyro.conf.arg(help="Print one JSON object instead of text.")]
 

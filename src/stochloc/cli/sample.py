@@ -11,6 +11,7 @@ from stochloc.cli.options import (
     OfWeights,
     PolicyOptions,
     RunFolder,
+    TopP,
     Transition,
     Weights,
     typed,
@@ -45,6 +46,7 @@ class Sample:
     transition: Transition = "ancestral"
     temperature: float = 1.0
     """Below 1 sharper, above 1 flatter than what was learned."""
+    top_p: TopP = 1.0
     prompt: str = ""
     """Text that every sample begins with."""
     label: MaybeText = None
@@ -75,7 +77,7 @@ class Sample:
         path = self.path or default_path(steps, length)
         walk = WalkSettings(
             path, self.transition, steps, policy, self.temperature,
-            self.guidance,
+            self.guidance, self.top_p,
         ).resolve(run)  # fmt: skip
         prompt = typed(self.prompt)
         for note in normalise(prompt, run.tokenizer).notes:

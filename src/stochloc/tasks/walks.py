@@ -15,6 +15,7 @@ from stochloc.core import (
     Denoiser,
     Estimate,
     Masked,
+    Nucleus,
     Path,
     Policy,
     Randomness,
@@ -71,6 +72,8 @@ class Walk:
         policy: Allocates SNR; by default it follows the path.
         guidance: Strength of the influence of prompt and label: 1 conditions on them, more
             amplifies them (`core.denoisers.guidance`).
+        top_p: Keeps, of every posterior, the fewest most likely values that have this probability
+            together, in `(0, 1]` (`core.denoisers.nucleus`); 1 is exact.
     """
 
     path: Path
@@ -79,9 +82,10 @@ class Walk:
     temperature: float = 1.0
     policy: PolicyChoice = FOLLOW_THE_PATH
     guidance: float = 1.0
+    top_p: float = 1.0
 
     def apply(self, denoiser: Denoiser) -> tuple[Policy, Denoiser]:
-        """Return the policy, and the denoiser to walk with.
+        """Return the policy, and the denoiser to walk with, which keeps to its nucleus.
 
         Args:
             denoiser: The denoiser of the walk, already tempered and guided.
@@ -92,7 +96,7 @@ class Walk:
         Raises:
             ValueError: There is no such policy, or a setting is out of range.
         """
-        return self.policy.apply(self.path, denoiser)
+        return self.policy.apply(self.path, self._narrowed(denoiser))
 
     def bound(
         self,
@@ -117,9 +121,12 @@ class Walk:
             ValueError: As `core.bound` and `apply` do.
         """
         if self._is_chain_rule(tokens.shape[-1]):
-            return left_to_right(denoiser, tokens, known)
+            return left_to_right(self._narrowed(denoiser), tokens, known)
         policy, denoiser = self.apply(denoiser)
         return bound(denoiser, tokens, policy, self.transition, self.num_steps, generator, known)
+
+    def _narrowed(self, denoiser: Denoiser) -> Denoiser:
+        return denoiser if self.top_p == 1 else Nucleus(denoiser, self.top_p)
 
     def _is_chain_rule(self, length: int) -> bool:
         follows = self.policy == FOLLOW_THE_PATH and self.path == Autoregressive()
@@ -137,6 +144,7 @@ class WalkSettings:
         policy: Allocates SNR; by default it follows the path.
         temperature: As in `Walk`.
         guidance: As in `Walk`.
+        top_p: As in `Walk`.
     """
 
     path: str = "masked"
@@ -145,6 +153,7 @@ class WalkSettings:
     policy: PolicyChoice = FOLLOW_THE_PATH
     temperature: float = 1.0
     guidance: float = 1.0
+    top_p: float = 1.0
 
     @property
     def followed_path(self) -> str | None:
@@ -174,4 +183,5 @@ class WalkSettings:
             self.temperature,
             self.policy,
             self.guidance,
+            self.top_p,
         )
