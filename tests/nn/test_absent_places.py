@@ -22,11 +22,12 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def shaken(name, dtype=torch.float64):
+def shaken(name, dtype=torch.float64, positions="rotary"):
     torch.manual_seed(0)
     config = ModelConfig(
-        V, 16, 4, 2, neighbour_logit=3.0, architecture=name, given_tokens=1, code_dimension=3
-    )
+        V, 16, 4, 2, neighbour_logit=3.0, architecture=name, given_tokens=1, code_dimension=3,
+        positions=positions,
+    )  # fmt: skip
     model = LocalizationModel(config).to(dtype)
     model.set_unigram(torch.tensor([5, 1, 9, 2, 2, 1]))
     with torch.no_grad():
@@ -56,10 +57,10 @@ def noisy(model, tokens, seed):
     return observe(model.codebook, tokens, snr, generator(seed + 1))
 
 
-def answer(model, left, right, around=EVERYWHERE):
+def answer(model, left, right, present=None):
     if model.between is None:
-        return model.readout(left, around)
-    return model.context(left, right, around)
+        return model.readout(left, present)
+    return model.context(left, right, present)
 
 
 def gradients(model, nats):
@@ -70,15 +71,16 @@ def gradients(model, nats):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_nats_and_gradients_of_a_sequence_are_the_same_alone_and_in_a_padded_batch(name):
-    model, rows = shaken(name), sequences()
+@pytest.mark.parametrize("positions", ["rotary", "learned:5", "grid:2x4"])
+def test_nats_and_gradients_of_a_sequence_are_the_same_alone_and_in_a_padded_batch(name, positions):
+    model, rows = shaken(name, positions=positions), sequences()
     lefts = [noisy(model, row, 10 * n) for n, row in enumerate(rows)]
     rights = [noisy(model, row, 10 * n + 5) for n, row in enumerate(rows)]
     alone = [answer(model, *pair).token_nats(row)
              for pair, row in zip(zip(lefts, rights, strict=True), rows, strict=True)]  # fmt: skip
     tokens = torch.full(PRESENT.shape, -1)
     tokens[PRESENT] = torch.cat(rows, 1)[0]
-    together = answer(model, joined(lefts), joined(rights), Surroundings(PRESENT))
+    together = answer(model, joined(lefts), joined(rights), PRESENT)
     nats = together.token_nats(tokens.masked_fill(tokens == BOUNDARY, -1))
     free = torch.cat(rows, 1)[0] != BOUNDARY
     kept = torch.cat(alone, 1)[0][free]
@@ -115,7 +117,7 @@ def test_a_batch_without_absent_places_is_computed_as_if_there_were_none(name):
     model = shaken(name, torch.float32)
     tokens = torch.randint(0, V, (3, LONGEST), generator=generator(3))
     states = noisy(model, tokens, 1), noisy(model, tokens, 7)
-    everywhere = answer(model, *states, Surroundings(torch.ones_like(tokens).bool()))
+    everywhere = answer(model, *states, torch.ones_like(tokens).bool())
     torch.testing.assert_close(answer(model, *states).hidden, everywhere.hidden)
 
 

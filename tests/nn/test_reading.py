@@ -42,7 +42,12 @@ def counted(stack):
     hook.remove()
 
 
-@pytest.mark.parametrize("choices", [{}, {"code_dimension": 3}, {"mask_slot": True}], ids=str)
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"code_dimension": 3}, {"mask_slot": True}, {"positions": "grid:3x3"},
+     {"positions": "learned:7", "given_tokens": 1}],
+    ids=str,
+)  # fmt: skip
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("places", [range(LENGTH), [0, 3, 4, 8], [5], [8]], ids=str)
 def test_read_in_pieces_a_model_answers_as_in_one_call(places, depth, choices):
@@ -70,9 +75,10 @@ def test_tokens_that_nobody_decided_are_read_as_the_state_shows_them():
 
 @pytest.mark.parametrize("length", [1, 2, 40])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_with_memory_every_stream_gives_the_text_it_gives_without(length, temperature):
+@pytest.mark.parametrize("positions", ["rotary", "grid:5x8"])
+def test_with_memory_every_stream_gives_the_text_it_gives_without(length, temperature, positions):
     """Twelve sequences with different tokens given, float64: equal to the last token."""
-    denoiser = Tempered(shaken(), temperature)
+    denoiser = Tempered(shaken(positions=positions), temperature)
     rows = 12
     known = torch.randint(0, V, (rows, length), generator=generator(5))
     share = torch.arange(rows)[:, None] / rows

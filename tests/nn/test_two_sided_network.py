@@ -20,10 +20,11 @@ def noisy(model, seed=2):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 6])
-def test_an_answer_depends_on_every_place_of_its_side_and_never_on_its_own(depth):
+@pytest.mark.parametrize("positions", ["rotary", "learned:7", "grid:2x4:2x2"])
+def test_an_answer_depends_on_every_place_of_its_side_and_never_on_its_own(depth, positions):
     """The Jacobian of place i by z_j shown left is 0 for j >= i, shown right for j <= i, to the
     last bit; with blocks on a side every other entry differs from 0."""
-    model = shaken(depth)
+    model = shaken(depth, positions=positions)
     _, left = noisy(model)
     _, right = noisy(model, seed=5)
 

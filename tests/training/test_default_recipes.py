@@ -30,8 +30,7 @@ MODEL = {
     "vocabulary_size": 27, "width": 128, "depth": 4, "heads": 4, "code_dimension": 0,
     "evidence": True, "unigram": True, "mask_slot": False, "beta": 0.0, "rotary_base": 10_000.0,
     "neighbour_logit": 0.0, "architecture": "encoder", "head_bias": False,
-    "given_tokens": 0,
-    "fixed_codes": False,
+    "given_tokens": 0, "fixed_codes": False, "positions": "rotary",
 }  # fmt: skip
 OURS_BEGINS = {
     "architecture": "two-sided",

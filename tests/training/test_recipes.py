@@ -102,6 +102,19 @@ def test_what_a_network_cannot_be_shown_or_asked_is_refused():
         preset("text8-paper", 9).with_architecture(TWO_SIDED)
 
 
+def test_a_recipe_with_positions_keeps_neighbours_only_where_they_adjoin_in_the_text():
+    ours = preset("tiny", 11).with_changes(given_tokens=1, length=83)
+    logit = ours.model.neighbour_logit
+    assert ours.with_positions("rotary") == ours
+    learned = ours.with_positions("learned")
+    assert (learned.model.positions, learned.model.neighbour_logit) == ("learned:81", logit)
+    sudoku = ours.with_positions("grid:9x9:3x3")
+    assert (sudoku.model.positions, sudoku.model.neighbour_logit) == ("grid:9x9:3x3", 0.0)
+    assert Recipe.from_dict(sudoku.to_dict()) == sudoku
+    with pytest.raises(ValueError, match="no positions"):
+        ours.with_positions("spiral")
+
+
 def test_changes_go_to_the_model_or_to_the_training_and_nowhere_else():
     before = preset("tiny", 9)
     after = before.with_changes(width=24, heads=3, num_steps=7)

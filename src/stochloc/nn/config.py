@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from stochloc.core import Codebook, LearnedCodebook, RandomCodebook, SimplexCodebook
 from stochloc.nn.backbones import ARCHITECTURES, ENCODER, Backbone, leaves_out
 from stochloc.nn.declared import check_types
+from stochloc.nn.places import ROTARY, Coordinates, coordinates
 
 # Beyond any model there is; what is larger comes from a damaged or a hostile file.
 LARGEST = {"vocabulary_size": 10**8, "width": 10**6, "depth": 10**5, "code_dimension": 10**6}
@@ -33,7 +34,11 @@ class ModelConfig:
             not see.
         given_tokens: How many tokens, the last of the vocabulary, are only ever given: boundaries
             and labels. They have probability 0 wherever they are not known, and are no target.
+            The first of them is the boundary before and after a sequence; labels, if there are
+            any, stand in front of it.
         fixed_codes: Whether codes of a dimension are random and stay as drawn, or are learned.
+        positions: Coordinates of the places of a text, a line as in `nn.places`; rotary positions
+            are used whatever it is.
     """
 
     vocabulary_size: int
@@ -51,6 +56,7 @@ class ModelConfig:
     head_bias: bool = False
     given_tokens: int = 0
     fixed_codes: bool = False
+    positions: str = ROTARY
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -85,11 +91,27 @@ class ModelConfig:
             raise ValueError(
                 f"Of {self.vocabulary_size} tokens, {self.given_tokens} cannot be only ever given."
             )
+        coordinates(self.positions)  # Refuses what describes none.
 
     @property
     def num_predicted(self) -> int:
         """How many tokens have a probability, the first of the vocabulary."""
         return self.vocabulary_size - self.given_tokens
+
+    @property
+    def places(self) -> Coordinates:
+        """The coordinates of the tokens of a text; none where places have no meaning."""
+        return coordinates(self.positions)
+
+    @property
+    def num_before(self) -> int:
+        """How many tokens stand in front of the text of a sequence: a label and a boundary."""
+        return min(self.given_tokens, 2)
+
+    @property
+    def num_after(self) -> int:
+        """How many tokens stand behind the text of a sequence: a boundary."""
+        return min(self.given_tokens, 1)
 
     @property
     def backbone(self) -> Backbone:

@@ -32,11 +32,15 @@ from stochloc.core import (
     State,
     observe,
 )
-from stochloc.nn.backbones import ARCHITECTURES, EVERYWHERE, ReadingNetwork, Surroundings
+from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork, Surroundings
 from stochloc.nn.config import ModelConfig
+from stochloc.nn.place_embedding import PlaceEmbedding
 from stochloc.nn.reading import ModelReader
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
+
+# Which places of a batch hold a token, the first ones of each sequence; None for all.
+Present = Bool[Tensor, "batch length"] | None
 
 
 class TargetNats(NamedTuple):
@@ -77,6 +81,9 @@ class LocalizationModel(
         self.transformer = ARCHITECTURES[config.architecture](config.backbone)
         self.head = nn.Parameter(torch.zeros(size, config.width))
         self.bias = nn.Parameter(torch.zeros(size)) if config.head_bias else None
+        self.places = self._place_embedding()
+        # A network that never sees the input at a place is given its coordinates separately.
+        self.target_places = self._place_embedding() if self.transformer.leaves_out else None
         self.register_buffer("log_unigram", torch.zeros(size))
         # Whatever type the caller's program makes tensors in: runs are written in float32.
         self.float()
@@ -110,33 +117,36 @@ class LocalizationModel(
         """Number of learned values."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def readout(self, state: State, around: Surroundings = EVERYWHERE) -> Readout:
+    def readout(self, state: State, present: Present = None) -> Readout:
         """Return the model's prediction of every token, scores not yet computed: one denoiser call.
 
         Args:
             state: Noisy codes, ignored where the token is known, and known tokens.
-            around: Which places are absent; predictions there have no meaning.
+            present: Which places hold a token; predictions elsewhere have no meaning. None: all.
 
         Returns:
             The readout, of which posterior and cross-entropy are computed.
         """
-        return self._readout(self.transformer(self._embed(state), around=around), state)
+        around = self._around(state, present)
+        return self._readout(self.transformer(self._embed(state, present), around=around), state)
 
-    def context(self, left: State, right: State, around: Surroundings = EVERYWHERE) -> Readout:
+    def context(self, left: State, right: State, present: Present = None) -> Readout:
         """Return the prediction of every token, known or not, from two sides: one denoiser call.
 
         Args:
             left: The state as the tokens to the right of a place see it.
             right: The state as the tokens to the left of a place see it.
-            around: Which places are absent; predictions there have no meaning.
+            present: Which places hold a token; predictions elsewhere have no meaning. None: all.
 
         Returns:
             The readout of `Q(x_i | left_<i, right_>i)`; of a model whose backbone leaves a token's
             own place out.
         """
         assert self.transformer.leaves_out
-        sides = [self._embed(side) for side in ((left,) if left is right else (left, right))]
-        return self._readout(self.transformer(*sides, around=around), left).without_evidence()
+        states = (left,) if left is right else (left, right)
+        sides = [self._embed(side, present) for side in states]
+        hidden = self.transformer(*sides, around=self._around(left, present))
+        return self._readout(hidden, left).without_evidence()
 
     @property
     def between(self) -> Between | None:
@@ -155,8 +165,9 @@ class LocalizationModel(
         if not isinstance(self.transformer, ReadingNetwork):
             return None
         embedded = self._embed(state)
-        network = self.transformer.read(embedded)
-        return ModelReader(network, self._readout, state, embedded, self.embeddings)
+        network = self.transformer.read(embedded, self._around(state))
+        places = None if self.places is None else self.places(state.known.shape[1])
+        return ModelReader(network, self._readout, state, embedded, self.embeddings, places)
 
     @property
     def target(self) -> str:
@@ -199,25 +210,25 @@ class LocalizationModel(
             places without a token, which no token sees.
         """
         present = tokens >= 0
-        around = EVERYWHERE if bool(present.all()) else Surroundings(present)
         is_target = present & (tokens < self.config.num_predicted)
+        present = None if bool(present.all()) else present
         tokens = tokens.clamp(min=0)
         left = observe(self.codebook, tokens, snr, generator)
         if not self.transformer.leaves_out:
             assert right_snr is None
             is_target = is_target & ~left.is_known
-            readout = self.readout(left, around)
+            readout = self.readout(left, present)
         else:
             alike = right_snr is None
             right = left if alike else observe(self.codebook, tokens, right_snr, generator)
-            readout = self.context(left, right, around)
+            readout = self.context(left, right, present)
         return TargetNats(readout.token_nats(tokens.masked_fill(~is_target, UNKNOWN)), is_target)
 
     def _between(self, left: State, right: State) -> Posterior:
         return self.context(left, right).posterior
 
-    def _embed(self, state: State) -> Float[Tensor, "batch length width"]:
-        return convert(
+    def _embed(self, state: State, present: Present = None) -> Float[Tensor, "batch length width"]:
+        embedded = convert(
             state.z,
             state.known,
             self.codebook,
@@ -226,6 +237,20 @@ class LocalizationModel(
             self.log_prior,
             self.slot,
         )
+        if self.places is None:
+            return embedded
+        return embedded + self.places(state.known.shape[1], present)
+
+    def _around(self, state: State, present: Present = None) -> Surroundings:
+        if self.target_places is None:
+            return Surroundings(present)
+        return Surroundings(present, self.target_places(state.known.shape[1], present))
+
+    def _place_embedding(self) -> PlaceEmbedding | None:
+        config = self.config
+        if not config.places:
+            return None
+        return PlaceEmbedding(config.places, config.width, config.num_before, config.num_after)
 
     def _readout(self, hidden: Float[Tensor, "batch length width"], state: State) -> Readout:
         return Readout(

@@ -25,6 +25,7 @@ class ModelReader:
         state: The state that is read.
         embedded: Its embeddings, `(B, L, W)`.
         embeddings: Embeddings of known tokens, `(V, W)`.
+        places: What is added to them at each place, `(1, L, W)`; None for nothing.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class ModelReader:
         state: State,
         embedded: Tensor,
         embeddings: Tensor,
+        places: Tensor | None = None,
     ) -> None:
         self.network, self.readout, self.state = network, readout, state
-        self.embedded, self.embeddings = embedded, embeddings
+        self.embedded, self.embeddings, self.places = embedded, embeddings, places
         self.place = 0
 
     def next(self, tokens: Tokens) -> Posterior:
@@ -49,10 +51,10 @@ class ModelReader:
             The posterior of one place.
         """
         begin, self.place = self.place, self.place + tokens.shape[1]
-        read = torch.where(
-            (tokens < 0)[..., None],
-            self.embedded[:, begin : self.place],
-            self.embeddings[tokens.clamp(min=0)],
-        )
+        more = slice(begin, self.place)
+        told = self.embeddings[tokens.clamp(min=0)]
+        if self.places is not None:
+            told = told + self.places[:, more]
+        read = torch.where((tokens < 0)[..., None], self.embedded[:, more], told)
         here = self.state.cropped(self.place, self.place + 1)
         return self.readout(self.network.next(read), here).without_evidence().posterior

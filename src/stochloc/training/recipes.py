@@ -13,6 +13,7 @@ from typing import Any
 
 from stochloc.nn import Backbone, ModelConfig, leaves_out
 from stochloc.nn.declared import check_types
+from stochloc.nn.places import LEARNED, follows_the_text
 from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN
 from stochloc.training.snr import (
     IndependentSides,
@@ -157,6 +158,29 @@ class Recipe:
         elif isinstance(law, SnrLaw) and leaves_out(architecture):
             law = LeftToRight(law)
         return replace(self, model=model, training=replace(self.training, law=law))
+
+    def with_positions(self, positions: str) -> "Recipe":
+        """Return the recipe in which the places of a text have a meaning.
+
+        Where tokens that adjoin in the text need not adjoin in a grid or a table, heads do not
+        begin by looking at their neighbours.
+
+        Args:
+            positions: A line as in `nn.places`, or `learned` alone, for texts that fill a window.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            ValueError: The line describes no positions.
+        """
+        model, length = self.model, self.training.length
+        if positions == LEARNED:
+            most = length - model.num_before - model.num_after
+            positions = f"{LEARNED}:{max(1, most)}"
+        logit = model.neighbour_logit if follows_the_text(positions) else 0.0
+        model = replace(model, positions=positions, neighbour_logit=logit)
+        return replace(self, model=model)
 
     def with_changes(self, **changes: Any) -> "Recipe":  # noqa: ANN401
         """Return the recipe with some attributes of its model or its training replaced.

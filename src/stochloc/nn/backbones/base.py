@@ -50,7 +50,7 @@ class PlaceByPlace(Protocol):
 class ReadingNetwork(ContextNetwork, Protocol):
     """A network that leaves places out and can be shown the left side token by token."""
 
-    def read(self, right: Tensor) -> PlaceByPlace:
+    def read(self, right: Tensor, around: Surroundings = EVERYWHERE) -> PlaceByPlace:
         """Return the network at the left end, given what all tokens show to their left."""
         ...
 

@@ -22,9 +22,12 @@ class Surroundings:
     Attributes:
         present: Which places hold a token, in each row those before some place and at least one;
             None for all.
+        targets: Embeddings of the coordinates of each predicted place; None for none. For
+            networks that never see the embedding at the place itself.
     """
 
     present: Bool[Tensor, "batch length"] | None = None
+    targets: Float[Tensor, "#batch length width"] | None = None
 
     def __post_init__(self) -> None:
         if self.present is not None:
@@ -32,7 +35,7 @@ class Surroundings:
             assert bool(first.all()), "a sequence has a token at least"
             assert bool((later <= self.present[:, :-1]).all()), "absent places are at the end"
 
-    def turned(self, x: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
+    def turned(self, x: Float[Tensor, "rows length width"]) -> Float[Tensor, "rows length width"]:
         """Return every sequence from its last token to its first; twice is not at all.
 
         Args:
@@ -43,7 +46,7 @@ class Surroundings:
         """
         if self.present is None:
             return x.flip(1)
-        return x.gather(1, self._turn(self.present)[..., None].expand_as(x))
+        return x.gather(1, self._turn(self.present)[..., None].expand(-1, -1, x.shape[2]))
 
     @staticmethod
     def _turn(present: Bool[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:

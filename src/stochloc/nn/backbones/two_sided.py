@@ -11,9 +11,12 @@ shifted by one place, and the other from the right; a perceptron joins them at e
     right_i = causal stack over (start, c_L, ..., c_{i+1})
     hidden_i = norm(left_i + right_i + MLP(left_i, right_i))
 
-where `c_j` is the embedding of token j. Since each stack reads its own copy of the embeddings, the
-two sides of a token may be shown at different SNRs: with the left known and the right unknown
-everywhere, `hidden_i` is what a left-to-right model makes of `x_<i`.
+where `c_j` is the embedding of token j. Where places have coordinates, an embedding of
+those of place i is added to the inputs `c_(i-1)` and `c_(i+1)` from which it is predicted.
+
+Since each stack reads its own copy of the embeddings, the two sides of a token may be shown at
+different SNRs: with the left known and the right unknown everywhere, `hidden_i` is what a
+left-to-right model makes of `x_<i`.
 """
 
 import math
@@ -58,32 +61,36 @@ class TwoSidedTransformer(nn.Module):
         Args:
             left: Embeddings as those to their right see them.
             right: Embeddings as those to their left see them; the same when absent.
-            around: Which places are absent: behind all that the left stack is shown of a sequence,
-                and behind all that the right one is shown, which begins at its last token.
+            around: Which places are absent: the left stack reads them after all of a sequence,
+                and so does the right one, which begins at the sequence's last token. And the
+                coordinates of the predicted places.
 
         Returns:
             Normalised embeddings; place i depends on `left` before i and on `right` after i alone.
         """
-        from_left = self.left(_shifted(left, self.starts[0]))
+        from_left = self.left(_shifted(left, self.starts[0], around.targets))
         return self.join(from_left, self._from_right(left if right is None else right, around))
 
-    def read(self, right: Float[Tensor, "batch length width"]) -> "TwoSidedReader":
+    def read(
+        self, right: Float[Tensor, "batch length width"], around: Surroundings = EVERYWHERE
+    ) -> "TwoSidedReader":
         """Return a reader that computes place by place, from left to right.
 
         Args:
             right: Embeddings as those to their left see them.
+            around: The coordinates of the predicted places; none of them is absent.
 
         Returns:
             A reader at the left end, for one pass. The right stack has run.
         """
-        return TwoSidedReader(
-            self.left, self.join, self.starts[0], self._from_right(right, EVERYWHERE)
-        )
+        from_right = self._from_right(right, around)
+        return TwoSidedReader(self.left, self.join, self.starts[0], from_right, around.targets)
 
     def _from_right(
         self, right: Float[Tensor, "batch length width"], around: Surroundings
     ) -> Float[Tensor, "batch length width"]:
-        return around.turned(self.right(_shifted(around.turned(right), self.starts[1])))
+        targets = None if around.targets is None else around.turned(around.targets)
+        return around.turned(self.right(_shifted(around.turned(right), self.starts[1], targets)))
 
 
 class TwoSidedReader:
@@ -94,6 +101,7 @@ class TwoSidedReader:
         join: Joins both sides of a place.
         start: What the left stack is shown before the first token, `(W,)`.
         from_right: The output of the right stack at every place.
+        targets: Embeddings of the predicted places' own coordinates, `(1, L, W)`; None for none.
     """
 
     def __init__(
@@ -102,8 +110,10 @@ class TwoSidedReader:
         join: "Join",
         start: Float[Tensor, " width"],
         from_right: Float[Tensor, "batch length width"],
+        targets: Float[Tensor, "rows length width"] | None = None,
     ) -> None:
         self.left, self.join, self.start, self.from_right = left, join, start, from_right
+        self.targets = targets
         self.past: list[Past] = []
         self.place = 0
 
@@ -121,6 +131,8 @@ class TwoSidedReader:
         if not self.past:
             left = torch.cat([self.start.to(left).expand(len(left), 1, -1), left], 1)
         assert left.shape[1], "a place is computed once"
+        if self.targets is not None:
+            left = left + self.targets[:, self.place + 1 - left.shape[1] : self.place + 1]
         from_left, self.past = self.left.extend(left, self.past)
         here = slice(self.place, self.place + 1)
         return self.join(from_left[:, -1:], self.from_right[:, here])
@@ -152,6 +164,9 @@ class Join(nn.Module):
 
 
 def _shifted(
-    x: Float[Tensor, "batch length width"], start: Float[Tensor, " width"]
+    x: Float[Tensor, "batch length width"],
+    start: Float[Tensor, " width"],
+    targets: Float[Tensor, "rows length width"] | None,
 ) -> Float[Tensor, "batch length width"]:
-    return torch.cat([start.to(x).expand(len(x), 1, -1), x[:, :-1]], 1)
+    before = torch.cat([start.to(x).expand(len(x), 1, -1), x[:, :-1]], 1)
+    return before if targets is None else before + targets
