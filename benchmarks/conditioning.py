@@ -34,7 +34,7 @@ from stochloc.core import (
     bound,
 )
 from stochloc.data import held_out_windows
-from stochloc.tasks.evaluate import tokens_to_evaluate
+from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import Run, open_run
 
 PATHS: dict[str, tuple[Path, int]] = {"masked": (Masked(), 64), "diffusion": (Diffusion(), 16)}

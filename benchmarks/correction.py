@@ -33,8 +33,8 @@ from stochloc.tasks.correct.correct import EDIT_SNR, EDIT_THRESHOLD, correct, pr
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
 from stochloc.tasks.correct.edits import LikelyEdits
 from stochloc.tasks.correct.reading import Decoder
-from stochloc.tasks.evaluate import tokens_to_evaluate
 from stochloc.tasks.own_text import own_text
+from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import Run, open_run
 from stochloc.tasks.walks import Walk
 

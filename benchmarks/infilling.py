@@ -41,7 +41,7 @@ from stochloc.core import (
     start,
 )
 from stochloc.data import NgramModel, held_out_windows
-from stochloc.tasks.evaluate import tokens_to_evaluate
+from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import Run, open_run
 
 SPAN = 4

@@ -425,7 +425,7 @@ def test_bits_over_training_are_of_characters_whatever_the_tokens(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("né" * 2000, encoding="utf-8")
     choice = DataChoice(str(path), fractions=(0.8, 0.1, 0.1))
-    corpus = choice.load("bytes")
+    corpus = choice.load_text("bytes")
     asked = Contest(choice, "bytes", ("ar",), Budget("updates", 6.0))
     curve = [{"tokens": 1, "seconds": 1.0, "bits_per_token": 2.0, "stderr": 0.2}]
     result = {

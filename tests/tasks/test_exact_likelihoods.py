@@ -7,7 +7,8 @@ from tasks.conftest import streams
 
 from stochloc.core import bound, chain_deviation, left_to_right, right_to_left
 from stochloc.data import held_out_windows
-from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
+from stochloc.tasks.evaluate import Evaluation, evaluate
+from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import WalkSettings
 

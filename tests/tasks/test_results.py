@@ -17,9 +17,10 @@ from stochloc.nn import LocalizationModel
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.correct import correct
 from stochloc.tasks.correct.decoding import OnePass
-from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
+from stochloc.tasks.evaluate import Evaluation, evaluate
 from stochloc.tasks.generate import generate, generate_batches, prompt_tokens
 from stochloc.tasks.infill.fill import Infilling, infill
+from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.paths import named_path
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import Walk, WalkSettings

@@ -65,7 +65,7 @@ def test_the_first_update_of_two_processes_is_the_one_written_out_by_hand(
     run, is_half = place / "run", precision == "bf16-mixed"
     monkeypatch.setenv("STOCHLOC_CACHE", str(place / "cache"))
     recipe, tokenizer, choice = read_description(run)
-    config, text = recipe.training, choice.load(tokenizer).train
+    config, text = recipe.training, choice.load_text(tokenizer).train
     torch.manual_seed(config.seed)
     model = LocalizationModel(recipe.model)
     model.set_unigram(torch.from_numpy(np.bincount(text, minlength=tokenizer.vocabulary_size)))

@@ -28,7 +28,8 @@ from stochloc.core import (
     observe,
 )
 from stochloc.tasks.cyclic import CyclicExperiment
-from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
+from stochloc.tasks.evaluate import Evaluation, evaluate
+from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal

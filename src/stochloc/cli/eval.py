@@ -1,6 +1,5 @@
 """The command that bounds the probability of a text."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -46,7 +45,7 @@ class Eval:
     continuous: bool = False
     """Take the line integral instead of the finite walk."""
     sequences: int = 128
-    """Windows of text, evenly spaced; 0 for all."""
+    """Windows of text, or whole sequences, evenly spaced; 0 for all."""
     orders: MaybeInt = None
     """Also measure how far the model's conditionals are from one joint distribution: the exact
     likelihood from left to right, from right to left and in this many random orders. Costs a
@@ -63,11 +62,10 @@ class Eval:
 
     def run(self) -> None:
         """Bound and report."""
-        from stochloc.tasks.evaluate import Evaluation, evaluate, tokens_to_evaluate
+        from stochloc.tasks.evaluate import Evaluation, evaluate_part
         from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
         run = self.weights.open(self.run_folder)
-        tokens, source = tokens_to_evaluate(run, self.data, self.split)
         policy = self.walk.choice()
         steps = self.steps
         if steps is None:
@@ -76,28 +74,41 @@ class Eval:
         path = self.path or default
         walk = WalkSettings(path, self.transition, steps, policy)
         evaluation = Evaluation(walk, self.continuous, self.sequences, self.seed, self.orders)
-        result = {**evaluate(run, tokens, evaluation).to_dict(), "text": source}
+        evaluated, source = evaluate_part(run, self.data, self.split, evaluation)
+        result = {**evaluated.to_dict(), "text": source}
         if result["is_empty"]:
             tell(
                 f"stochloc: this bound says nothing about the model: guessing costs "
-                f"{math.log2(run.tokenizer.vocabulary_size):.3f} bits per token. Evaluate with "
+                f"{evaluated.uniform_bits:.3f} bits per token. Evaluate with "
                 "another policy, or with more steps."
             )
         if self.json:
             print_json(result)
             return
-        for unit in ("bits_per_token", "bits_per_character", "nats_per_sequence"):
+        width = max(len(unit) for unit in _UNITS if unit in result) + 3
+        for unit in _UNITS:
+            if unit not in result:
+                continue
             error = result["stderr" if unit == "bits_per_token" else f"{unit}_stderr"]
             spread = "" if error is None else f" ± {error:.4f}"
-            print(f"{unit.replace('_', ' '):20s} {result[unit]:.4f}{spread}")
+            print(f"{unit.replace('_', ' '):{width}s} {result[unit]:.4f}{spread}")
         route = f"{result['path']} path; " if result["path"] else ""
+        what = "windows of {length}" if run.lengths is None else "sequences of at most {length}"
         print(
-            f"{result['sequences']} windows of {result['length']} tokens, {source}; "
+            f"{result['sequences']} {what.format_map(result)} tokens, {source}; "
             f"counted: {result['counted']}; {route}{result['estimator']}; "
             f"{result['denoiser_calls']} denoiser calls"
         )
         if result["chain_rule"]:
             print(_chain_rule_line(result["chain_rule"]))
+
+
+_UNITS = (
+    "bits_per_token",
+    "bits_per_character",
+    "nats_per_sequence",
+    "nats_per_sequence_with_length",
+)
 
 
 def _chain_rule_line(figures: dict[str, Any]) -> str:

@@ -45,8 +45,8 @@ class Import:
         from stochloc.importers.run import import_run
         from stochloc.tasks.data_choice import DataChoice
 
-        own = {} if self.fractions is None else {"fractions": self.fractions}
-        choice = DataChoice(self.data, self.valid, self.test, **own)
+        shares = self.fractions or DataChoice.fractions
+        choice = DataChoice(self.data, self.valid, self.test, shares)
         told = Told(self.heads, self.length)
         recipe = import_run(self.kind, self.checkpoint, self.out, choice, self.tokenizer, told)
         model = recipe.model

@@ -1,7 +1,7 @@
 """The command that trains a model, or prints what would be trained."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -59,15 +59,22 @@ class Train:
     dry_run: bool = False
     """Print the resolved configuration as JSON and stop; the hardware as it was asked for."""
     tokenizer: Tokenizer = None
+    sequences: bool = False
+    """Every line of the text is one sequence, with a beginning, an end and a length of its own: a
+    name, a protein, a verse. The model learns whole sequences and the distribution of their
+    lengths. Each is in training, validation or test part as a whole."""
     slots: bool = False
     """Lay text out in slots, for a model whose corrections may change the length of a text."""
     valid: ValidText = None
     test: TestText = None
     fractions: Fractions = None
     length: MaybeInt = None
-    """Tokens per window."""
+    """Tokens per window. With --sequences the most tokens of a sequence, its two boundaries
+    included: longer ones are cut; when absent, what the longest takes, up to four windows of the
+    preset."""
     batch_size: MaybeInt = None
-    """Windows per update, over all devices together."""
+    """Windows per update, over all devices together; with --sequences, an update has as many
+    sequences of similar length as fill so many windows."""
     learning_rate: MaybeFloat = None
     """Peak of the learning rate."""
     warmup_steps: MaybeInt = None
@@ -120,15 +127,16 @@ class Train:
         from stochloc.tasks.hardware import Hardware
 
         shares = self.fractions or DataChoice.fractions
-        choice = DataChoice(data, self.valid, self.test, shares)
+        choice = DataChoice(data, self.valid, self.test, shares, self.sequences)
         preset = "tiny" if self.preset is None else self.preset
         hardware = Hardware().changed(self._named(_HARDWARE_FLAGS))
         changes = self._changes()
         if not self.dry_run:
             train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware, self.slots)
             return
-        size = choice.load(self.tokenizer, self.slots).tokenizer.vocabulary_size
-        _print_resolved(train.resolve_recipe(preset, size, changes), hardware)
+        corpus = choice.load(self.tokenizer, self.slots)
+        recipe = train.resolve_recipe(preset, corpus, changes)
+        _print_resolved(recipe, hardware, train.describe_data(corpus, recipe))
 
     def _resume(self) -> None:
         """Train on."""
@@ -136,8 +144,9 @@ class Train:
         from stochloc.tasks.hardware import Hardware
         from stochloc.tasks.runs import read_hardware
 
-        slots = {"slots": self.slots or None}
-        changes = {**self._changes(), **self._named(_RUN_FLAGS), **slots}
+        # A switch that is left out says nothing of a run.
+        switches = {flag: value or None for flag, value in self._named(_SWITCHES).items()}
+        changes = {**self._changes(), **self._named(_RUN_FLAGS), **switches}
         hardware = self._named(_HARDWARE_FLAGS)
         if not self.dry_run:
             train.resume_run(self.out, changes, hardware, warn)
@@ -169,8 +178,10 @@ class Train:
         )
 
 
-def _print_resolved(recipe: "Recipe", hardware: "Hardware") -> None:
-    print_json({**recipe.to_dict(), "hardware": asdict(hardware)})
+def _print_resolved(
+    recipe: "Recipe", hardware: "Hardware", of_data: Mapping[str, Any] | None = None
+) -> None:
+    print_json({**recipe.to_dict(), **(of_data or {}), "hardware": asdict(hardware)})
 
 
 _RECIPE_FLAGS = (
@@ -179,3 +190,4 @@ _RECIPE_FLAGS = (
 )  # fmt: skip
 _HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
 _RUN_FLAGS = ("data", "preset", "tokenizer", "valid", "test", "fractions")
+_SWITCHES = ("slots", "sequences")

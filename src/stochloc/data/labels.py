@@ -20,6 +20,18 @@ def first_label(tokenizer: Tokenizer) -> int:
     return tokenizer.vocabulary_size - len(tokenizer.labels)
 
 
+def first_given(tokenizer: Tokenizer) -> int:
+    """Return the first of the tokens that are only ever given, above all of text.
+
+    Args:
+        tokenizer: has a boundary, labels, both or neither.
+
+    Returns:
+        The boundary, or else the first label; V where there is neither.
+    """
+    return first_label(tokenizer) if tokenizer.boundary is None else tokenizer.boundary
+
+
 def label_token(tokenizer: Tokenizer, name: str) -> int:
     """Return the token of a class.
 

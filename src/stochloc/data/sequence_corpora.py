@@ -76,7 +76,7 @@ class SequenceCorpus:
             held-out ones are also in the training part.
         """
         num = sum(map(len, self.parts.values()))
-        cut = sum(int((part.lengths > longest).sum()) for part in self.parts.values())
+        cut = sum(part.num_longer(longest) for part in self.parts.values())
         if cut:
             yield (
                 f"{cut:,} of {num:,} sequences are longer than {longest} tokens and are cut there; "

@@ -9,10 +9,11 @@ and rows of different lengths stand in one tensor with `ABSENT` after the end of
 Knows nothing of files or of text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -83,6 +84,28 @@ class Sequences:
         assert len(after) == len(hashes) + 1, (len(after), len(hashes))
         return cls(flat, after[:-1] + 1, np.diff(after) - 1, hashes, boundary)
 
+    @classmethod
+    def joined(cls, parts: Iterable["Sequences"]) -> "Sequences":
+        """Return the sequences of several parts, one after the other.
+
+        Args:
+            parts: At least one; their flat arrays may be different ones.
+
+        Returns:
+            All of them. Flat arrays that are not one and the same are copied into memory.
+        """
+        every = list(parts)
+        first = every[0]
+        flats = {id(part.flat): part.flat for part in every}
+        begins = dict(zip(flats, accumulate(map(len, flats.values()), initial=0), strict=False))
+        return cls(
+            first.flat if len(flats) == 1 else np.concatenate(list(flats.values())),
+            np.concatenate([part.starts + begins[id(part.flat)] for part in every]),
+            np.concatenate([part.lengths for part in every]),
+            np.concatenate([part.hashes for part in every]),
+            first.boundary,
+        )
+
     def __len__(self) -> int:
         return len(self.starts)
 
@@ -95,6 +118,10 @@ class Sequences:
     def longest(self) -> int:
         """The greatest number of tokens of text; 0 where there are no sequences."""
         return int(self.lengths.max(initial=0))
+
+    def num_longer(self, longest: int) -> int:
+        """Return how many sequences have more tokens of text than this."""
+        return int((self.lengths > longest).sum())
 
     def taken(
         self, chosen: Bool[np.ndarray, " sequences"] | Int64[np.ndarray, " chosen"]

@@ -59,7 +59,7 @@ def import_run(
         imported = IMPORTERS[kind].convert(opened, told or Told())
     training = TrainingConfig(length=imported.length, law=SEEING.law, learning_rate=LEARNING_RATE)
     recipe = Recipe(kind, imported.config, training)
-    corpus = choice.load(tokenizer)
+    corpus = choice.load_text(tokenizer)
     size, own = recipe.model.vocabulary_size, corpus.tokenizer.vocabulary_size
     if size != own:
         raise ValueError(

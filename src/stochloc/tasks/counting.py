@@ -1,7 +1,8 @@
-"""What figures are averaged over: tokens of text and characters, never labels.
+"""What figures are averaged over: tokens of text and characters, never labels or boundaries.
 
-Labels are a condition: a bound is of `P(x|y)`, so they cost nothing and are not counted. For texts
-in slots one of many layouts is bounded, so the bound on the text itself is looser.
+Labels are a condition: a bound is of `P(x|y)`, so they cost nothing and are not counted. Boundaries
+are the condition on a length. For texts in slots one of many layouts is bounded, so the bound on
+the text itself is looser.
 """
 
 import torch
@@ -10,37 +11,37 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN
 from stochloc.data import Tokenizer
-from stochloc.data.labels import first_label
+from stochloc.data.labels import first_given
 
 
-def labels_in(
+def given_in(
     tokenizer: Tokenizer, rows: Int[Tensor, "batch length"]
 ) -> Int[Tensor, "batch length"] | None:
-    """Return the labels among the tokens: they are given, not scored, so a bound is of `P(x|y)`.
+    """Return the labels and boundaries among the tokens: they are given, not scored.
 
     Args:
-        tokenizer: Knows which tokens are labels.
-        rows: Windows of a text.
+        tokenizer: Knows which tokens are only ever given.
+        rows: Windows of a text, or sequences.
 
     Returns:
-        The labels, `-1` elsewhere; None if the tokenizer has no classes.
+        These tokens, `-1` elsewhere; None if the tokenizer has none.
     """
-    if not tokenizer.labels:
+    if first_given(tokenizer) == tokenizer.vocabulary_size:
         return None
-    return rows.masked_fill(rows < first_label(tokenizer), UNKNOWN)
+    return rows.masked_fill(rows < first_given(tokenizer), UNKNOWN)
 
 
 def tokens_in(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
-    """Return how many tokens of each window are scored: all but the labels.
+    """Return how many tokens of each window are scored: all but the given ones.
 
     Args:
-        tokenizer: Knows which tokens are labels.
+        tokenizer: Knows which tokens are only ever given.
         windows: Windows of a text.
 
     Returns:
         The numbers, on the CPU.
     """
-    known = labels_in(tokenizer, windows)
+    known = given_in(tokenizer, windows)
     free = torch.ones_like(windows) if known is None else known == UNKNOWN
     return free.sum(-1).cpu()
 
@@ -70,6 +71,8 @@ def what_is_counted(tokenizer: Tokenizer) -> str:
     Returns:
         A phrase for people and reports.
     """
+    if tokenizer.boundary is not None:
+        return "tokens of text; where a sequence ends is given and not counted"
     if tokenizer.labels:
         return "tokens of text; labels are given and not counted"
     if tokenizer.slots is not None:

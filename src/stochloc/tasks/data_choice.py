@@ -8,6 +8,7 @@ from pathlib import Path
 from stochloc.data import Corpus, SlottedTokenizer, Tokenizer, load_corpus
 from stochloc.data.corpora import is_corpus_name
 from stochloc.data.labels import parse_classes
+from stochloc.data.sequence_corpora import SequenceCorpus, load_sequences
 from stochloc.data.texts import STANDARD_INPUT, TextSource, file_source, is_read_once
 from stochloc.nn.declared import check_types
 
@@ -23,12 +24,14 @@ class DataChoice:
         valid: A validation file of its own, or None.
         test: A test file of its own, or None.
         fractions: Shares of train, valid and test, where they are cut from `data`.
+        sequences: Whether every record of the files is a sequence by itself.
     """
 
     data: str
     valid: str | None = None
     test: str | None = None
     fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
+    sequences: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -42,7 +45,9 @@ class DataChoice:
         """Return the same choice with absolute paths; names of corpora and `-` are unchanged."""
         return replace(self, **{name: absolute_data(text) for name, text in self.named().items()})
 
-    def load(self, tokenizer: Tokenizer | str | None, slots: bool = False) -> Corpus:
+    def load(
+        self, tokenizer: Tokenizer | str | None, slots: bool = False
+    ) -> Corpus | SequenceCorpus:
         """Return the corpus.
 
         Args:
@@ -50,16 +55,25 @@ class DataChoice:
             slots: Whether to lay out the texts of that tokenizer in slots.
 
         Returns:
-            The corpus.
+            The corpus, of sequences if this is a choice of some.
 
         Raises:
-            ValueError: A file is missing, empty or not readable as text.
+            ValueError: A file is missing, empty or not readable as text, or slots are wanted of
+                sequences.
         """
+        if self.sequences and slots:
+            raise ValueError("Sequences cannot be laid out in slots: leave out one of the two.")
         texts = opened(self.named())
         corpus = self.load_from(texts, tokenizer)
         return self.load_from(texts, SlottedTokenizer(corpus.tokenizer)) if slots else corpus
 
-    def load_from(self, texts: Named, tokenizer: Tokenizer | str | None) -> Corpus:
+    def load_text(self, tokenizer: Tokenizer | str | None) -> Corpus:
+        """Return the corpus of a choice of texts without ends; as `load` otherwise."""
+        corpus = self.load(tokenizer)
+        assert isinstance(corpus, Corpus)
+        return corpus
+
+    def load_from(self, texts: Named, tokenizer: Tokenizer | str | None) -> Corpus | SequenceCorpus:
         """Return the corpus made of given texts, split as this choice says.
 
         Args:
@@ -68,12 +82,13 @@ class DataChoice:
             tokenizer: How they become tokens; None for the corpus's default.
 
         Returns:
-            The corpus.
+            The corpus, of sequences if this is a choice of some.
 
         Raises:
             ValueError: A text is missing, empty or not readable.
         """
-        return load_corpus(
+        load = load_sequences if self.sequences else load_corpus
+        return load(
             texts["data"], tokenizer,
             valid=texts.get("valid"), test=texts.get("test"), fractions=self.fractions,
         )  # fmt: skip

@@ -1,22 +1,23 @@
 """Bounding the probability of a text under a model."""
 
 import math
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from stochloc.core import ChainDeviation, Estimate, chain_deviation, line_integral
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import held_out_windows
-from stochloc.data.texts import STANDARD_INPUT
+from stochloc.data.sequences import Rows, Sequences
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.counting import characters_in, labels_in, tokens_in, what_is_counted
-from stochloc.tasks.own_text import choose_text, is_own_name, own_text
+from stochloc.tasks.counting import characters_in, given_in, tokens_in, what_is_counted
+from stochloc.tasks.parts import sequences_to_evaluate, tokens_to_evaluate
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
@@ -63,40 +64,28 @@ class Evaluation:
         )
 
 
-def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
-    """Return the tokens to evaluate on, and a description of them.
+def evaluate_part(
+    run: Run, data: str | None, split: str | None, evaluation: Evaluation
+) -> tuple["Evaluated", str]:
+    """Bound `-log P` of a part of a text, or of sequences if the model is one of those.
 
     Args:
-        run: Gives the tokenizer and the data the model was trained on.
-        data: A file, a pipe, `-` or the name of a corpus; None for the run's own. A text whose
-            tokens are those of the run's own text counts as that, whatever its name.
-        split: "train", "valid", "test" or "all"; None for "test" of the run's own data and of
-            corpora known by name, and for all of any other file.
+        run: The model.
+        data: As `tokens_to_evaluate`.
+        split: As `tokens_to_evaluate`.
+        evaluation: How to bound.
 
     Returns:
-        Tokens, and a description, which says so if a part is not one of the run's own text.
+        The result, and a description of the text.
 
     Raises:
-        ValueError: The text cannot be read, has characters the model has never seen, or has the
-            name of the run's own text but has changed, so that it is not known what the model has
-            seen of it.
+        ValueError: The text or a setting is unusable.
     """
-    corpus, is_own = (own_text(run), True) if data is None else choose_text(run, data)
-    if not is_own and split != "all" and is_own_name(run, str(data)):
-        raise ValueError(
-            f"{data} has changed since {run.folder} was trained on it, so it is not known which "
-            "part the model has not seen: restore it, or evaluate all of it, with stochloc eval "
-            "and --split all."
-        )
-    is_whole = not is_own and (Path(str(data)).exists() or str(data) == STANDARD_INPUT)
-    part = split or ("all" if is_whole else "test")
-    parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
-    if part == "all":
-        return np.concatenate(list(parts.values())), f"all of {corpus.source}"
-    if part == "test" and not len(corpus.test):
-        part = "valid"
-    strange = "" if is_own else ", which is not the text of the run"
-    return parts[part], f"the {part} part of {corpus.name}{strange}"
+    if run.lengths is None:
+        tokens, described = tokens_to_evaluate(run, data, split)
+        return evaluate(run, tokens, evaluation), described
+    sequences, described = sequences_to_evaluate(run, data, split)
+    return evaluate_sequences(run, sequences, evaluation), described
 
 
 def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated":
@@ -113,6 +102,62 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
     Raises:
         ValueError: The text is shorter than a window, or a setting is out of range.
     """
+    _check(evaluation)
+    windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
+    estimate, deviation = _bounded(run, Rows(torch.arange(len(windows)), windows), evaluation)
+    return Evaluated(
+        evaluation,
+        estimate,
+        deviation,
+        tokens_in(run.tokenizer, windows),
+        characters_in(run.tokenizer, windows),
+        what_is_counted(run.tokenizer),
+        math.log2(run.tokenizer.vocabulary_size),
+    )
+
+
+def evaluate_sequences(run: Run, sequences: Sequences, evaluation: Evaluation) -> "Evaluated":
+    """Bound `-log P` of whole sequences.
+
+    Those of equal length are bounded together, so that none is padded.
+
+    Args:
+        run: The model, one of sequences.
+        sequences: At least one, none longer than the model's window.
+        evaluation: How to bound.
+
+    Returns:
+        The estimate given the lengths, and the cost of these.
+
+    Raises:
+        ValueError: There are no sequences, or a setting is out of range.
+    """
+    _check(evaluation)
+    assert run.lengths is not None
+    if not len(sequences):
+        raise ValueError("There are no sequences in this part of the data to evaluate on.")
+    some = sequences.spaced(evaluation.num_sequences or len(sequences))
+    groups = list(some.by_length())
+    bounded = [_bounded(run, rows, evaluation) for rows in groups]
+    order = torch.cat([rows.numbers for rows in groups]).argsort()
+    deviations = [deviation for _, deviation in bounded if deviation is not None]
+    sizes = [
+        torch.cat([count(run.tokenizer, rows.tokens) for rows in groups])[order]
+        for count in (tokens_in, characters_in)
+    ]
+    return Evaluated(
+        evaluation,
+        _in_order([estimate for estimate, _ in bounded], order),
+        _deviation_in_order(deviations, order) if deviations else None,
+        sizes[0],
+        sizes[1],
+        what_is_counted(run.tokenizer),
+        math.log2(run.tokenizer.vocabulary_size - run.model.config.given_tokens),
+        -run.lengths.log_prob(sizes[0]),
+    )
+
+
+def _check(evaluation: Evaluation) -> None:
     settings = evaluation.walk
     if settings.num_steps < 1 or evaluation.num_sequences < 0 or evaluation.seed < 0:
         raise ValueError(
@@ -130,15 +175,20 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
             "Corrector rounds have no useful bound: it would count the cost of every rewound token "
             "again. Leave out --corrector-rounds to bound the walk itself."
         )
-    windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
-    walk = settings.resolve(run, evaluation.continuous)
+
+
+def _bounded(
+    run: Run, every: Rows, evaluation: Evaluation
+) -> tuple[Estimate, ChainDeviation | None]:
+    """Bound rows of equal length, and measure the deviation from the chain rule if asked for."""
+    walk = evaluation.walk.resolve(run, evaluation.continuous)
     parts, deviations = [], []
-    batch = rows_at_once(run.length, run.tokenizer.vocabulary_size)
-    for begin in range(0, len(windows), batch):
-        rows = windows[begin : begin + batch].to(run.device)
-        names = ((begin + row,) for row in range(len(rows)))
+    batch = rows_at_once(every.tokens.shape[1], run.tokenizer.vocabulary_size)
+    for begin in range(0, len(every.tokens), batch):
+        rows = every.tokens[begin : begin + batch].to(run.device)
+        names = ((number,) for number in every.numbers[begin : begin + batch].tolist())
         streams = seeded_streams(run.device, evaluation.seed, names)
-        known = labels_in(run.tokenizer, rows)
+        known = given_in(run.tokenizer, rows)
         if evaluation.continuous:
             part = line_integral(run.model, rows, walk.path, walk.num_steps, streams, known)
         else:
@@ -148,15 +198,23 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
             # After the bound, so that the streams give it the same noise with and without.
             orders = evaluation.num_orders
             deviations.append(chain_deviation(run.model, rows, orders, streams, known))
-    return Evaluated(
-        evaluation,
-        Estimate.join(parts),
-        ChainDeviation.join(deviations) if deviations else None,
-        tokens_in(run.tokenizer, windows),
-        characters_in(run.tokenizer, windows),
-        what_is_counted(run.tokenizer),
-        math.log2(run.tokenizer.vocabulary_size),
-    )
+    return Estimate.join(parts), ChainDeviation.join(deviations) if deviations else None
+
+
+def _in_order(estimates: Sequence[Estimate], order: Int[Tensor, " rows"]) -> Estimate:
+    """Join estimates of different lengths; where a sequence has ended a token costs nothing."""
+    length = max(estimate.token_nats.shape[1] for estimate in estimates)
+    nats = [F.pad(e.token_nats, (0, length - e.token_nats.shape[1])) for e in estimates]
+    padded = [replace(e, token_nats=n) for e, n in zip(estimates, nats, strict=True)]
+    joined = Estimate.join(padded)
+    return replace(joined, token_nats=joined.token_nats[order.to(joined.token_nats.device)])
+
+
+def _deviation_in_order(
+    deviations: Sequence[ChainDeviation], order: Int[Tensor, " rows"]
+) -> ChainDeviation:
+    along = zip(*(deviation.along for deviation in deviations), strict=True)
+    return ChainDeviation(tuple(_in_order(estimates, order) for estimates in along))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +229,7 @@ class Evaluated:
         characters: Characters of text in every window.
         counted: What "per token" means, in words.
         uniform_bits: Bits per token of guessing, the logarithm of the vocabulary's size.
+        length_nats: `-log P(n)` of the length of every sequence; None for windows, which have none.
     """
 
     evaluation: Evaluation
@@ -180,6 +239,7 @@ class Evaluated:
     characters: Int[Tensor, " windows"]
     counted: str
     uniform_bits: float
+    length_nats: Float[Tensor, " windows"] | None = None
 
     @property
     def bits_per_token(self) -> float:
@@ -199,7 +259,9 @@ class Evaluated:
             (`core.standard_errors`), None for a single sequence. `path` is None under a policy that
             follows none. `is_empty` is true if uniform guessing costs less than the bound.
             `is_exact` is true if the bound is the sampler's own `-log P`. `chain_rule` is None if
-            it was not asked for.
+            it was not asked for. `length` is that of a window, or of the longest sequence with its
+            boundaries. All figures of sequences are given their lengths, but for
+            `nats_per_sequence_with_length`.
         """
         estimate, evaluation, walk = self.estimate, self.evaluation, self.evaluation.walk
         sequences, length = estimate.token_nats.shape
@@ -213,6 +275,7 @@ class Evaluated:
             "bits_per_character_stderr": character_stderr,
             "nats_per_sequence": bits_per_sequence * math.log(2),
             "nats_per_sequence_stderr": sequence_stderr and sequence_stderr * math.log(2),
+            **self._with_length(),
             "sequences": sequences,
             "length": length,
             "tokens": int(self.tokens.sum()),
@@ -228,6 +291,17 @@ class Evaluated:
             "denoiser_calls": estimate.denoiser_calls,
             "seed": evaluation.seed,
             "chain_rule": self.deviation and self._chain_rule(self.deviation),
+        }
+
+    def _with_length(self) -> dict[str, Any]:
+        """Return the cost of whole sequences, `-log P(n) - log P(x | n)`, if they are some."""
+        if self.length_nats is None:
+            return {}
+        total = self.estimate.values.cpu() + self.length_nats
+        bits, stderr = _bits_per(torch.ones(len(total)), total)
+        return {
+            "nats_per_sequence_with_length": bits * math.log(2),
+            "nats_per_sequence_with_length_stderr": stderr and stderr * math.log(2),
         }
 
     def _chain_rule(self, deviation: ChainDeviation) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from stochloc.core import (
     UNKNOWN,
@@ -27,6 +28,7 @@ from stochloc.core import (
 )
 from stochloc.data import Tokenizer
 from stochloc.data.labels import PERIOD, label_token
+from stochloc.data.lengths import Lengths
 from stochloc.data.normalisation import normalise
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.runs import Run
@@ -253,10 +255,56 @@ def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -
     Returns:
         The text, line breaks shown as spaces.
     """
-    state = start(model.codebook, 1, length)
-    generator = torch.Generator(state.z.device).manual_seed(seed)
-    steps = list(localize(model, state, Follow(Masked()), Ancestral(), min(length, 64), generator))
-    return " ".join(tokenizer.decode(steps[-1].state.known[0].cpu()).split())
+    known = torch.full((1, length), UNKNOWN)
+    return _one_line(model, tokenizer, known, _generator(model, seed))
+
+
+def sequence_line(model: Denoiser, tokenizer: Tokenizer, lengths: Lengths, seed: int) -> str:
+    """Return one whole sequence on one line, to be shown during training.
+
+    Args:
+        model: The denoiser.
+        tokenizer: How its tokens become text; it has a boundary.
+        lengths: The distribution from which the length is drawn.
+        seed: Seed of the draw.
+
+    Returns:
+        The text, line breaks shown as spaces.
+    """
+    generator = _generator(model, seed)
+    length = int(lengths.sample(1, generator))
+    known = framed(torch.full((1, length), UNKNOWN), tokenizer)
+    return _one_line(model, tokenizer, known, generator)
+
+
+def framed(texts: Int[Tensor, "num length"], tokenizer: Tokenizer) -> Int[Tensor, "num longer"]:
+    """Return tokens of text with a boundary before and after each row.
+
+    Args:
+        texts: Tokens, or -1 where they are not known.
+        tokenizer: Has the boundary.
+
+    Returns:
+        Sequences as the model sees them.
+    """
+    assert tokenizer.boundary is not None
+    return F.pad(texts, (1, 1), value=tokenizer.boundary)
+
+
+def _generator(model: Denoiser, seed: int) -> torch.Generator:
+    return torch.Generator(start(model.codebook, 1, 1).z.device).manual_seed(seed)
+
+
+def _one_line(
+    model: Denoiser,
+    tokenizer: Tokenizer,
+    known: Int[Tensor, "1 length"],
+    generator: torch.Generator,
+) -> str:
+    state = start(model.codebook, 1, known.shape[1], known.to(generator.device))
+    steps = min(int((known == UNKNOWN).sum()), 64)
+    *_, last = localize(model, state, Follow(Masked()), Ancestral(), steps, generator)
+    return " ".join(tokenizer.decode(last.state.known[0].cpu()).split())
 
 
 def _traced(

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stochloc.data import Corpus, Tokenizer, load_corpus
+from stochloc.data import Corpus, Tokenizer
+from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import (
     STANDARD_INPUT,
     TextSource,
@@ -39,9 +40,47 @@ def own_text(run: Run, data: str | None = None) -> Corpus:
 
     Raises:
         ValueError: The text cannot be found, or has changed; the message names the places tried.
+            Or the model is one of sequences.
     """
+    _refuse_sequences(run)
+    corpus = _own(run, data)
+    assert isinstance(corpus, Corpus)
+    return corpus
+
+
+def own_sequences(run: Run, data: str | None = None) -> SequenceCorpus:
+    """Return the sequences that a run was trained on, those longer than its window cut.
+
+    Args:
+        run: The run, of a model of sequences.
+        data: Where the sequences are now, if the user gave it.
+
+    Returns:
+        The training, validation and test sequences that the run was trained with.
+
+    Raises:
+        ValueError: They cannot be found, or have changed; the message names the places tried.
+    """
+    return _sequences(_own(run, data), run)
+
+
+def _own(run: Run, data: str | None) -> Corpus | SequenceCorpus:
     named = {} if data is None else {"data": data}
     return find_text(run.folder, run.data, run.tokenizer, opened(named))
+
+
+def _refuse_sequences(run: Run) -> None:
+    if run.lengths is not None:
+        raise ValueError(
+            f"The model in {run.folder} is one of sequences, of which this needs one long text: "
+            "take a model that was trained without --sequences."
+        )
+
+
+def _sequences(corpus: Corpus | SequenceCorpus, run: Run) -> SequenceCorpus:
+    assert isinstance(corpus, SequenceCorpus)
+    assert run.lengths is not None
+    return corpus.cut(run.lengths.longest)
 
 
 @contextmanager
@@ -62,7 +101,9 @@ def in_files(choice: DataChoice) -> Iterator[DataChoice]:
         yield replace(choice, **{name: str(Path(folder) / name) for name in texts})
 
 
-def find_text(folder: Path, choice: DataChoice, tokenizer: Tokenizer, named: Named) -> Corpus:
+def find_text(
+    folder: Path, choice: DataChoice, tokenizer: Tokenizer, named: Named
+) -> Corpus | SequenceCorpus:
     """Return the text of the run in a folder, looked for by its name and at its old path.
 
     Args:
@@ -103,14 +144,39 @@ def choose_text(run: Run, data: str) -> tuple[Corpus, bool]:
         the usual fractions, and False.
 
     Raises:
-        ValueError: The text cannot be read, or has characters the model has never seen.
+        ValueError: The text cannot be read, or has characters the model has never seen. Or the
+            model is one of sequences.
     """
+    _refuse_sequences(run)
+    corpus, is_own = _chosen(run, data)
+    assert isinstance(corpus, Corpus)
+    return corpus, is_own
+
+
+def choose_sequences(run: Run, data: str) -> tuple[SequenceCorpus, bool]:
+    """Return the sequences that a user gives for a run, and whether they are the run's own.
+
+    Args:
+        run: The run, of a model of sequences.
+        data: A file of records, or a pipe.
+
+    Returns:
+        As `choose_text`; those longer than the run's window are cut.
+
+    Raises:
+        ValueError: The file cannot be read, or has characters the model has never seen.
+    """
+    corpus, is_own = _chosen(run, data)
+    return _sequences(corpus, run), is_own
+
+
+def _chosen(run: Run, data: str) -> tuple[Corpus | SequenceCorpus, bool]:
     named = opened({"data": data})
     if read_origin(run.folder).fingerprint is not None or is_same_text(data, run.data.data):
         for corpus, *_ in _tries(run.folder, run.data, run.tokenizer, named):
             if corpus is not None:
                 return corpus, True
-    corpus = load_corpus(named["data"], run.tokenizer)
+    corpus = DataChoice(data, sequences=run.data.sequences).load_from(named, run.tokenizer)
     if corpus.tokenizer.vocabulary_size != run.tokenizer.vocabulary_size:
         raise ValueError(
             "The model was trained without classes; train one with --data NAME=FILE,NAME=FILE."
@@ -134,7 +200,7 @@ def is_own_name(run: Run, data: str) -> bool:
 
 def _tries(
     folder: Path, choice: DataChoice, tokenizer: Tokenizer, named: Named
-) -> Iterator[tuple[Corpus | None, str, bool]]:
+) -> Iterator[tuple[Corpus | SequenceCorpus | None, str, bool]]:
     """Yield for every place the run's text, or why it is not there and whether another text is."""
     origin = read_origin(folder)
     places = [choice]

@@ -51,7 +51,7 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     else:
         start_run(folder, choice, None, "tiny", changes, Hardware(accelerator="cpu"))
     run = open_run(folder)
-    corpus = choice.load(run.tokenizer)
+    corpus = choice.load_text(run.tokenizer)
     say(f"\nHeld-out bits per character of {corpus.source}, lower is better:\n")
     bounds = [_bound(run, corpus, path, seed, say) for path in PATHS]
     baselines = [_baseline(run, corpus, order, say) for order in (1, 3)]

@@ -1,33 +1,33 @@
 """A run's folder: what training writes and every other task opens."""
 
-import json
 import shlex
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from stochloc.core import Denoiser, Padded
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
+from stochloc.data.lengths import Lengths
+from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.names import CheckpointName
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.hardware import Hardware, hardware_from_dict
 from stochloc.tasks.hub import find_run
-from stochloc.training.checkpoint import FILE_NAME, Progress, replacing
+from stochloc.tasks.json_files import read_json, write_json
+from stochloc.tasks.lengths_file import read_lengths, write_lengths
+from stochloc.training.checkpoint import FILE_NAME, Progress
 from stochloc.training.recipes import Recipe
 
 RECIPE = "recipe.json"
 MODEL = "model.safetensors"
 TOKENIZER = "tokenizer.json"
-# An alphabet of all Unicode characters takes less.
-MOST_JSON_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Run:
         folder: Where it is on this machine.
         checkpoint: Which weights these are: those of the best held-out bound, or the last.
         progress: The progress of its training; None if it was not stored.
+        lengths: The distribution of the lengths of sequences, in tokens of text; None for a model
+            of texts without ends.
     """
 
     model: LocalizationModel
@@ -64,6 +66,7 @@ class Run:
     folder: Path
     checkpoint: CheckpointName = "best"
     progress: Progress | None = None
+    lengths: Lengths | None = None
 
     @property
     def length(self) -> int:
@@ -89,11 +92,13 @@ class Run:
         """Return the model for texts of a length, placed in the middle of a window as in training.
 
         Args:
-            length: Tokens of the text.
+            length: Tokens of the text, boundaries included.
 
         Returns:
-            A denoiser; longer texts are not padded.
+            A denoiser; longer texts are not padded, and neither are sequences, which have ends.
         """
+        if self.lengths is not None:
+            return self.model
         spare = max(0, self.length - length)
         return Padded(self.model, spare // 2, spare - spare // 2)
 
@@ -113,10 +118,11 @@ class Run:
 def write_description(
     folder: Path,
     recipe: Recipe,
-    corpus: Corpus,
+    corpus: Corpus | SequenceCorpus,
     data: DataChoice,
     version: str,
     hardware: Hardware,
+    lengths: Lengths | None = None,
 ) -> None:
     """Write the resolved recipe and the tokenizer of a run.
 
@@ -129,14 +135,17 @@ def write_description(
         data: The user's name of it; its absolute path is stored too.
         version: Version of this package.
         hardware: Where the run trains.
+        lengths: The distribution of the lengths of its sequences, if they are some.
     """
     description = {
         "stochloc": version, **recipe.to_dict(), "data": data.__dict__,
         "where": data.absolute().named(), "fingerprint": corpus.fingerprint(),
         "hardware": asdict(hardware),
     }  # fmt: skip
-    _write_json(folder / TOKENIZER, corpus.tokenizer.to_dict())
-    _write_json(folder / RECIPE, description)
+    write_json(folder / TOKENIZER, corpus.tokenizer.to_dict())
+    if lengths is not None:
+        write_lengths(folder, lengths)
+    write_json(folder / RECIPE, description)
 
 
 def amend_description(folder: Path, recipe: Recipe, hardware: Hardware) -> None:
@@ -150,10 +159,10 @@ def amend_description(folder: Path, recipe: Recipe, hardware: Hardware) -> None:
     Raises:
         ValueError: The folder is not a run, or its description is damaged.
     """
-    values = _read_json(folder / RECIPE)
+    values = read_json(folder / RECIPE)
     amended = {**values, **recipe.to_dict(), "hardware": asdict(hardware)}
     if amended != values:
-        _write_json(folder / RECIPE, amended)
+        write_json(folder / RECIPE, amended)
 
 
 def read_hardware(folder: Path) -> Hardware | None:
@@ -168,7 +177,7 @@ def read_hardware(folder: Path) -> Hardware | None:
     Raises:
         ValueError: The folder is not a run, or its description is damaged.
     """
-    values = _read_json(folder / RECIPE).get("hardware")
+    values = read_json(folder / RECIPE).get("hardware")
     return None if values is None else hardware_from_dict(values)
 
 
@@ -184,11 +193,14 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
     Raises:
         ValueError: The folder is not a run, or its description is damaged.
     """
-    values = _read_json(folder / RECIPE)
-    tokenizer = tokenizer_from_dict(_read_json(folder / TOKENIZER))
+    values = read_json(folder / RECIPE)
+    tokenizer = tokenizer_from_dict(read_json(folder / TOKENIZER))
     try:
         data = values["data"]
-        choice = DataChoice(data["data"], data["valid"], data["test"], tuple(data["fractions"]))
+        choice = DataChoice(
+            data["data"], data["valid"], data["test"], tuple(data["fractions"]),
+            data.get("sequences", False),
+        )  # fmt: skip
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / RECIPE} is damaged: no data choice ({error}).") from error
     return Recipe.from_dict(values), tokenizer, choice
@@ -206,7 +218,7 @@ def read_origin(folder: Path) -> Origin:
     Raises:
         ValueError: The folder is not a run, or its description is damaged.
     """
-    values = _read_json(folder / RECIPE)
+    values = read_json(folder / RECIPE)
     _, _, data = read_description(folder)
     where, fingerprint = values.get("where"), values.get("fingerprint")
     is_told = where is None or (
@@ -244,7 +256,7 @@ def open_run(
         raise ValueError(f"{run} has no model yet; continue it with: {again}")
     with _naming(folder / "config.json"):
         # The mixin would read a file of any size and ignore unknown names.
-        ModelConfig(**_read_json(folder / "config.json"))
+        ModelConfig(**read_json(folder / "config.json"))
     with _naming(folder / MODEL):
         model = LocalizationModel.from_pretrained(folder)
     with _naming(folder / FILE_NAME):
@@ -256,7 +268,9 @@ def open_run(
             f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "
             f"{tokenizer.vocabulary_size}: they do not belong to the same run."
         )
-    return Run(model.to(device).eval(), tokenizer, recipe, data, folder, checkpoint, progress)
+    lengths = read_lengths(folder, tokenizer)
+    model = model.to(device).eval()
+    return Run(model, tokenizer, recipe, data, folder, checkpoint, progress, lengths)
 
 
 def note_on_weights(progress: Progress, checkpoint: CheckpointName) -> str | None:
@@ -305,24 +319,3 @@ def _load_last(model: LocalizationModel, folder: Path) -> None:
     with safe_open(path, framework="pt") as file:
         model.load_state_dict({name: file.get_tensor(prefix + name) for name in shapes})
     check_finite(model)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MOST_JSON_BYTES:
-            raise ValueError(f"{path} is larger than any description of a run.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{path.parent} is not the folder of a run: {path.name} is missing."
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it is not a JSON object.")
-    return values

@@ -8,12 +8,14 @@ from typing import Any
 
 from stochloc.data import Corpus, Tokenizer, draw_windows
 from stochloc.data.labels import first_label
+from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.data_choice import DataChoice, opened
 from stochloc.tasks.generate import sample_line
 from stochloc.tasks.hardware import Hardware, resumed_hardware
+from stochloc.tasks.lengths_file import LENGTHS
 from stochloc.tasks.own_text import OtherTextError, find_text
 from stochloc.tasks.runs import (
     RECIPE,
@@ -23,23 +25,31 @@ from stochloc.tasks.runs import (
     read_hardware,
     write_description,
 )
+from stochloc.tasks.sequence_training import (
+    fitted,
+    lengths_of,
+    most_tokens,
+    remarks,
+    sequence_texts,
+)
+from stochloc.terminal import tell
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.exclusive import LOCK, exclusive
 from stochloc.training.loop import train
 from stochloc.training.recipes import Recipe, preset
-from stochloc.training.texts import Texts
+from stochloc.training.texts import Texts, TrainingData
 from stochloc.training.trainer import Trainer
 from stochloc.version import __version__
 
 PREVIEW_TOKENS = 128
 
 
-def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> Recipe:
+def resolve_recipe(name: str, corpus: Corpus | SequenceCorpus, changes: dict[str, Any]) -> Recipe:
     """Return a preset with the attributes a user named replaced.
 
     Args:
         name: Name of the preset.
-        vocabulary_size: Number of tokens of the corpus.
+        corpus: What to train on: its vocabulary, and the lengths of its sequences.
         changes: Attributes of the model or of the training; None leaves the preset's value. The
             architecture decides what a network is shown too (`Recipe.with_architecture`).
 
@@ -49,10 +59,35 @@ def resolve_recipe(name: str, vocabulary_size: int, changes: dict[str, Any]) -> 
     Raises:
         ValueError: The preset does not exist or a value is out of range.
     """
-    recipe = preset(name, vocabulary_size)
+    recipe = preset(name, corpus.tokenizer.vocabulary_size)
     given = {key: value for key, value in changes.items() if value is not None}
     architecture = given.pop("architecture", recipe.model.architecture)
+    if isinstance(corpus, SequenceCorpus):
+        given = {**fitted(recipe, corpus, given), **given}
     return recipe.with_architecture(architecture).with_changes(**given)
+
+
+def describe_data(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> dict[str, Any]:
+    """Return what a dry run says of sequences, beside the recipe; nothing of texts without ends.
+
+    Args:
+        corpus: What would be trained on.
+        recipe: How.
+
+    Returns:
+        JSON values: the number of sequences of each part, the longest one, and how many are cut.
+    """
+    if not isinstance(corpus, SequenceCorpus):
+        return {}
+    most = most_tokens(recipe)
+    parts = corpus.parts
+    return {
+        "sequences": {
+            **{name: len(part) for name, part in parts.items()},
+            "longest": max(part.longest for part in parts.values()),
+            "cut": sum(part.num_longer(most) for part in parts.values()),
+        }
+    }
 
 
 def start_run(
@@ -86,9 +121,15 @@ def start_run(
     if hardware.devices > 1 and any(map(is_read_once, choice.named().values())):
         raise ValueError("Several processes cannot read one pipe; save the text in a file.")
     corpus = choice.load(tokenizer, slots)
-    recipe = resolve_recipe(preset_name, corpus.tokenizer.vocabulary_size, changes)
+    recipe = resolve_recipe(preset_name, corpus, changes)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
+    lengths = None
+    if isinstance(corpus, SequenceCorpus):
+        lengths = lengths_of(corpus, recipe)
+        if fabric.is_global_zero:
+            for remark in remarks(corpus, recipe):
+                tell(f"stochloc: {remark}")
     # Whether there is room for the model is seen before there is a run.
     trainer = Trainer(fabric, recipe, texts, folder)
     if fabric.is_global_zero:
@@ -97,7 +138,7 @@ def start_run(
         if fabric.is_global_zero:
             _check_free(folder)
             own = hardware.resolved()
-            write_description(folder, recipe, corpus, choice, __version__, own)
+            write_description(folder, recipe, corpus, choice, __version__, own, lengths)
         fabric.barrier()
         return train(trainer)
 
@@ -188,7 +229,7 @@ def resumed_description(
     return recipe.with_changes(num_steps=steps), tokenizer, choice
 
 
-def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus:
+def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus | SequenceCorpus:
     """Return the text of a run that is to be continued, wherever it lies now.
 
     Args:
@@ -245,7 +286,10 @@ def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None
 
 _TEXTS = ("data", "valid", "test")
 # What a start that was cut off may leave, with our lock among it.
-_BEGINNINGS = {LOCK, TOKENIZER, f".{TOKENIZER}.partial", f".{RECIPE}.partial"}
+_BEGINNINGS = {
+    LOCK, TOKENIZER, LENGTHS,
+    f".{TOKENIZER}.partial", f".{LENGTHS}.partial", f".{RECIPE}.partial",
+}  # fmt: skip
 
 
 def _check_free(folder: Path) -> None:
@@ -271,7 +315,9 @@ def _name(tokenizer: Tokenizer) -> str:
     return facts.get("inner", facts)["kind"]
 
 
-def _texts(corpus: Corpus, recipe: Recipe) -> Texts:
+def _texts(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> TrainingData:
+    if isinstance(corpus, SequenceCorpus):
+        return sequence_texts(corpus, recipe)
     length, tokenizer = recipe.training.length, corpus.tokenizer
     slots = tokenizer.slots
     needed = length if slots is None else slots.tokens_for(length)

@@ -13,7 +13,7 @@ import torch
 from stochloc.core import Codebook, Denoiser, Posterior, State, StepCosts, measure_step_costs
 from stochloc.data import held_out_windows
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.counting import labels_in
+from stochloc.tasks.counting import given_in
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.paths import named_transition
 from stochloc.tasks.runs import Run
@@ -63,7 +63,7 @@ def tune(
         first = sum(map(len, batches[: len(parts)]))
         names = ((first + row,) for row in range(len(rows)))
         streams = seeded_streams(run.device, seed, names)
-        given = labels_in(run.tokenizer, rows)
+        given = given_in(run.tokenizer, rows)
         parts.append(measure_step_costs(model, rows, step, known, snr, streams, given, ORDER))
     costs = StepCosts.average(parts, [len(rows) for rows in batches])
     keep_costs(costs, run, transition)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from stochloc.tasks.cyclic import CyclicExperiment
-from stochloc.tasks.evaluate import tokens_to_evaluate
+from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.viz import calibration, cyclic, error, paths, steps, training, walk

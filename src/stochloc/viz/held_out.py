@@ -11,7 +11,7 @@ from torch import Tensor
 from stochloc.core import UNKNOWN, Denoiser, Posterior, observe
 from stochloc.data import held_out_windows
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.counting import characters_in, labels_in
+from stochloc.tasks.counting import characters_in, given_in
 from stochloc.tasks.runs import Run
 
 PerToken = Float64[Tensor, "windows length"]
@@ -101,7 +101,7 @@ def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
         ValueError: The text is shorter than a window, or `num_windows` is below 1.
     """
     windows = held_out_windows(tokens, run.length, num_windows)
-    known = labels_in(run.tokenizer, windows)
+    known = given_in(run.tokenizer, windows)
     known = torch.full_like(windows, UNKNOWN) if known is None else known
     characters = characters_in(run.tokenizer, windows)
     return HeldOut(windows.to(run.device), known.to(run.device), characters)

@@ -70,7 +70,7 @@ def _compare(
     source: Path | None,
 ) -> Comparison:
     """Run a comparison on texts in files that every process can read."""
-    corpus = choice.load(contest.tokenizer)
+    corpus = choice.load_text(contest.tokenizer)
     if corpus.tokenizer.labels:
         raise ValueError("Methods are compared on a text without classes; name one file as --data.")
     if contest.choice.test is None and contest.choice.fractions[2] == 0:

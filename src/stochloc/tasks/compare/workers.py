@@ -91,6 +91,6 @@ def run_in_processes(
 def _run(
     trial: Trial, choice: DataChoice, tokenizer: str | None, folder: Path, device: str
 ) -> Result:
-    corpus = choice.load(tokenizer)
+    corpus = choice.load_text(tokenizer)
     check_same_text(corpus, folder.parent.parent)
     return run_trial(trial, corpus, make_judge(corpus), folder, torch.device(device), tell)

@@ -1,0 +1,85 @@
+"""Which part of a text, or of sequences, a model is measured on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stochloc.data import Corpus
+from stochloc.data.sequence_corpora import SequenceCorpus
+from stochloc.data.sequences import Sequences
+from stochloc.data.texts import STANDARD_INPUT
+from stochloc.tasks.own_text import (
+    choose_sequences,
+    choose_text,
+    is_own_name,
+    own_sequences,
+    own_text,
+)
+from stochloc.tasks.runs import Run
+
+
+def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
+    """Return the tokens to evaluate on, and a description of them.
+
+    Args:
+        run: Gives the tokenizer and the data the model was trained on.
+        data: A file, a pipe, `-` or the name of a corpus; None for the run's own. A text whose
+            tokens are those of the run's own text counts as that, whatever its name.
+        split: "train", "valid", "test" or "all"; None for "test" of the run's own data and of
+            corpora known by name, and for all of any other file.
+
+    Returns:
+        Tokens, and a description, which says so if a part is not one of the run's own text.
+
+    Raises:
+        ValueError: The text cannot be read, has characters the model has never seen, or has the
+            name of the run's own text but has changed, so that it is not known what the model has
+            seen of it.
+    """
+    corpus, is_own = (own_text(run), True) if data is None else choose_text(run, data)
+    part, described = _part(run, corpus, is_own, data, split)
+    parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+    if part == "all":
+        return np.concatenate(list(parts.values())), described
+    return parts[part], described
+
+
+def sequences_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[Sequences, str]:
+    """Return the sequences to evaluate on, and a description of them.
+
+    Args:
+        run: Gives the tokenizer and the data the model was trained on, a model of sequences.
+        data: As `tokens_to_evaluate`.
+        split: As `tokens_to_evaluate`.
+
+    Returns:
+        Sequences, those that are longer than the model's window cut at their ends, and a
+        description.
+
+    Raises:
+        ValueError: As `tokens_to_evaluate`.
+    """
+    corpus, is_own = (own_sequences(run), True) if data is None else choose_sequences(run, data)
+    part, described = _part(run, corpus, is_own, data, split)
+    parts = corpus.parts
+    return Sequences.joined(list(parts.values())) if part == "all" else parts[part], described
+
+
+def _part(
+    run: Run, corpus: Corpus | SequenceCorpus, is_own: bool, data: str | None, split: str | None
+) -> tuple[str, str]:
+    """Return the name of the part to evaluate on, or "all", and a description of it."""
+    if not is_own and split != "all" and is_own_name(run, str(data)):
+        raise ValueError(
+            f"{data} has changed since {run.folder} was trained on it, so it is not known which "
+            "part the model has not seen: restore it, or evaluate all of it, with stochloc eval "
+            "and --split all."
+        )
+    is_whole = not is_own and (Path(str(data)).exists() or str(data) == STANDARD_INPUT)
+    part = split or ("all" if is_whole else "test")
+    if part == "all":
+        return part, f"all of {corpus.source}"
+    if part == "test" and not len(corpus.test):
+        part = "valid"
+    strange = "" if is_own else ", which is not the text of the run"
+    return part, f"the {part} part of {corpus.name}{strange}"

@@ -1,0 +1,123 @@
+"""Sequences on their way into training: the window they need, their lengths, what to know of them.
+
+A window of sequences is as long as the longest of them needs, within reason, and an update has as
+many tokens as the preset's: who has texts of 60 letters or of 300 need not choose a length.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from stochloc.data.lengths import Lengths
+from stochloc.data.sequence_corpora import SequenceCorpus
+from stochloc.data.sequences import NUM_BOUNDARIES
+from stochloc.tasks.counting import what_is_counted
+from stochloc.tasks.generate import sequence_line
+from stochloc.training.recipes import Recipe
+from stochloc.training.texts import SequenceTexts
+
+# Longer sequences than so many windows of the preset are cut, unless --length says otherwise.
+MOST_WINDOWS = 4
+# Windows of sequences, and how many of them fill an update, are multiples of this.
+MULTIPLE = 8
+
+
+def fitted(recipe: Recipe, corpus: SequenceCorpus, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what sequences decide of a recipe where the user does not.
+
+    Args:
+        recipe: The preset.
+        corpus: What to train on.
+        given: Attributes that the user named.
+
+    Returns:
+        Attributes of the model and of the training: how many tokens are only ever given, and,
+        unless a length is named, a window for the longest training sequence, at most
+        `MOST_WINDOWS` of the preset's, and the batch that has as many tokens as the preset's.
+    """
+    tokenizer, training = corpus.tokenizer, recipe.training
+    assert tokenizer.boundary is not None
+    decided = {"given_tokens": tokenizer.vocabulary_size - tokenizer.boundary}
+    if "length" in given:
+        return decided
+    longest = corpus.train.longest + NUM_BOUNDARIES
+    length = min(math.ceil(longest / MULTIPLE) * MULTIPLE, MOST_WINDOWS * training.length)
+    batches = round(training.batch_size * training.length / length / MULTIPLE)
+    return {**decided, "length": length, "batch_size": max(1, batches) * MULTIPLE}
+
+
+def most_tokens(recipe: Recipe) -> int:
+    """Return how many tokens of text a sequence may have.
+
+    Args:
+        recipe: Its window holds the sequence and its boundaries.
+
+    Returns:
+        The number, at least 1.
+
+    Raises:
+        ValueError: The window is too short for any sequence.
+    """
+    most = recipe.training.length - NUM_BOUNDARIES
+    if most < 1:
+        raise ValueError(
+            "A window of sequences holds both boundaries and at least one token: give a --length "
+            f"of at least {NUM_BOUNDARIES + 1}."
+        )
+    return most
+
+
+def lengths_of(corpus: SequenceCorpus, recipe: Recipe) -> Lengths:
+    """Return the distribution of the lengths of training sequences.
+
+    Args:
+        corpus: What to train on.
+        recipe: Its window holds the longest sequence there can be.
+
+    Returns:
+        The distribution.
+    """
+    most = most_tokens(recipe)
+    return Lengths.of(corpus.train.cut(most).lengths, most)
+
+
+def sequence_texts(corpus: SequenceCorpus, recipe: Recipe) -> SequenceTexts:
+    """Return what a run of sequences trains on and is measured on.
+
+    Args:
+        corpus: The sequences; longer ones than the window are cut at their ends.
+        recipe: How it is trained.
+
+    Returns:
+        The data.
+
+    Raises:
+        ValueError: The window is too short for any sequence.
+    """
+    seed, tokenizer, lengths = recipe.training.seed, corpus.tokenizer, lengths_of(corpus, recipe)
+    kept = corpus.cut(most_tokens(recipe))
+    return SequenceTexts(
+        kept.train,
+        kept.valid,
+        lambda model: sequence_line(model, tokenizer, lengths, seed),
+        what_is_counted(tokenizer),
+    )
+
+
+def remarks(corpus: SequenceCorpus, recipe: Recipe) -> Iterator[str]:
+    """Yield what a person should know before a model is trained on sequences.
+
+    Args:
+        corpus: What to train on.
+        recipe: How it is trained.
+
+    Yields:
+        Sentences.
+    """
+    training, train = recipe.training, corpus.train
+    yield (
+        f"{len(train):,} training, {len(corpus.valid):,} validation and {len(corpus.test):,} test "
+        f"sequences of {train.mean_length:.1f} tokens on average, {train.longest} at most; an "
+        f"update has as many as fill {training.batch_size} windows of {training.length} tokens."
+    )
+    yield from corpus.remarks(most_tokens(recipe))
