@@ -147,6 +147,8 @@ class Sequences:
         places = np.arange(int(lengths.max()))
         inside = places < lengths
         text = self.flat[np.where(inside, self.starts[chosen][:, None] + places, 0)]
+        # The small type of stored tokens has no number for `ABSENT`.
+        text = text.astype(np.int64)
         rows = np.full((len(chosen), len(places) + NUM_BOUNDARIES), ABSENT, dtype=np.int64)
         rows[:, 0] = self.boundary
         rows[:, 1:-1] = np.where(inside, text, ABSENT)
