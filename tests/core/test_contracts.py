@@ -430,6 +430,9 @@ DERIVED: dict[str, Callable[[Posterior, Posterior], Posterior]] = {
     "nucleus": lambda posterior, other: posterior.nucleus(0.7),
     "all of the nucleus": lambda posterior, other: posterior.nucleus(1.0),
     "reweighted": lambda posterior, other: posterior.reweighted(scores_of(3)[20:].repeat(2, 1, 1)),
+    "reweighted by blocks": lambda posterior, other: posterior.reweighted_by(
+        lambda start, stop: scores_of(3)[20:].repeat(2, 1, 1)[..., start:stop]
+    ),
     "observed": lambda posterior, other: posterior.observed(evidence_of(posterior, 9)),
     "guided": lambda posterior, other: posterior.guided(other, 1.7),
     "guided at 0": lambda posterior, other: posterior.guided(other, 0.0),

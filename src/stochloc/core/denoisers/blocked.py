@@ -13,7 +13,7 @@ block when it is asked for, so they compose without holding more.
 Codes on the simplex have `d = V`; there `x̂` itself is `B × L × V`, whoever computes it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,14 +23,12 @@ from torch import Tensor
 
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
-from stochloc.core.denoisers.posterior import Posterior
+from stochloc.core.denoisers.posterior import Posterior, Scores
 from stochloc.core.denoisers.scores import guide, nucleus_threshold, relative_to
 from stochloc.core.numerics import draw_categorical_in_blocks, log_sum_exp, quantile_in_blocks
 from stochloc.core.streams import Randomness
 
 BLOCK_SIZE = 8192
-
-Scores = Callable[[int, int], Float[Tensor, "batch length block"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,11 +229,21 @@ class BlockedPosterior:
         Returns:
             The posterior given evidence about each token by itself.
         """
+        return self.reweighted_by(lambda start, stop: log_weights[..., start:stop])
+
+    def reweighted_by(self, log_weights: Scores) -> "BlockedPosterior":
+        """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`.
+
+        Args:
+            log_weights: Gives the nats for and against the tokens of a block, as `reweighted` takes
+                them; the same at every call.
+
+        Returns:
+            The posterior given evidence about each token by itself. Weights of one block are held.
+        """
         return replace(
             self,
-            scores=lambda start, stop: (
-                self.log_probs_of(start, stop) + log_weights[..., start:stop]
-            ),
+            scores=lambda start, stop: self.log_probs_of(start, stop) + log_weights(start, stop),
         )
 
     def observed(self, state: State) -> "BlockedPosterior":

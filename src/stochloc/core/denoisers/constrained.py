@@ -77,9 +77,12 @@ class Constrained:
 
         def answer(left: State, right: State) -> Posterior:
             told = [replace(side, z=side.z + self._evidence_at(side)) for side in (left, right)]
-            outside = ~self.allowed.expand(*left.known.shape, -1)
-            weights = torch.zeros_like(outside, dtype=left.z.dtype)
-            return sides(*told).reweighted(weights.masked_fill(outside, -torch.inf))
+            none = torch.zeros_like(left.z[..., :1])
+
+            def weights(start: int, stop: int) -> Float[Tensor, "batch length block"]:
+                return none.masked_fill(~self._allowed_at(left, start, stop), -torch.inf)
+
+            return sides(*told).reweighted_by(weights)
 
         return answer
 
@@ -106,10 +109,18 @@ class Constrained:
         """
         evidence = self._evidence_at(state)
         posterior = self.denoiser(replace(state, z=state.z + evidence))
-        # Each position takes its own evidence back and obeys the constraint itself.
-        outside = ~self.allowed.expand(*state.known.shape, -1)
-        log_weights = -self.codebook.evidence(evidence).masked_fill(outside, torch.inf)
-        return posterior.reweighted(log_weights)
+
+        def weights(start: int, stop: int) -> Float[Tensor, "batch length block"]:
+            # Each position takes its own evidence back and obeys the constraint itself.
+            outside = ~self._allowed_at(state, start, stop)
+            own = self.codebook.evidence_for(evidence, start, stop)
+            return -own.masked_fill(outside, torch.inf)
+
+        return posterior.reweighted_by(weights)
+
+    def _allowed_at(self, state: State, start: int, stop: int) -> Bool[Tensor, "batch length some"]:
+        """Return whether each place may hold the tokens from `start` up to `stop`."""
+        return self.allowed[..., start:stop].expand(*state.known.shape, -1)
 
     def _evidence_at(self, state: State) -> Float[Tensor, "batch length dim"]:
         """Return the constraint as evidence, 0 where the token is known, which must be allowed."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
-from stochloc.core.denoisers.posterior import Posterior
+from stochloc.core.denoisers.posterior import Posterior, Scores
 from stochloc.core.denoisers.scores import guide, nucleus_threshold, relative_to
 from stochloc.core.numerics import draw_categorical, quantile
 from stochloc.core.streams import Randomness
@@ -181,6 +181,18 @@ class DensePosterior:
             The posterior given evidence about each token by itself.
         """
         return replace(self, log_probs=(self.log_probs + log_weights).log_softmax(-1))
+
+    def reweighted_by(self, log_weights: Scores) -> "DensePosterior":
+        """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`.
+
+        Args:
+            log_weights: Gives the nats for and against the tokens of a block, as `reweighted` takes
+                them; asked for the whole vocabulary.
+
+        Returns:
+            The posterior given evidence about each token by itself.
+        """
+        return self.reweighted(log_weights(0, self.codebook.vocabulary_size))
 
     def observed(self, state: State) -> "DensePosterior":
         """Return the posterior proportional to `Q(x_i) exp(z_i·x_i)`, certain of known tokens.

@@ -13,6 +13,7 @@ factorised `Q(x_i|z)`, one distribution over the vocabulary for each token. Wher
 the true posterior, so it turns every estimator of this library into one whose answer is known.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
@@ -21,6 +22,9 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.streams import Randomness
+
+# A number for every token of a block of the vocabulary, `start ≤ v < stop`.
+Scores = Callable[[int, int], Float[Tensor, "batch length block"]]
 
 
 @runtime_checkable
@@ -98,6 +102,10 @@ class Posterior(Protocol):
 
     def reweighted(self, log_weights: Float[Tensor, "batch length vocabulary"]) -> "Posterior":
         """Return the posterior proportional to `Q(v|z) exp(log_weights_v)`."""
+        ...
+
+    def reweighted_by(self, log_weights: Scores) -> "Posterior":
+        """Return what `reweighted` does with weights that are asked for block by block."""
         ...
 
     def observed(self, state: State) -> "Posterior":

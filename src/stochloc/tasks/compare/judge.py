@@ -87,5 +87,6 @@ def entropy_bits(
     Returns:
         Bits per token.
     """
-    counts = torch.nn.functional.one_hot(tokens, vocabulary_size).sum(1).double()
+    counts = torch.zeros(len(tokens), vocabulary_size, dtype=torch.double, device=tokens.device)
+    counts.scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.double))
     return torch.special.entr(counts / counts.sum(-1, keepdim=True)).sum(-1) / math.log(2)

@@ -24,7 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stochloc.core import UNKNOWN, Denoiser, State, left_to_right
+from stochloc.core import UNKNOWN, Denoiser, Posterior, State, left_to_right
+from stochloc.core.denoisers.blocked import BLOCK_SIZE
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.drafts import Draft, Edit, Text
 from stochloc.tasks.correct.reading import Decision, Reading
@@ -136,7 +137,7 @@ class LikelyEdits:
         for begin in range(0, len(at), size):
             part = at[begin : begin + size]
             posterior = denoiser(_with_blanks(state, part))
-            log_probs = posterior.log_probs_of(0, num_tokens)[range(len(part)), part]
+            log_probs = _log_probs_at(posterior, part)
             likely += _most_likely(log_probs, self.num_tokens)
             calls += posterior.calls
         edits = [
@@ -221,6 +222,14 @@ def _weigh(denoiser: Denoiser, draft: Draft, edits: Sequence[Edit]) -> _Weighed:
     nats, calls = _nats(denoiser, [now, *texts])
     scores = [nats[now] - nats[text] - draft.cost(edit) for text, edit in texts.items()]
     return _Weighed(list(texts.values()), scores, calls)
+
+
+def _log_probs_at(posterior: Posterior, places: Sequence[int]) -> Float[Tensor, "texts tokens"]:
+    """Return the log-probabilities of all tokens at one place of each text, and hold no others."""
+    size = posterior.codebook.vocabulary_size
+    spans = ((start, min(start + BLOCK_SIZE, size)) for start in range(0, size, BLOCK_SIZE))
+    rows = range(len(places))
+    return torch.cat([posterior.log_probs_of(*span)[rows, places] for span in spans], -1)
 
 
 def _nats(denoiser: Denoiser, texts: Sequence[Text]) -> tuple[dict[Text, float], int]:
