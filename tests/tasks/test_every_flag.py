@@ -54,8 +54,8 @@ FLAGS = {
     },
     "sample": {
         **SHARED, **WALK, **ROUNDS, "--n": 2, "--length": 5, "--corrector": "together",
-        "--temperature": 0.5, "--top-p": 0.5, "--prompt": "the", "--label": "A", "--guidance": 2,
-        "--seed": 3, "--trace": SWITCH, "--json": SWITCH,
+        "--speculate": SWITCH, "--temperature": 0.5, "--top-p": 0.5, "--prompt": "the",
+        "--label": "A", "--guidance": 2, "--seed": 3, "--trace": SWITCH, "--json": SWITCH,
     },
     "infill": {
         **SHARED, **WALK, "--n": 2, "--draws": 2, "--constraint": "aeiou", "--blank": "h",

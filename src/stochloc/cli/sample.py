@@ -37,6 +37,10 @@ class Sample:
     path: MaybePathName = None
     """The path to follow; when absent spread, or masked with a step for every token; tuned: see
     stochloc tune."""
+    speculate: bool = False
+    """Draw from left to right with several tokens to a call of a two-sided model: each call
+    verifies a draft of the rest, and the texts keep their distribution. Fewer calls than tokens,
+    but each is about the whole text, where --path autoregressive remembers what it has read."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     corrector: CorrectorName = "exact"
     """Which tokens a round rewinds, and how they are drawn again: exact rewinds random ones and
@@ -62,7 +66,13 @@ class Sample:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
-        return self.walk.unused()
+        if not self.speculate:
+            return self.walk.unused()
+        others = (
+            "--steps", "--transition", "--trace", "--policy", "--corrector-rounds",
+            "--corrector-share", "--corrector-snr", "--corrector",
+        )  # fmt: skip
+        return dict.fromkeys(others, "with --speculate")
 
     def run(self) -> None:
         """Walk and print."""
@@ -73,11 +83,12 @@ class Sample:
         run = self.weights.open(self.run_folder)
         policy = self.walk.choice(self.corrector)
         length = run.length if self.length is None else self.length
-        steps = default_steps(self.path, run, length) if self.steps is None else self.steps
-        path = self.path or default_path(steps, length)
+        named = self.path or ("autoregressive" if self.speculate else None)
+        steps = default_steps(named, run, length) if self.steps is None else self.steps
+        path = named or default_path(steps, length)
         walk = WalkSettings(
             path, self.transition, steps, policy, self.temperature,
-            self.guidance, self.top_p,
+            self.guidance, self.top_p, self.speculate,
         ).resolve(run)  # fmt: skip
         prompt = typed(self.prompt)
         for note in normalise(prompt, run.tokenizer).notes:

@@ -23,7 +23,6 @@ from stochloc.core import (
     Unconditional,
     finish,
     localize,
-    sample,
     start,
 )
 from stochloc.data import Tokenizer
@@ -226,17 +225,16 @@ def _draw(
     denoiser: Denoiser = Tempered(run.model, walk.temperature)
     if walk.guidance != 1:
         denoiser = Guided(denoiser, Unconditional(denoiser, known != UNKNOWN), walk.guidance)
-    policy, denoiser = walk.apply(denoiser)
     state = start(run.model.codebook, len(texts), known.shape[1], known)
     streams = seeded_streams(run.device, seed, ((text,) for text in texts))
     started_s = time.monotonic()
-    how = (denoiser, state, policy, walk.transition, walk.num_steps, streams)
     if trace is None:
-        drawn = sample(*how)
+        drawn = walk.draw(denoiser, state, streams)
     else:
         # Who looks on wants to be told of all tokens after every step.
         with torch.no_grad():
-            drawn = finish(state, _traced(localize(*how), texts.start, run.tokenizer, trace))
+            steps = walk.steps(denoiser, state, streams)
+            drawn = finish(state, _traced(steps, texts.start, run.tokenizer, trace))
     samples = [run.tokenizer.decode(row) for row in drawn.tokens.cpu()]
     seconds = time.monotonic() - started_s
     received = [[round(snr, 4) for snr in row] for row in drawn.snr_received.tolist()]

@@ -5,8 +5,10 @@
 of its own creates a `Walk` directly.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -19,10 +21,16 @@ from stochloc.core import (
     Path,
     Policy,
     Randomness,
+    Sample,
+    State,
+    Step,
     Transition,
     between,
     bound,
     left_to_right,
+    localize,
+    sample,
+    sample_left_to_right,
 )
 from stochloc.tasks.paths import named_transition
 from stochloc.tasks.policies import FOLLOW_THE_PATH, PolicyChoice
@@ -98,6 +106,40 @@ class Walk:
         """
         return self.policy.apply(self.path, self._narrowed(denoiser))
 
+    def draw(self, denoiser: Denoiser, state: State, generator: Randomness) -> Sample:
+        """Return texts that the walk draws.
+
+        Args:
+            denoiser: The denoiser of the walk, already tempered and guided.
+            state: Where to start.
+            generator: Source of all randomness.
+
+        Returns:
+            What `core.sample` gives.
+
+        Raises:
+            ValueError: As `core.sample` and `apply` do.
+        """
+        policy, denoiser = self.apply(denoiser)
+        return sample(denoiser, state, policy, self.transition, self.num_steps, generator)
+
+    def steps(self, denoiser: Denoiser, state: State, generator: Randomness) -> Iterator[Step]:
+        """Return the steps of the walk that `draw` takes.
+
+        Args:
+            denoiser: As for `draw`.
+            state: As for `draw`.
+            generator: As for `draw`.
+
+        Returns:
+            What `core.localize` yields.
+
+        Raises:
+            ValueError: As `core.localize` and `apply` do.
+        """
+        policy, denoiser = self.apply(denoiser)
+        return localize(denoiser, state, policy, self.transition, self.num_steps, generator)
+
     def bound(
         self,
         denoiser: Denoiser,
@@ -134,6 +176,37 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class SpeculativeWalk(Walk):
+    """The walk from left to right, with several tokens to a call (`core.speculation`).
+
+    Texts have the distribution of the walk itself, and so the same likelihood.
+    """
+
+    def draw(self, denoiser: Denoiser, state: State, generator: Randomness) -> Sample:
+        """Return texts that the walk draws, by drafts that each call verifies.
+
+        Args:
+            denoiser: The denoiser of the walk, already tempered and guided.
+            state: Where to start.
+            generator: Source of all randomness.
+
+        Returns:
+            The tokens, and the calls that were made: of a two-sided denoiser, at most one for each
+            free token of the sequence that needs most.
+        """
+        drawn = sample_left_to_right(self._narrowed(denoiser), state, generator)
+        return Sample(drawn.tokens, drawn.denoiser_calls, torch.zeros_like(state.snr))
+
+    def steps(self, denoiser: Denoiser, state: State, generator: Randomness) -> Iterator[Step]:
+        """Refuse: a draft is no step.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("A walk by speculation has no steps to show.")
+
+
+@dataclass(frozen=True)
 class WalkSettings:
     """How to walk, by name.
 
@@ -145,6 +218,7 @@ class WalkSettings:
         temperature: As in `Walk`.
         guidance: As in `Walk`.
         top_p: As in `Walk`.
+        speculates: Whether texts are drawn by speculation, from left to right one token a step.
     """
 
     path: str = "masked"
@@ -154,6 +228,7 @@ class WalkSettings:
     temperature: float = 1.0
     guidance: float = 1.0
     top_p: float = 1.0
+    speculates: bool = False
 
     @property
     def followed_path(self) -> str | None:
@@ -171,12 +246,21 @@ class WalkSettings:
             The walk. Under a policy that follows no path, its path is not used.
 
         Raises:
-            ValueError: There is no such path or transition, or the model has not been tuned.
+            ValueError: There is no such path or transition, the model has not been tuned, or
+                speculation is asked for along another path or of a model that is not two-sided.
         """
         path = Masked()
         if self.policy.follows_path:
             path = path_for(run, self.path, self.transition, self.num_steps, continuous)
-        return Walk(
+        is_plain = path == Autoregressive() and self.policy == FOLLOW_THE_PATH
+        if self.speculates and not is_plain:
+            raise ValueError(
+                "Speculation draws from left to right: it takes no other path or policy."
+            )
+        if self.speculates and between(run.model) is None:
+            raise ValueError("Speculation needs a two-sided model, and this one is not.")
+        kind = SpeculativeWalk if self.speculates else Walk
+        return kind(
             path,
             named_transition(self.transition),
             self.num_steps,

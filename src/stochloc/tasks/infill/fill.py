@@ -38,7 +38,6 @@ from stochloc.core import (
     between,
     bound,
     left_to_right,
-    sample,
     start,
 )
 from stochloc.tasks.batches import rows_at_once
@@ -205,13 +204,11 @@ class _Filler:
             rows = torch.cat([allowed, torch.ones_like(allowed[:1])])
             denoiser = Constrained(denoiser, rows[self.layout.blank[self.window]].to(device))
         walk, fillings = self.infilling.walk, []
-        policy, denoiser = walk.apply(Tempered(denoiser, walk.temperature))
+        denoiser = Tempered(denoiser, walk.temperature)
         for draws in self._batches(self.infilling.num_draws):
             known = self.known.expand(len(draws), -1)
             state = start(denoiser.codebook, *known.shape, known=known)
-            drawn = sample(
-                denoiser, state, policy, walk.transition, walk.num_steps, self._streams(draws)
-            )
+            drawn = walk.draw(denoiser, state, self._streams(draws))
             self.calls += drawn.denoiser_calls
             fillings.append(drawn.tokens)
         return torch.cat(fillings)
