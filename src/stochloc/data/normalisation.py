@@ -9,12 +9,15 @@ silently: every change has a note.
 
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+
+from stochloc.data.tokenizers.parts import Parts
 
 Form = Literal["NFC", "NFD"]
 FORMS: tuple[Form, ...] = ("NFC", "NFD")
@@ -31,21 +34,32 @@ class _Encodes(Protocol):
         ...
 
 
+@runtime_checkable
+class _Knows(_Encodes, Protocol):
+    @property
+    def parts(self) -> Parts:
+        """What is known or unknown, each by itself."""
+        ...
+
+
 @dataclass(frozen=True)
 class NormalisedText:
     """An input text, normalised for a tokenizer.
 
     Attributes:
-        text: the text; characters that the tokenizer knows in no form are left in place.
+        text: the text; what the tokenizer knows in no form is left in place.
         places: for every character of `text`, its position in the input, from 0.
-        unknown: the positions in `text` of characters that the tokenizer does not know.
+        unknown: what the tokenizer does not know, characters or words, by the position in `text`
+            where it begins.
         notes: what was changed, in words.
+        parts: whether characters or words are known or unknown.
     """
 
     text: str
     places: tuple[int, ...]
-    unknown: tuple[int, ...]
+    unknown: Mapping[int, str]
     notes: tuple[str, ...]
+    parts: Parts
 
     def known_only(self) -> str:
         """Return the text if the tokenizer knows all of it.
@@ -54,16 +68,16 @@ class NormalisedText:
             The text.
 
         Raises:
-            ValueError: a character is unknown; the message gives its position in the input.
+            ValueError: a part of it is unknown; the message gives its position in the input.
         """
         if not self.unknown:
             return self.text
-        first = self.unknown[0]
-        others = {self.text[place] for place in self.unknown[1:]} - {self.text[first]}
+        first, *rest = self.unknown.items()
+        others = {part for _, part in rest} - {first[1]}
         more = f", nor are {', '.join(map(repr, sorted(others)))}" if others else ""
         raise ValueError(
-            f"The character {self.text[first]!r} at position {self.places[first]}, counted from 0, "
-            f"is not in the model's alphabet{more}; remove or replace it."
+            f"The {self.parts.name} {first[1]!r} at position {self.places[first[0]]}, counted from "
+            f"0, is not in the model's {self.parts.known}{more}; remove or replace it."
         )
 
 
@@ -88,7 +102,7 @@ def knowing(tokenizer: _Encodes) -> Callable[[str], bool]:
     return knows
 
 
-def normalise(typed: str, tokenizer: _Encodes) -> NormalisedText:
+def normalise(typed: str, tokenizer: _Knows) -> NormalisedText:
     """Return a text normalised for a tokenizer.
 
     Args:
@@ -96,19 +110,26 @@ def normalise(typed: str, tokenizer: _Encodes) -> NormalisedText:
         tokenizer: raises ValueError for text that it cannot encode.
 
     Returns:
-        The text, the changes made and the characters that are still unknown.
+        The text, the changes made and what is still unknown.
     """
-    knows = knowing(tokenizer)
+    knows, parts = knowing(tokenizer), tokenizer.parts
     if knows(typed):
-        return NormalisedText(typed, tuple(range(len(typed))), (), ())
+        return NormalisedText(typed, tuple(range(len(typed))), {}, (), parts)
     text, places, notes = "", list[int](), dict[str, None]()
-    for start, cluster in _clusters(typed):
-        form, note = _best(cluster, start == 0, knows)
+    for start, cluster in _clusters(parts.split(typed)):
+        form, note = _best(cluster, start == 0, lambda text: _unknown_in(text, parts, knows))
         text += form
         places += [start + min(n, len(cluster) - 1) for n in range(len(form))]
         notes |= dict.fromkeys([note] if note else [])
-    unknown = tuple(n for n, character in enumerate(text) if not knows(character))
-    return NormalisedText(text, tuple(places), unknown, tuple(notes))
+    unknown = _unknown_in(text, parts, knows)
+    return NormalisedText(text, tuple(places), unknown, tuple(notes), parts)
+
+
+def _unknown_in(text: str, parts: Parts, knows: Callable[[str], bool]) -> dict[int, str]:
+    """Return the unknown parts of a text by the position where each begins."""
+    pieces = parts.split(text)
+    begins = accumulate(map(len, pieces), initial=0)
+    return {place: part for place, part in zip(begins, pieces, strict=False) if not knows(part)}
 
 
 @dataclass
@@ -205,31 +226,36 @@ def _composing() -> frozenset[str]:
     return frozenset({chr(int(pair[1], 16)) for pair in parts if len(pair) == 2} | set(hangul))
 
 
-def _clusters(typed: str) -> Iterator[tuple[int, str]]:
-    """Yield pieces that are normalised as a unit, with the positions where they begin."""
-    start = 0
-    for end in range(1, len(typed) + 1):
-        if end == len(typed) or not _belongs(typed[start:end], typed[end]):
-            yield start, typed[start:end]
-            start = end
+def _clusters(parts: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield parts that are normalised as a unit, joined, with the positions where they begin."""
+    start, cluster = 0, ""
+    for part in parts:
+        if cluster and not _belongs(cluster, part):
+            yield start, cluster
+            start, cluster = start + len(cluster), ""
+        cluster += part
+    if cluster:
+        yield start, cluster
 
 
-def _belongs(cluster: str, character: str) -> bool:
-    if character.isascii():
-        return cluster == "\r" and character == "\n"
-    composed = unicodedata.normalize("NFC", cluster) + character
-    is_composed = unicodedata.normalize("NFC", cluster + character) != composed
-    return unicodedata.combining(character) > 0 or is_composed
+def _belongs(cluster: str, part: str) -> bool:
+    if part.isascii():
+        return cluster == "\r" and part == "\n"
+    forms = unicodedata.normalize("NFC", cluster), unicodedata.normalize("NFC", part)
+    is_composed = unicodedata.normalize("NFC", cluster + part) != "".join(forms)
+    return unicodedata.combining(part[0]) > 0 or is_composed
 
 
-def _best(cluster: str, is_first: bool, knows: Callable[[str], bool]) -> tuple[str, str | None]:
-    """Return the form of a piece with the fewest unknown characters, and what was changed."""
-    if all(map(knows, cluster)):
+def _best(
+    cluster: str, is_first: bool, unknown_in: Callable[[str], Sized]
+) -> tuple[str, str | None]:
+    """Return the form of a piece with the fewest unknown parts, and what was changed."""
+    if not unknown_in(cluster):
         return cluster, None
-    if cluster in ("\r\n", "\r") and knows("\n"):
+    if cluster in ("\r\n", "\r") and not unknown_in("\n"):
         return "\n", BREAKS_NOTE
     if is_first and cluster == MARK:
         return "", MARK_NOTE
     forms = {"": cluster} | {form: unicodedata.normalize(form, cluster) for form in ("NFC", "NFD")}
-    best = min(forms, key=lambda form: sum(not knows(c) for c in forms[form]))
+    best = min(forms, key=lambda form: len(unknown_in(forms[form])))
     return forms[best], FORM_NOTE.format(best) if best else None

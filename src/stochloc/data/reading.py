@@ -6,14 +6,10 @@ byte model also reads bytes that are not valid UTF-8; they are kept as Python's 
 
 import re
 
-import numpy as np
-from jaxtyping import Integer
-
 from stochloc.data.codepoints import decode_utf8
 from stochloc.data.normalisation import MARK
 from stochloc.data.records.sources import Reading
 from stochloc.data.texts import naming
-from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.protocol import Tokenizer
 
 _AS_TEXT = Reading()
@@ -60,19 +56,3 @@ def read_lines(file: str, tokenizer: Tokenizer, reading: Reading = _AS_TEXT) -> 
     if reading.is_of_records(file):
         return [record.text for record in reading.records(file).records()]
     return _BREAK.split(read_text(file, tokenizer))
-
-
-def as_bytes(tokens: Integer[np.ndarray, " tokens"], tokenizer: Tokenizer) -> bytes:
-    """Return the bytes that tokens stand for, as they would be stored in a file.
-
-    Args:
-        tokens: ids.
-        tokenizer: turns them into text.
-
-    Returns:
-        UTF-8; for a tokenizer of bytes the bytes themselves, UTF-8 or not.
-    """
-    if not tokenizer.is_byte_level:
-        return tokenizer.decode(tokens).encode("utf-8", "surrogatepass")
-    is_byte = tokens < ByteTokenizer().vocabulary_size
-    return tokens[is_byte].astype(np.uint8).tobytes()

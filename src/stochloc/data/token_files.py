@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt
 
 from stochloc.data.codepoints import decode_utf8
-from stochloc.data.normalisation import FORM_NOTE, FORMS, MARK, Form, PlainBytes, in_form, knowing
+from stochloc.data.normalisation import FORM_NOTE, FORMS, Form, PlainBytes, in_form
 from stochloc.data.texts import TextSource, UnknownCharactersError, file_source, naming
 from stochloc.data.token_cache import cache_folder, prune, sweep, unusable, write_atomically
 from stochloc.data.tokenizers.protocol import Tokenizer, token_dtype
@@ -210,12 +210,11 @@ def _write_text(
 
 def _other_form(source: TextSource, tokenizer: Tokenizer) -> TextSource | None:
     """Return a text in the Unicode form that a tokenizer knows, if there is one."""
-    knows = knowing(tokenizer)
     for form in FORMS:
-        with naming(source):
-            pieces = in_form(decode_utf8(source.chunks()), form)
-            is_known = all(knows(c) for piece in pieces for c in set(piece) - {"\r", MARK})
-        if is_known:
+        chunks = PlainBytes.for_tokenizer(_encoded(source, form), tokenizer)
+        with naming(source), suppress(UnknownCharactersError):
+            for _ in tokenizer.encode_stream(chunks):
+                pass
             facts = {**source.fingerprint, "form": form}
             return TextSource(source.name, facts, partial(_encoded, source, form))
     return None

@@ -21,11 +21,6 @@ class ByteTokenizer(PlainText):
         return 256
 
     @property
-    def is_character_level(self) -> bool:
-        """False: a character can take several bytes."""
-        return False
-
-    @property
     def is_byte_level(self) -> bool:
         """True: any file is made of bytes."""
         return True
@@ -47,9 +42,11 @@ class ByteTokenizer(PlainText):
         Raises:
             ValueError: an id is outside 0 .. 255.
         """
-        return (
-            checked(ids, self.vocabulary_size).astype(np.uint8).tobytes().decode(errors="replace")
-        )
+        return self.decode_bytes(ids).decode(errors="replace")
+
+    def decode_bytes(self, ids: TokenIds) -> bytes:
+        """Return the bytes themselves, UTF-8 or not."""
+        return checked(ids, self.vocabulary_size).astype(np.uint8).tobytes()
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[UInt8[np.ndarray, " tokens"]]:
         """Yield the bytes themselves as `uint8`; they need not be UTF-8."""

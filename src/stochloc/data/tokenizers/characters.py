@@ -87,11 +87,6 @@ class CharacterTokenizer(PlainText):
         return len(self.alphabet)
 
     @property
-    def is_character_level(self) -> bool:
-        """True: a token is a character."""
-        return True
-
-    @property
     def is_byte_level(self) -> bool:
         """False: a token is a character."""
         return False
@@ -110,7 +105,8 @@ class CharacterTokenizer(PlainText):
         """
         ids = self._look_up(text)
         if ids.size and ids.min() < 0:
-            raise unknown_at(text, int(np.argmax(ids < 0)), self._known)
+            place = int(np.argmax(ids < 0))
+            raise unknown_at(place, text[place], self.parts, self._known)
         return ids.astype(np.int64)
 
     def decode(self, ids: TokenIds) -> str:
@@ -141,10 +137,10 @@ class CharacterTokenizer(PlainText):
             UnknownCharactersError: characters are not in the alphabet; the message counts them.
             ValueError: the bytes are not UTF-8.
         """
-        dtype, unknown = token_dtype(self.vocabulary_size), UnknownCharacters()
+        dtype, unknown = token_dtype(self.vocabulary_size), UnknownCharacters(self.parts)
         for text in decode_utf8(chunks):
             ids = self._look_up(text)
-            unknown.look_at(text, ids < 0)
+            unknown.look_at(text, [(n, text[n]) for n in np.flatnonzero(ids < 0).tolist()])
             if not unknown.counts:
                 yield ids.astype(dtype)
         unknown.refuse(self._known)

@@ -7,7 +7,8 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer
+from stochloc.data.tokenizers.parts import Parts
+from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, checked
 from stochloc.data.tokenizers.slots import Slots
 
 
@@ -56,11 +57,6 @@ class LabelledTokenizer:
         return self.inner.vocabulary_size + len(self.labels)
 
     @property
-    def is_character_level(self) -> bool:
-        """False: a label is a token, but not a character."""
-        return False
-
-    @property
     def is_byte_level(self) -> bool:
         """Whether the texts are read as bytes."""
         return self.inner.is_byte_level
@@ -69,6 +65,11 @@ class LabelledTokenizer:
     def boundary(self) -> int | None:
         """The token before and after every sequence, if the texts are sequences."""
         return self.inner.boundary
+
+    @property
+    def parts(self) -> Parts:
+        """What the texts' tokenizer knows or does not know."""
+        return self.inner.parts
 
     @property
     def slots(self) -> Slots | None:
@@ -85,8 +86,15 @@ class LabelledTokenizer:
 
     def decode(self, ids: TokenIds) -> str:
         """Return the text that token ids stand for; labels stand for nothing."""
-        array = np.asarray(ids)
-        return self.inner.decode(array[~self.is_label(array)])
+        return self.inner.decode(self._text(ids))
+
+    def decode_bytes(self, ids: TokenIds) -> bytes:
+        """Return the bytes that token ids stand for; labels stand for nothing."""
+        return self.inner.decode_bytes(self._text(ids))
+
+    def _text(self, ids: TokenIds) -> np.ndarray:
+        array = checked(ids, self.vocabulary_size)
+        return array[~self.is_label(array)]
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
         """Yield token ids of UTF-8 bytes, without a label."""

@@ -4,21 +4,27 @@ Every tokenizer turns text into integers `0 .. vocabulary_size - 1`. Encoding a 
 same ids as encoding the whole, however the bytes are cut, in memory that does not grow with the
 text. A new tokenizer is one file that follows the `Tokenizer` protocol and one line in
 `TOKENIZERS`, by which a user chooses it and a run is read again; `names.py` has the name for help
-pages. Knows nothing of caches, corpora or splits.
+pages. One that needs a setting is chosen by a line in `LEARNED`, and read again by one in `STORED`.
+Knows nothing of caches, corpora or splits.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from stochloc.data.texts import read_chunks
 from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.characters import CharacterTokenizer
+from stochloc.data.tokenizers.choices import BytePairs, Choice, Stored
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
+from stochloc.data.tokenizers.library import MOST_BYTES
 from stochloc.data.tokenizers.protocol import Tokenizer
 from stochloc.data.tokenizers.sequences import SequenceTokenizer
 from stochloc.data.tokenizers.slotted import SlottedTokenizer
+from stochloc.data.tokenizers.subwords import SubwordTokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
+from stochloc.data.tokenizers.words import WordTokenizer
 
 
 class Remade(Tokenizer, Protocol):
@@ -49,7 +55,12 @@ TOKENIZERS: dict[str, type[Named]] = {
     "characters": CharacterTokenizer,
     "bytes": ByteTokenizer,
     "text8": Text8Tokenizer,
+    "words": WordTokenizer,
 }
+# Learned from a text, to what is behind the colon of `bpe:8000`.
+LEARNED: dict[str, Callable[[str], Choice]] = {"bpe": BytePairs.parse}
+# Read from a run or a file, by their `kind`; a user chooses them by other names.
+STORED: dict[str, type[Remade]] = {"subwords": SubwordTokenizer}
 # These are laid around another tokenizer, whose facts are their `inner`.
 AROUND: dict[str, type[Remade]] = {
     "labelled": LabelledTokenizer,
@@ -62,7 +73,7 @@ def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
     """Return the tokenizer whose `to_dict` gave these facts.
 
     Args:
-        facts: the tokenizer's kind, a name in `TOKENIZERS` or `AROUND`, and its settings.
+        facts: the tokenizer's kind, a name in `TOKENIZERS`, `STORED` or `AROUND`, and its settings.
 
     Returns:
         An equal tokenizer.
@@ -70,7 +81,7 @@ def tokenizer_from_dict(facts: Mapping[str, Any]) -> Tokenizer:
     Raises:
         ValueError: the kind is not known, or its settings are missing or wrong.
     """
-    kinds: Mapping[str, type[Remade]] = {**TOKENIZERS, **AROUND}
+    kinds: Mapping[str, type[Remade]] = {**TOKENIZERS, **STORED, **AROUND}
     kind = facts.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(
@@ -92,7 +103,7 @@ def make_tokenizer(name: str, train_path: str | Path) -> Tokenizer:
     """Return the tokenizer of this name for a training text.
 
     Args:
-        name: a name in `TOKENIZERS`.
+        name: as for `tokenizer_for`.
         train_path: the training text; read only if the tokenizer depends on it, as on its alphabet.
 
     Returns:
@@ -108,36 +119,70 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     """Return the tokenizer of this name for a text given as UTF-8 bytes.
 
     Args:
-        name: a name in `TOKENIZERS`.
+        name: a name in `TOKENIZERS`; one in `LEARNED` with a colon and its setting, `bpe:8000`; or
+            a file that `tokenizer_from_file` reads.
         chunks: the training text; read only if the tokenizer depends on it.
 
     Returns:
-        A tokenizer that can encode the training text.
+        A tokenizer; that of a file need not be able to encode the text.
 
     Raises:
         ValueError: the name is not known, or no tokenizer can be made for the text.
     """
-    _check_name(name)
-    return TOKENIZERS[name].for_text(chunks)
+    return _chosen(name).for_text(chunks)
 
 
 def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokenizer:
     """Return the tokenizer of this name, with a boundary, for texts that are sequences.
 
     Args:
-        name: a name in `TOKENIZERS`.
+        name: as for `tokenizer_for`.
         records: the training texts; read only if the tokenizer depends on them.
 
     Returns:
-        A tokenizer that can encode each of the texts.
+        A tokenizer; that of a file need not be able to encode the texts.
 
     Raises:
         ValueError: the name is not known, or no tokenizer can be made for the texts.
     """
-    _check_name(name)
-    return SequenceTokenizer(TOKENIZERS[name].for_records(records))
+    return SequenceTokenizer(_chosen(name).for_records(records))
 
 
-def _check_name(name: str) -> None:
-    if name not in TOKENIZERS:
-        raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.")
+def _chosen(name: str) -> Choice:
+    if name in TOKENIZERS:
+        return TOKENIZERS[name]
+    kind, _, setting = name.partition(":")
+    if kind in LEARNED:
+        return LEARNED[kind](setting)
+    if name.endswith(".json"):
+        return Stored(tokenizer_from_file(name))
+    forms = (*TOKENIZERS, *(f"{kind}:N" for kind in LEARNED), "FILE.json")
+    raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(forms)}.")
+
+
+def tokenizer_from_file(path: str | Path, name: str | None = None) -> Tokenizer:
+    """Return the tokenizer of a JSON file: of the package `tokenizers`, or of a run.
+
+    Args:
+        path: the file.
+        name: what a user called it; None: the path.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ValueError: there is no such file, or it is not a tokenizer.
+    """
+    name = str(path) if name is None else name
+    try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise ValueError(f"{name} is larger than any tokenizer, {MOST_BYTES} bytes.")
+        text = Path(path).read_text(encoding="utf-8")
+        facts = json.loads(text)
+    except OSError as error:
+        raise ValueError(f"The tokenizer {name} cannot be read: {error.strerror}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{name} is not a tokenizer: it is not JSON ({error}).") from error
+    if isinstance(facts, dict) and "kind" in facts:
+        return tokenizer_from_dict(facts)
+    return SubwordTokenizer.from_json(text, name)

@@ -11,9 +11,10 @@ A tokenizer may map characters (capitals to small letters), drop them, or refuse
 `UnknownCharactersError`, which makes its callers try the text's other Unicode form. The message
 names the character and where the first one is: `encode`, which has a whole string, gives its
 position in it, counted from 0; `encode_stream`, which reads a file, gives line and character as
-editors count them, from 1. `UnknownCharacters` and `unknown_at` in `data.tokenizers.unknown` do so.
+editors count them, from 1. A tokenizer of words names the word. `UnknownCharacters` and `unknown_at` in `data.tokenizers.unknown` do so.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, Integer
 
+from stochloc.data.tokenizers.parts import Characters, Parts
 from stochloc.data.tokenizers.slots import Slots
 
 Kind = TypeVar("Kind")
@@ -38,17 +40,13 @@ class Tokenizer(Protocol):
         ...
 
     @property
-    def is_character_level(self) -> bool:
-        """Whether one token is one character, so that bits per token are bits per character.
-
-        The characters are those of the text that is modelled, after the tokenizer has mapped or
-        dropped some: True if `decode` returns one character for every token.
-        """
+    def is_byte_level(self) -> bool:
+        """Whether one token of text is one byte, so that any file can be read, UTF-8 or not."""
         ...
 
     @property
-    def is_byte_level(self) -> bool:
-        """Whether one token of text is one byte, so that any file can be read, UTF-8 or not."""
+    def parts(self) -> Parts:
+        """What it knows or does not know: characters, or words."""
         ...
 
     @property
@@ -94,6 +92,21 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def decode_bytes(self, ids: TokenIds) -> bytes:
+        """Return the bytes that token ids stand for, as they would be stored in a file.
+
+        Args:
+            ids: as for `decode`.
+
+        Returns:
+            UTF-8, but for a token that is a part of a character: its own bytes. So bytes of tokens
+            add up, wherever a text is cut, unless decoding writes something between two tokens.
+
+        Raises:
+            ValueError: an id is outside the vocabulary.
+        """
+        ...
+
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
         """Yield token ids of UTF-8 bytes, in memory that does not grow with the text.
 
@@ -122,8 +135,10 @@ class Tokenizer(Protocol):
         ...
 
 
-class PlainText:
+class PlainText(ABC):
     """The defaults of a tokenizer whose tokens are all text: no labels, boundary or slots.
+
+    It knows or does not know characters, and `decode` loses nothing of them.
 
     Nor settings: a tokenizer that has some, as `CharacterTokenizer` its alphabet, has its own
     `for_text` and `from_dict`.
@@ -165,6 +180,19 @@ class PlainText:
             KeyError, TypeError, ValueError: the facts are not those of this kind.
         """
         return cls()
+
+    @property
+    def parts(self) -> Parts:
+        """Characters are known or unknown."""
+        return Characters()
+
+    @abstractmethod
+    def decode(self, ids: TokenIds) -> str:
+        """Return the text that token ids stand for."""
+
+    def decode_bytes(self, ids: TokenIds) -> bytes:
+        """Return the text that token ids stand for, as UTF-8."""
+        return self.decode(ids).encode("utf-8", "surrogatepass")
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Int64, Integer
-from torch import Tensor
 
-from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer
+from stochloc.data.tokenizers.parts import Parts
+from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, checked
 
 
 @final
@@ -57,14 +57,14 @@ class SequenceTokenizer:
         return self.inner.vocabulary_size + 1
 
     @property
-    def is_character_level(self) -> bool:
-        """False: the boundary is a token, but not a character."""
-        return False
-
-    @property
     def is_byte_level(self) -> bool:
         """Whether the texts are read as bytes."""
         return self.inner.is_byte_level
+
+    @property
+    def parts(self) -> Parts:
+        """What the texts' tokenizer knows or does not know."""
+        return self.inner.parts
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,8 +87,15 @@ class SequenceTokenizer:
 
     def decode(self, ids: TokenIds) -> str:
         """Return the text that token ids stand for; boundaries stand for nothing."""
-        array = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids, dtype=np.int64)
-        return self.inner.decode(array[array != self.boundary])
+        return self.inner.decode(self._text(ids))
+
+    def decode_bytes(self, ids: TokenIds) -> bytes:
+        """Return the bytes that token ids stand for; boundaries stand for nothing."""
+        return self.inner.decode_bytes(self._text(ids))
+
+    def _text(self, ids: TokenIds) -> np.ndarray:
+        array = checked(ids, self.vocabulary_size)
+        return array[array != self.boundary]
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
         """Yield token ids of UTF-8 bytes, without boundaries."""

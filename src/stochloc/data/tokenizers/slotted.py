@@ -18,9 +18,9 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Int64, Integer
-from torch import Tensor
 
-from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, token_dtype
+from stochloc.data.tokenizers.parts import Parts
+from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, checked, token_dtype
 from stochloc.data.tokenizers.slots import Slots
 
 
@@ -79,14 +79,14 @@ class SlottedTokenizer:
         return self.inner.vocabulary_size
 
     @property
-    def is_character_level(self) -> bool:
-        """False: the empty token is not a character."""
-        return False
-
-    @property
     def is_byte_level(self) -> bool:
         """Whether the texts are read as bytes."""
         return self.inner.is_byte_level
+
+    @property
+    def parts(self) -> Parts:
+        """What the texts' tokenizer knows or does not know."""
+        return self.inner.parts
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -120,8 +120,15 @@ class SlottedTokenizer:
 
     def decode(self, ids: TokenIds) -> str:
         """Return the text of a layout; empty tokens stand for nothing."""
-        array = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids, dtype=np.int64)
-        return self.inner.decode(array[array != self.empty])
+        return self.inner.decode(self._text(ids))
+
+    def decode_bytes(self, ids: TokenIds) -> bytes:
+        """Return the bytes of a layout; empty tokens stand for nothing."""
+        return self.inner.decode_bytes(self._text(ids))
+
+    def _text(self, ids: TokenIds) -> np.ndarray:
+        array = checked(ids, self.vocabulary_size)
+        return array[array != self.empty]
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
         """Yield the layout of a clean text chunk by chunk.

@@ -30,11 +30,6 @@ class Text8Tokenizer(PlainText):
         return len(SYMBOLS)
 
     @property
-    def is_character_level(self) -> bool:
-        """True: a token is a character of the cleaned text."""
-        return True
-
-    @property
     def is_byte_level(self) -> bool:
         """False: a token is a character."""
         return False

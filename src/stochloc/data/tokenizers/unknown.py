@@ -1,61 +1,65 @@
-"""Characters that a tokenizer does not know: how it says which, and where.
+"""Characters, or words, that a tokenizer does not know: how it says which, and where.
 
 In a string a place is a position, counted from 0. In a file it is a line and a character in it,
-counted from 1 as editors do. All unknown characters of a file are counted, so that one message
-tells what there is to clean.
+counted from 1 as editors do. All unknown parts of a file are counted, so that one message tells what there
+is to clean.
 """
 
-import numpy as np
-from jaxtyping import Bool
+from collections.abc import Iterable
 
 from stochloc.data.texts import UnknownCharactersError
+from stochloc.data.tokenizers.parts import Parts
 
-# Unknown characters that a message lists.
-MOST_SHOWN = 10
+# Unknown parts that a message lists, and characters of one that it shows.
+MOST_SHOWN, MOST_CHARACTERS = 10, 60
 
 
-def unknown_at(text: str, position: int, known: str) -> UnknownCharactersError:
-    """Return the error about the first unknown character of a string.
+def unknown_at(position: int, part: str, parts: Parts, known: str) -> UnknownCharactersError:
+    """Return the error about the first unknown part of a string.
 
     Args:
-        text: the string.
-        position: of its first unknown character, from 0.
+        position: of the part's first character, from 0.
+        part: the unknown character, or word.
+        parts: what it is.
         known: what the tokenizer knows, to follow "is not among": "the letters A, C, G and T".
 
     Returns:
         The error, to be raised by `encode`.
     """
-    return _error(text[position], f"position {position}, counted from 0,", known)
+    return _error(part, f"position {position}, counted from 0,", parts, known)
 
 
 class UnknownCharacters:
-    """Counts the unknown characters of a text that is read in pieces, and where the first one is.
+    """Counts the unknown parts of a text that is read in pieces, and where the first one is.
+
+    Args:
+        parts: what is known or unknown.
 
     Attributes:
         counts: how often each occurs, in the order of their first occurrence.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self.counts: dict[str, int] = {}
         self._line, self._column, self._first = 1, 1, ""
 
-    def look_at(self, text: str, is_unknown: Bool[np.ndarray, " characters"]) -> None:
+    def look_at(self, text: str, unknown: Iterable[tuple[int, str]]) -> None:
         """Count in the next piece of the text.
 
         Args:
             text: the piece.
-            is_unknown: which of its characters are unknown.
+            unknown: its unknown parts with their positions in it, from left to right.
         """
-        places = np.flatnonzero(is_unknown)
-        if len(places) and not self.counts:
-            line, column = self._after(text[: places[0]])
-            self._first = f"line {line}, character {column}"
-        for place in places:
-            self.counts[text[place]] = self.counts.get(text[place], 0) + 1
+        for place, part in unknown:
+            if not self.counts:
+                line, column = self._after(text[:place])
+                self._first = f"line {line}, character {column}"
+            self.counts[part] = self.counts.get(part, 0) + 1
         self._line, self._column = self._after(text)
 
     def refuse(self, known: str) -> None:
-        """Raise an error if there was an unknown character, and do nothing otherwise.
+        """Raise an error if there was an unknown part, and do nothing otherwise.
 
         Args:
             known: what the tokenizer knows, to follow "is not among".
@@ -64,13 +68,13 @@ class UnknownCharacters:
             UnknownCharactersError: there was one; with its line and place there, from 1.
         """
         if self.counts:
-            raise _error(next(iter(self.counts)), self._described(), known)
+            raise _error(next(iter(self.counts)), self._described(), self._parts, known)
 
     def _described(self) -> str:
         total = sum(self.counts.values())
         if total == 1:
             return self._first
-        shown = ", ".join(map(repr, list(self.counts)[:MOST_SHOWN]))
+        shown = ", ".join(map(_shown, list(self.counts)[:MOST_SHOWN]))
         more = ", ..." if len(self.counts) > MOST_SHOWN else ""
         return f"{self._first} (the first of {total} unknown ones: {shown}{more})"
 
@@ -80,8 +84,12 @@ class UnknownCharacters:
         return self._line + breaks, column
 
 
-def _error(character: str, where: str, known: str) -> UnknownCharactersError:
+def _shown(part: str) -> str:
+    return repr(part if len(part) <= MOST_CHARACTERS else f"{part[:MOST_CHARACTERS]}...")
+
+
+def _error(part: str, where: str, parts: Parts, known: str) -> UnknownCharactersError:
     return UnknownCharactersError(
-        f"The character {character!r} at {where} is not among {known}; remove it from the text, or "
-        "use a tokenizer that knows it."
+        f"The {parts.name} {_shown(part)} at {where} is not among {known}; remove it from the text, "
+        "or use a tokenizer that knows it."
     )
