@@ -51,6 +51,8 @@ POLICIES = (
 )
 CorrectorName = Literal["exact", "together", "least-confident"]
 ArchitectureName = Literal["encoder", "two-sided", "dit"]
-TokenizerName = Literal["characters", "bytes", "text8"]
+TokenizerName = Literal["characters", "bytes", "text8", "words"]
+# How other tokenizers are named: by a number of tokens, a file, or a repository on the hub.
+TOKENIZER_FORMS = ("bpe:N", "FILE.json", "hub:NAME")
 CheckpointName = Literal["best", "last"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]

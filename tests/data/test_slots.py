@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from data.tokenizers import EXAMPLES
+from data.tokenizer_examples import EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 

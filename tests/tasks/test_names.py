@@ -9,7 +9,7 @@ import pytest
 from stochloc import names
 from stochloc.core import CERTAINTIES
 from stochloc.data import make_tokenizer
-from stochloc.data.tokenizers.named import TOKENIZERS
+from stochloc.data.tokenizers.named import LEARNED, TOKENIZERS
 from stochloc.nn.backbones import ARCHITECTURES
 from stochloc.tasks.paths import PATHS, TRANSITIONS
 from stochloc.tasks.policies import CORRECTORS, POLICIES
@@ -62,4 +62,9 @@ def test_a_name_that_is_not_offered_is_refused_with_those_that_are(trained, tmp_
     with pytest.raises(ValueError, match="ancestral, euler"):
         WalkSettings(transition="leap").resolve(run)
     with pytest.raises(ValueError, match=r"there are .*text8"):
-        make_tokenizer("words", tmp_path / "absent.txt")
+        make_tokenizer("letters", tmp_path / "absent.txt")
+
+
+def test_every_setting_that_a_tokenizer_takes_is_offered_with_it():
+    offered = {form.partition(":")[0] for form in names.TOKENIZER_FORMS if ":" in form}
+    assert offered == {*LEARNED, "hub"}

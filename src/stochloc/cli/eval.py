@@ -106,6 +106,7 @@ class Eval:
 _UNITS = (
     "bits_per_token",
     "bits_per_character",
+    "bits_per_byte",
     "nats_per_sequence",
     "nats_per_sequence_with_length",
 )

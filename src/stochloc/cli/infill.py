@@ -27,13 +27,15 @@ class Infill:
 
     run_folder: RunFolder
     template: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
-    """The text: _ is a blank of one token, {3} of three, {2-5} of two to five; {{ is a brace."""
+    """The text: _ is a blank of one token, {3} of three, {2-5} of two to five; {{ is a brace. A
+    token is a character for most models, a word or a piece of one for others."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
     """Largest number of answers."""
     draws: int = 32
     """Walks for every combination of lengths; equal results count once."""
     constraint: tuple[str, ...] = ()
-    """Characters that blanks may hold: aeiou or a-e for all, 2:xyz for the second from the left."""
+    """Characters that blanks may hold: aeiou or a-e for all, 2:xyz for the second from the left. A
+    token is allowed if all of its characters are."""
     blank: str = "_"
     """What marks a blank of one token."""
     steps: MaybeInt = None

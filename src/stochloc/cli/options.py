@@ -17,6 +17,7 @@ from stochloc.cli.output import warn
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.names import (
     POLICIES,
+    TOKENIZER_FORMS,
     CheckpointName,
     CorrectorName,
     PathName,
@@ -83,10 +84,12 @@ Fractions = Annotated[
     ),
 ]
 Tokenizer = Annotated[
-    TokenizerName | None,
-    choices(
-        TokenizerName,
-        "How text becomes tokens; characters for files, text8 for the corpora known by name.",
+    str | None,
+    optional(
+        "{" + ",".join((*get_args(TokenizerName), *TOKENIZER_FORMS)) + "}",
+        "How text becomes tokens; characters for files, text8 for the corpora known by name. words "
+        "are what white space separates; bpe:8000 learns 8,000 subwords from the text; FILE.json "
+        "and hub:NAME are tokenizers of the package tokenizers, or a run's tokenizer.json.",
     ),
 ]
 Policy = Annotated[

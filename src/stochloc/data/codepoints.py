@@ -72,3 +72,15 @@ def discover_alphabet(chunks: Iterable[bytes]) -> str:
     for text in decode_utf8(chunks):
         seen[code_points(text)] = True
     return "".join(map(chr, np.flatnonzero(seen)))
+
+
+def count_characters(text: bytes) -> int:
+    """Return how many characters begin in a piece of UTF-8, which may be cut within characters.
+
+    Args:
+        text: the bytes; one that cannot be within a character counts as the beginning of one.
+
+    Returns:
+        The number of bytes that do not continue a character.
+    """
+    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) & 0xC0 != 0x80))

@@ -22,7 +22,7 @@ from stochloc.data.text8 import text8_source
 from stochloc.data.texts import TextSource, naming
 from stochloc.data.token_files import TokenFile, encode_file, encode_source
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
-from stochloc.data.tokenizers.named import tokenizer_for
+from stochloc.data.tokenizers.named import choice_of, tokenizer_for
 from stochloc.data.tokenizers.protocol import Tokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
@@ -126,8 +126,9 @@ def load_corpus(
     if tokenizer is None:
         tokenizer = Text8Tokenizer() if named else "characters"
     if isinstance(tokenizer, str):
+        choice = choice_of(tokenizer)
         with naming(source):
-            tokenizer = tokenizer_for(tokenizer, source.chunks())
+            tokenizer = choice.for_text(source.chunks())
     parts = split(encode_source(source, tokenizer, cache_dir).tokens, shares)
     if not len(parts[0]):
         raise ValueError(f"{source.name} is too short to split; give a longer text.")

@@ -1,9 +1,11 @@
-"""What figures are averaged over: tokens of text and characters, never labels or boundaries.
+"""What figures are averaged over: tokens of text, characters and bytes, never labels or boundaries.
 
 Labels are a condition: a bound is of `P(x|y)`, so they cost nothing and are not counted. Boundaries
 are the condition on a length. For texts in slots one of many layouts is bounded, so the bound on
 the text itself is looser.
 """
+
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Int
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN
 from stochloc.data import Tokenizer
+from stochloc.data.codepoints import count_characters
 from stochloc.data.labels import first_given
 
 
@@ -59,7 +62,24 @@ def characters_in(
         The numbers, on the CPU; a character cut by a window's start is counted in the window it
         starts in.
     """
-    return torch.tensor([len(tokenizer.decode(row).lstrip("\ufffd")) for row in windows.cpu()])
+    return torch.tensor([count_characters(raw) for raw in _texts_of(tokenizer, windows)])
+
+
+def bytes_in(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
+    """Return how many bytes of UTF-8 the text of each window of tokens holds.
+
+    Args:
+        tokenizer: How the tokens become text.
+        windows: Windows of a text.
+
+    Returns:
+        The numbers, on the CPU; of a character cut by a window's end, the bytes within.
+    """
+    return torch.tensor([len(raw) for raw in _texts_of(tokenizer, windows)])
+
+
+def _texts_of(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> Iterator[bytes]:
+    return (tokenizer.decode_bytes(row) for row in windows.cpu())
 
 
 def what_is_counted(tokenizer: Tokenizer) -> str:

@@ -10,7 +10,9 @@ from stochloc.data.corpora import is_corpus_name
 from stochloc.data.labels import parse_classes
 from stochloc.data.sequence_corpora import SequenceCorpus, load_sequences
 from stochloc.data.texts import STANDARD_INPUT, TextSource, file_source, is_read_once
+from stochloc.data.tokenizers.named import tokenizer_from_file
 from stochloc.nn.declared import check_types
+from stochloc.tasks.hub import find_tokenizer
 
 Named = Mapping[str, str | TextSource]
 
@@ -51,7 +53,8 @@ class DataChoice:
         """Return the corpus.
 
         Args:
-            tokenizer: How it becomes tokens; None for the corpus's default.
+            tokenizer: How it becomes tokens, or the name of that, also of a repository on the hub;
+                None for the corpus's default.
             slots: Whether to lay out the texts of that tokenizer in slots.
 
         Returns:
@@ -64,6 +67,8 @@ class DataChoice:
         if self.sequences and slots:
             raise ValueError("Sequences cannot be laid out in slots: leave out one of the two.")
         texts = opened(self.named())
+        if isinstance(tokenizer, str) and (file := find_tokenizer(tokenizer)) is not None:
+            tokenizer = tokenizer_from_file(file, tokenizer)
         corpus = self.load_from(texts, tokenizer)
         return self.load_from(texts, SlottedTokenizer(corpus.tokenizer)) if slots else corpus
 

@@ -16,7 +16,7 @@ from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import held_out_windows
 from stochloc.data.sequences import Rows, Sequences
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.counting import characters_in, given_in, tokens_in, what_is_counted
+from stochloc.tasks.counting import bytes_in, characters_in, given_in, tokens_in, what_is_counted
 from stochloc.tasks.parts import sequences_to_evaluate, tokens_to_evaluate
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
@@ -111,6 +111,7 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         deviation,
         tokens_in(run.tokenizer, windows),
         characters_in(run.tokenizer, windows),
+        bytes_in(run.tokenizer, windows),
         what_is_counted(run.tokenizer),
         math.log2(run.tokenizer.vocabulary_size),
     )
@@ -143,7 +144,7 @@ def evaluate_sequences(run: Run, sequences: Sequences, evaluation: Evaluation) -
     deviations = [deviation for _, deviation in bounded if deviation is not None]
     sizes = [
         torch.cat([count(run.tokenizer, rows.tokens) for rows in groups])[order]
-        for count in (tokens_in, characters_in)
+        for count in (tokens_in, characters_in, bytes_in)
     ]
     return Evaluated(
         evaluation,
@@ -151,6 +152,7 @@ def evaluate_sequences(run: Run, sequences: Sequences, evaluation: Evaluation) -
         _deviation_in_order(deviations, order) if deviations else None,
         sizes[0],
         sizes[1],
+        sizes[2],
         what_is_counted(run.tokenizer),
         math.log2(run.tokenizer.vocabulary_size - run.model.config.given_tokens),
         -run.lengths.log_prob(sizes[0]),
@@ -227,6 +229,7 @@ class Evaluated:
         deviation: What the chain rule gives along several orders, if that was asked for.
         tokens: Tokens of every window that are scored.
         characters: Characters of text in every window.
+        num_bytes: Bytes of text in every window.
         counted: What "per token" means, in words.
         uniform_bits: Bits per token of guessing, the logarithm of the vocabulary's size.
         length_nats: `-log P(n)` of the length of every sequence; None for windows, which have none.
@@ -237,6 +240,7 @@ class Evaluated:
     deviation: ChainDeviation | None
     tokens: Int[Tensor, " windows"]
     characters: Int[Tensor, " windows"]
+    num_bytes: Int[Tensor, " windows"]
     counted: str
     uniform_bits: float
     length_nats: Float[Tensor, " windows"] | None = None
@@ -252,7 +256,9 @@ class Evaluated:
         return self.bits_per_token > self.uniform_bits
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures in nats, bits per token and bits per character.
+        """Return the figures in nats, and in bits per token, per character and per byte.
+
+        Bits per byte compare models of different tokens; a byte is one of UTF-8.
 
         Returns:
             JSON values; standard errors are those of ratios over blocks of neighbouring windows
@@ -267,12 +273,15 @@ class Evaluated:
         sequences, length = estimate.token_nats.shape
         bits_per_token, token_stderr = self._rate(self.tokens)
         bits_per_character, character_stderr = self._rate(self.characters)
+        bits_per_byte, byte_stderr = self._rate(self.num_bytes)
         bits_per_sequence, sequence_stderr = self._rate(torch.ones(sequences))
         return {
             "bits_per_token": bits_per_token,
             "stderr": token_stderr,
             "bits_per_character": bits_per_character,
             "bits_per_character_stderr": character_stderr,
+            "bits_per_byte": bits_per_byte,
+            "bits_per_byte_stderr": byte_stderr,
             "nats_per_sequence": bits_per_sequence * math.log(2),
             "nats_per_sequence_stderr": sequence_stderr and sequence_stderr * math.log(2),
             **self._with_length(),
@@ -280,6 +289,7 @@ class Evaluated:
             "length": length,
             "tokens": int(self.tokens.sum()),
             "characters": int(self.characters.sum()),
+            "bytes": int(self.num_bytes.sum()),
             "counted": self.counted,
             "is_empty": self.is_empty,
             "is_exact": estimate.is_exact,

@@ -1,4 +1,4 @@
-"""Finding a run: in a folder of this machine, or on the Hugging Face hub.
+"""Finding a run, or a tokenizer: on this machine, or on the Hugging Face hub.
 
 A name that may be a mistyped folder is never looked up on the hub, and a request that is not
 answered is abandoned after seconds.
@@ -6,6 +6,7 @@ answered is abandoned after seconds.
 
 import re
 import shlex
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from stochloc.data.hub import ANSWER_S, hub_cache, within
 from stochloc.terminal import tell
 
 MOST_NAMES = 5
-FILES = ["*.json", "*.safetensors"]
+FILES = ("*.json", "*.safetensors")
+# What repositories call the tokenizer of the package `tokenizers`.
+TOKENIZER = "tokenizer.json"
 
 
 def find_run(run: str | Path, mark: str) -> Path:
@@ -99,42 +102,64 @@ def _listed(folder: Path, runs: list[str]) -> str:
     return f"in {place} there {verb}: {', '.join(runs[:MOST_NAMES])}{more}"
 
 
-def fetch(name: str) -> Path:
+def find_tokenizer(tokenizer: str) -> Path | None:
+    """Return the file of a tokenizer that is named by its repository on the hub.
+
+    Args:
+        tokenizer: What a user gave: `hub:NAME`, or `owner/name` if `owner` is nothing here.
+
+    Returns:
+        The file on this machine; None if it is not the name of a repository.
+
+    Raises:
+        ValueError: There is no such repository, or no tokenizer in it.
+    """
+    name = tokenizer.removeprefix("hub:")
+    if name == tokenizer and (name.endswith(".json") or not is_hub_name(name)):
+        return None
+    if not name:
+        raise ValueError("A tokenizer of the hub is named by its repository, hub:NAME.")
+    tell(f"Asking the Hugging Face hub for the tokenizer of {name}.")
+    file = fetch(name, (TOKENIZER,), "not a repository") / TOKENIZER
+    if not file.is_file():
+        raise ValueError(f"The repository {name} on the hub has no {TOKENIZER}.")
+    return file
+
+
+def fetch(
+    name: str, patterns: Sequence[str] = FILES, what: str = "neither a folder here nor a model"
+) -> Path:
     """Return the folder of a repository of the hub, downloaded if it was not before.
 
     Args:
         name: The repository, `owner/name`.
+        patterns: Which of its files; JSON and safetensors when absent.
+        what: What the name is not if it cannot be fetched, for the message.
 
     Returns:
-        The folder on this machine, with the JSON and safetensors files of the repository.
+        The folder on this machine, with these files.
 
     Raises:
         ValueError: There is no such repository, or it cannot be downloaded.
     """
-    hub = HfApi()
+    hub, kept = HfApi(), {"allow_patterns": list(patterns), "cache_dir": hub_cache()}
     try:
         within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))
-        return Path(hub.snapshot_download(name, allow_patterns=FILES, cache_dir=hub_cache()))
+        return Path(hub.snapshot_download(name, **kept))
     except (RepositoryNotFoundError, GatedRepoError, HFValidationError) as error:
         raise ValueError(
-            f"{name} is neither a folder here nor a model that can be fetched from the hub: "
+            f"{name} is {what} that can be fetched from the hub: "
             "check its name, or log in with: hf auth login."
         ) from error
     except Exception as error:
         # The network's errors depend on the libraries that the hub's client uses.
-        return _fetched_before(hub, name, error)
-
-
-def _fetched_before(hub: HfApi, name: str, error: Exception) -> Path:
-    try:
-        folder = hub.snapshot_download(
-            name, allow_patterns=FILES, cache_dir=hub_cache(), local_files_only=True
-        )
-    except LocalEntryNotFoundError:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise ValueError(
-            f"{name} is neither a folder here nor a model that can be fetched from the hub "
-            f"now ({reason}): check its name, or try again later."
-        ) from error
-    tell("The hub does not answer; the model is used as last downloaded.")
-    return Path(folder)
+        try:
+            folder = hub.snapshot_download(name, **kept, local_files_only=True)
+        except LocalEntryNotFoundError:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise ValueError(
+                f"{name} is {what} that can be fetched from the hub now ({reason}): check its "
+                "name, or try again later."
+            ) from error
+        tell("The hub does not answer; what was last downloaded is used.")
+        return Path(folder)

@@ -152,7 +152,8 @@ def _scored_line(
 ) -> ScoredLine:
     decode = run.tokenizer.decode
     tokens = tuple(decode(np.array([token])) for token in ids)
-    text = decode(np.array(ids, dtype=np.int64)) if refused is None else seen.text
+    whole = np.array(ids, dtype=np.int64)
+    text = decode(whole) if refused is None else seen.text
     if not ids:
         return ScoredLine(text, (), (), refused, seen.notes, 0.0)
     draws = torch.cat([costs[window] for window in _windows(ids, run.length)], -1)
@@ -160,7 +161,8 @@ def _scored_line(
     if len(draws) > 1:
         stderr = float(draws.sum(-1).std() / math.sqrt(len(draws)))
     nats = tuple(draws.mean(0).tolist())
-    return ScoredLine(text, tokens, nats, refused, seen.notes, stderr)
+    num_bytes = len(run.tokenizer.decode_bytes(whole))
+    return ScoredLine(text, tokens, nats, refused, seen.notes, stderr, num_bytes)
 
 
 def _counted(tokenizer: Tokenizer) -> str:

@@ -60,6 +60,7 @@ class ScoredLine:
         notes: How the line was normalised.
         nats_stderr: Standard error of `nats` over the draws behind it; 0 where nothing is drawn,
             None for a single draw.
+        num_bytes: Bytes of the line in UTF-8.
     """
 
     text: str
@@ -68,6 +69,7 @@ class ScoredLine:
     refused: str | None = None
     notes: tuple[str, ...] = ()
     nats_stderr: float | None = None
+    num_bytes: int = 0
 
     @property
     def nats(self) -> float:
@@ -79,6 +81,11 @@ class ScoredLine:
         """The cost per character; 0 for an empty line."""
         return self.nats / math.log(2) / max(1, len(self.text))
 
+    @property
+    def bits_per_byte(self) -> float:
+        """The cost per byte; 0 for an empty line."""
+        return self.nats / math.log(2) / max(1, self.num_bytes)
+
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
         """Return the costs as JSON values, with those of tokens on request; None if refused."""
         pairs = zip(self.tokens, self.token_nats, strict=True)
@@ -88,6 +95,7 @@ class ScoredLine:
             "nats": self.nats if self.refused is None else None,
             "nats_stderr": self.nats_stderr if self.refused is None else None,
             "bits_per_character": self.bits_per_character if self.refused is None else None,
+            "bits_per_byte": self.bits_per_byte if self.refused is None else None,
             "refused": self.refused,
             **({"tokens": tokens} if with_tokens else {}),
         }
@@ -157,6 +165,11 @@ class Scored:
         return self.nats / math.log(2) / max(1, self._characters)
 
     @property
+    def bits_per_byte(self) -> float:
+        """The cost per byte of the text; 0 if there are none."""
+        return self.nats / math.log(2) / max(1, self._bytes)
+
+    @property
     def bits_per_character_stderr(self) -> float:
         """Standard error of `bits_per_character`, a ratio, over blocks of lines."""
         characters = (float(len(line.text)) for line in self.scored_lines)
@@ -169,6 +182,10 @@ class Scored:
     @property
     def _characters(self) -> int:
         return sum(len(line.text) for line in self.scored_lines)
+
+    @property
+    def _bytes(self) -> int:
+        return sum(line.num_bytes for line in self.scored_lines)
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
         """Return all costs as JSON values.
@@ -186,7 +203,9 @@ class Scored:
             "draws_stderr": self.draws_stderr,
             "bits_per_character": self.bits_per_character,
             "bits_per_character_stderr": _number(self.bits_per_character_stderr),
+            "bits_per_byte": self.bits_per_byte,
             "characters": self._characters,
+            "bytes": self._bytes,
             "counted": self.counted,
             "refused": sum(line.refused is not None for line in self.lines),
             "lines": [line.to_dict(with_tokens) for line in self.lines],
@@ -230,7 +249,8 @@ def describe(scored: Scored, with_tokens: bool) -> str:
     spread = "" if math.isnan(by_text) else f" ± {by_text:.3f} over the text"
     rows += [
         f"{scored.nats:9.3f} nats in all{by_draws}",
-        f"{scored.bits_per_character:9.3f} bits per character{spread}; counted: {scored.counted}; "
+        f"{scored.bits_per_character:9.3f} bits per character{spread}, "
+        f"{scored.bits_per_byte:.3f} per byte; counted: {scored.counted}; "
         f"{scored.estimator}, {scored.scoring.walk.path} path, "
         f"{scored.denoiser_calls} denoiser calls",
     ]

@@ -101,6 +101,7 @@ def sequence_texts(corpus: SequenceCorpus, recipe: Recipe) -> SequenceTexts:
         kept.valid,
         lambda model: sequence_line(model, tokenizer, lengths, seed),
         what_is_counted(tokenizer),
+        tokenizer.decode_bytes,
     )
 
 

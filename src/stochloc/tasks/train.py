@@ -310,9 +310,11 @@ def _check_same_recipe(saved: Recipe, recipe: Recipe, folder: Path) -> None:
 
 
 def _name(tokenizer: Tokenizer) -> str:
-    """Return what --tokenizer calls the tokenizer of a run, without its labels and slots."""
+    """Return what --tokenizer calls the tokenizer of a run, without what is laid around it."""
     facts = tokenizer.to_dict()
-    return facts.get("inner", facts)["kind"]
+    while "inner" in facts:
+        facts = facts["inner"]
+    return facts.get("name", facts["kind"])
 
 
 def _texts(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> TrainingData:
@@ -330,4 +332,5 @@ def _texts(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> TrainingData:
         draw_windows if slots is None else slots.draw_windows,
         first_label(tokenizer) if tokenizer.labels else 0,
         what_is_counted(tokenizer),
+        tokenizer.decode_bytes,
     )

@@ -9,9 +9,11 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stochloc.core import UNKNOWN, Masked, line_integral
 from stochloc.core.standard_errors import ratio_stderr
+from stochloc.data.codepoints import count_characters
 from stochloc.nn import LocalizationModel
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.seeds import seeded_streams
@@ -31,10 +33,12 @@ def held_out_record(
 
     Returns:
         JSON values. The bound is in bits per token of text; its standard error, over blocks of
-        windows, is None for fewer than two. Takes 8 denoiser calls for every batch of rows.
+        windows, is None for fewer than two. The same bits per character and per byte, by which
+        models of different tokens are compared, are None where tokens stand for no text. Takes 8
+        denoiser calls for every batch of rows.
     """
     device = next(model.parameters()).device
-    numbers, nats, counts = [], [], []
+    numbers, nats, counts, raw = [], [], [], list[bytes]()
     for same in texts.held_out(config.length, config.eval_sequences):
         names = [(0, 0, 2, number) for number in same.numbers.tolist()]
         # A batch of shorter rows holds more of them, at the same number of tokens.
@@ -46,6 +50,7 @@ def held_out_record(
             nats.append(line_integral(model, rows, Masked(), 8, streams, known).values.cpu())
             counts.append((known == UNKNOWN).sum(-1).cpu())
         numbers.append(same.numbers)
+        raw += map(texts.bytes_of, same.tokens)
     order = torch.cat(numbers).argsort()
     bits, sizes = torch.cat(nats)[order] / math.log(2), torch.cat(counts)[order]
     stderr = float(ratio_stderr(bits, sizes))
@@ -53,7 +58,13 @@ def held_out_record(
         "step": step,
         "valid_bits_per_token": float(bits.sum() / sizes.sum()),
         "stderr": None if math.isnan(stderr) else stderr,
+        "valid_bits_per_character": _per(bits, sum(map(count_characters, raw))),
+        "valid_bits_per_byte": _per(bits, sum(map(len, raw))),
         "counted": texts.counted,
         "path": "masked",
         "sample": texts.say_sample(model),
     }
+
+
+def _per(bits: Tensor, number: int) -> float | None:
+    return float(bits.sum() / number) if number else None

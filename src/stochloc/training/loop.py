@@ -66,9 +66,11 @@ def train(trainer: Trainer) -> LocalizationModel:
                 _log(fabric, folder, record)
                 if fabric.is_global_zero:
                     spread = "" if record["stderr"] is None else f" ± {record['stderr']:.3f}"
+                    byte = record["valid_bits_per_byte"]
+                    per_byte = "" if byte is None else f", {byte:.3f} per byte"
                     display.say(
                         f"step {step}: held-out {record['valid_bits_per_token']:.3f}{spread} bits "
-                        f"per token (masked path)\n  {record['sample']}"
+                        f"per token{per_byte} (masked path)\n  {record['sample']}"
                     )
             signum = 0 if is_last else _signal_to_any(fabric, interruption, step, config.log_every)
             if step % config.checkpoint_every == 0 or is_last or is_best or signum:

@@ -84,6 +84,7 @@ class Texts:
         first_label: The first token that is a label of a class; 0 when there are no classes.
         counted: In words, what held-out bits "per token" count.
         count: Counts how often each token occurs in the windows drawn from a text.
+        bytes_of: Returns the text of tokens as UTF-8; b"" where they stand for none.
     """
 
     train: np.ndarray
@@ -93,6 +94,7 @@ class Texts:
     first_label: int = 0
     counted: str = "tokens of text"
     count: CountTokens = count_tokens
+    bytes_of: Callable[[Tensor], bytes] = lambda tokens: b""
 
     @property
     def boundary(self) -> None:

@@ -1,8 +1,8 @@
-"""What `--tokenizer` names beside a class: `bpe:8000`, learned from a text, or a file's tokenizer."""
+"""Tokenizers by name that are no classes: learned from a text, `bpe:8000`, or read from a file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from stochloc.data.codepoints import decode_utf8
 from stochloc.data.tokenizers.library import MOST_TOKENS, learned
@@ -15,6 +15,7 @@ from stochloc.terminal import tell
 FEWEST_TOKENS = 257
 
 
+@runtime_checkable
 class Choice(Protocol):
     """A choice of a tokenizer before there is a text."""
 

@@ -60,7 +60,7 @@ def opened(text: str) -> "Library":
         return library.Tokenizer.from_str(text)
     except Exception as error:  # The package raises no other class.
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"This is not a tokenizer of the package tokenizers ({reason}).") from error
+        raise ValueError(f"it is not one of the package tokenizers ({reason}).") from error
 
 
 def prepared(text: str) -> str:
@@ -79,7 +79,7 @@ def prepared(text: str) -> str:
     joins = _kinds(facts["decoder"]) - _SUMMING
     if joins:
         raise ValueError(
-            f"Its decoder ({', '.join(sorted(joins))}) joins tokens by rules of its own, so that a "
+            f"its decoder ({', '.join(sorted(joins))}) joins tokens by rules of its own, so that a "
             "text is not the sum of its tokens; use a byte-level tokenizer, as bpe:8000 learns one."
         )
     facts |= {"truncation": None, "padding": None, "post_processor": None}
@@ -131,7 +131,7 @@ def token_bytes(text: str) -> tuple[bytes, ...]:
     vocabulary, facts = opened(text).get_vocab(with_added_tokens=True), json.loads(text)
     if len(vocabulary) > MOST_TOKENS or sorted(vocabulary.values()) != [*range(len(vocabulary))]:
         raise ValueError(
-            f"Its {len(vocabulary)} tokens are not numbered from 0, each once, or are more than "
+            f"its {len(vocabulary)} tokens are not numbered from 0, each once, or are more than "
             f"{MOST_TOKENS}."
         )
     literal = {token["content"] for token in facts["added_tokens"]}

@@ -129,7 +129,7 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     Raises:
         ValueError: the name is not known, or no tokenizer can be made for the text.
     """
-    return _chosen(name).for_text(chunks)
+    return choice_of(name).for_text(chunks)
 
 
 def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokenizer:
@@ -145,10 +145,21 @@ def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokeniz
     Raises:
         ValueError: the name is not known, or no tokenizer can be made for the texts.
     """
-    return SequenceTokenizer(_chosen(name).for_records(records))
+    return SequenceTokenizer(choice_of(name).for_records(records))
 
 
-def _chosen(name: str) -> Choice:
+def choice_of(name: str) -> Choice:
+    """Return what makes the tokenizer of this name.
+
+    Args:
+        name: as for `tokenizer_for`.
+
+    Returns:
+        A class, or a value with the setting in the name.
+
+    Raises:
+        ValueError: the name is not known, or its setting or file not usable.
+    """
     if name in TOKENIZERS:
         return TOKENIZERS[name]
     kind, _, setting = name.partition(":")
@@ -184,5 +195,8 @@ def tokenizer_from_file(path: str | Path, name: str | None = None) -> Tokenizer:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{name} is not a tokenizer: it is not JSON ({error}).") from error
     if isinstance(facts, dict) and "kind" in facts:
+        # Of a run: what is laid around its tokenizer belongs to the run.
+        while isinstance(facts.get("inner"), dict):
+            facts = facts["inner"]
         return tokenizer_from_dict(facts)
     return SubwordTokenizer.from_json(text, name)

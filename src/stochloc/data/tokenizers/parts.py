@@ -7,11 +7,12 @@ part by part (`data.normalisation`).
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 _WORDS = re.compile(r"[\n\r]|[^\S\n\r]+|\S+")
 
 
+@runtime_checkable
 class Parts(Protocol):
     """How a text is divided into what is known or unknown."""
 
@@ -35,8 +36,15 @@ class Parts(Protocol):
 class Characters:
     """Every character is a part."""
 
-    name: ClassVar[str] = "character"
-    known: ClassVar[str] = "alphabet"
+    @property
+    def name(self) -> str:
+        """A character."""
+        return "character"
+
+    @property
+    def known(self) -> str:
+        """The alphabet."""
+        return "alphabet"
 
     def split(self, text: str) -> list[str]:
         """Return the characters of a text."""
@@ -48,8 +56,15 @@ class Characters:
 class Words:
     """Every word is a part, and so are every line break and the white space between two words."""
 
-    name: ClassVar[str] = "word"
-    known: ClassVar[str] = "vocabulary"
+    @property
+    def name(self) -> str:
+        """A word."""
+        return "word"
+
+    @property
+    def known(self) -> str:
+        """The vocabulary."""
+        return "vocabulary"
 
     def split(self, text: str) -> list[str]:
         """Return the words of a text, the line breaks, and the other white space."""

@@ -13,9 +13,7 @@ SHORTEST, LONGEST = 1 << 12, 1 << 16
 _SPACE_AFTER_WORD = re.compile(r"(?<=\S)(?=\s)")
 
 
-def pieces(
-    texts: Iterable[str], shortest: int = SHORTEST, longest: int = LONGEST
-) -> Iterator[str]:
+def pieces(texts: Iterable[str], shortest: int = SHORTEST, longest: int = LONGEST) -> Iterator[str]:
     """Yield the pieces of a text.
 
     Args:

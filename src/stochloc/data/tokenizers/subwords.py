@@ -194,23 +194,30 @@ class SubwordTokenizer(PlainText):
 
     def _unspelled(self, piece: str, encoding: "Encoding") -> list[tuple[int, str]]:
         """Return the characters of a piece that its tokens do not spell, with their positions."""
+        if self._spells(piece, encoding.ids):
+            return []
+        # Characters within a token for whatever is unknown; without one they are dropped.
+        lost = {
+            place
+            for token, sign, span in zip(
+                encoding.ids, encoding.tokens, encoding.offsets, strict=True
+            )
+            if self._unknown_token in (token, sign)
+            for place in range(*span)
+        }
+        if not lost:
+            alone = {c: self._opened.encode(c, add_special_tokens=False).ids for c in set(piece)}
+            dropped = {c for c, ids in alone.items() if not self._spells(c, ids)}
+            lost = {place for place, character in enumerate(piece) if character in dropped}
+        if not lost:
+            raise ValueError(
+                f"The tokens of {self.name} do not add up to the text: {piece[:40]!r} would be "
+                f"read as {self.decode(encoding.ids)[:40]!r}."
+            )
+        return [(place, piece[place]) for place in sorted(lost)]
+
+    def _spells(self, piece: str, ids: list[int]) -> bool:
+        """Return whether tokens are a text, mapped as the tokenizer maps texts."""
         normalizer = self._opened.normalizer
         mapped = piece if normalizer is None else normalizer.normalize_str(piece)
-        meant, given = spelled(mapped, self._decoder), self.decode_bytes(encoding.ids)
-        if given == meant.encode():
-            return []
-        found, covered = dict[int, str](), 0
-        for token, sign, (begin, end) in zip(
-            encoding.ids, encoding.tokens, encoding.offsets, strict=True
-        ):
-            is_unknown = self._unknown_token is not None and self._unknown_token in (token, sign)
-            lost = range(covered, max(begin, end) if is_unknown else begin)
-            found.update((place, piece[place]) for place in lost)
-            covered = max(covered, end)
-        found.update((place, piece[place]) for place in range(covered, len(piece)))
-        if not found:
-            raise ValueError(
-                f"The tokens of {self.name} do not add up to the text: {meant[:40]!r} would be read "
-                f"as {given[:40].decode(errors='replace')!r}."
-            )
-        return sorted(found.items())
+        return self.decode_bytes(ids) == spelled(mapped, self._decoder).encode()

@@ -1,8 +1,8 @@
 """Characters, or words, that a tokenizer does not know: how it says which, and where.
 
 In a string a place is a position, counted from 0. In a file it is a line and a character in it,
-counted from 1 as editors do. All unknown parts of a file are counted, so that one message tells what there
-is to clean.
+counted from 1 as editors do. All unknown parts of a file are counted, so that one message tells
+what there is to clean.
 """
 
 from collections.abc import Iterable
@@ -90,6 +90,6 @@ def _shown(part: str) -> str:
 
 def _error(part: str, where: str, parts: Parts, known: str) -> UnknownCharactersError:
     return UnknownCharactersError(
-        f"The {parts.name} {_shown(part)} at {where} is not among {known}; remove it from the text, "
-        "or use a tokenizer that knows it."
+        f"The {parts.name} {_shown(part)} at {where} is not among {known}; remove it from the "
+        "text, or use a tokenizer that knows it."
     )

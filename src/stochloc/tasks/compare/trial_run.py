@@ -20,7 +20,7 @@ from stochloc.methods.left_to_right import left_to_right
 from stochloc.tasks.compare.judge import Judge
 from stochloc.tasks.compare.result import FIRST_REVISION
 from stochloc.tasks.compare.trial import Trial
-from stochloc.tasks.counting import characters_in
+from stochloc.tasks.counting import bytes_in, characters_in
 from stochloc.training.checkpoint import Checkpoint, flatten
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.optimizers import make_optimizer
@@ -144,6 +144,7 @@ class TrialRun:
         return {
             "bits_per_character": bits,
             "stderr": stderr,
+            "bits_per_byte": _bits_per(estimate, bytes_in(tokenizer, windows))[0],
             "windows": len(windows),
             "denoiser_calls": estimate.denoiser_calls,
             "is_exact": self.method.is_exact,

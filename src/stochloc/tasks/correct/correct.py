@@ -15,18 +15,17 @@ centre is nearest.
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core import UNKNOWN, between
 from stochloc.data import Tokenizer
 from stochloc.data.normalisation import NormalisedText, normalise
-from stochloc.data.reading import as_bytes
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Channel, channel_of, rate_at, snr_at, soft_mask
@@ -122,7 +121,8 @@ def correct(
 
     Args:
         run: The model and its tokenizer.
-        text: The text as read. Characters that the model does not know are blanks (SNR 0): they are
+        text: The text as read. Characters, or words, that the model does not know are blanks (SNR
+            0): they are
             first filled with the most probable tokens in one call, whatever the threshold.
         decoder: How to decide; by default by edits where the model `prefers_edits`, else in one
             pass with the model's own threshold.
@@ -163,9 +163,11 @@ def correct(
             "characters: take one pass or a walk."
         )
     seen = normalise(text, run.tokenizer)
-    read, is_unknown = _encode(run, seen)
+    read, unknown = _encode(run, seen)
     if not len(read):
         raise ValueError("There is no text to correct.")
+    is_unknown = torch.zeros(len(read), dtype=torch.bool)
+    is_unknown[list(unknown)] = True
     levels = torch.full(read.shape, snr, dtype=torch.float64)
     if confidences is not None:
         levels = _levels(run, channel, len(read), confidences)
@@ -179,13 +181,13 @@ def correct(
     return Correction(
         run.tokenizer.decode(tokens),
         seen.text if seen.unknown else run.tokenizer.decode(read),
-        _changes(run, seen, read, decided),
+        _changes(run, seen, read, unknown, decided),
         snr,
         float(rate_at(torch.tensor(snr, dtype=torch.float64), channel.num_symbols)),
         decoder.threshold,
         calls + decided.calls,
         time.monotonic() - started_s,
-        as_bytes(tokens.numpy(), run.tokenizer),
+        run.tokenizer.decode_bytes(tokens),
         seen.notes,
     )
 
@@ -218,7 +220,7 @@ def _levels(
     places = _text_positions(run.tokenizer, length)
     if len(confidences) != len(places):
         raise ValueError(
-            f"The text has {len(places)} characters for the model, but {len(confidences)} "
+            f"The text has {len(places)} tokens for the model, but {len(confidences)} "
             "confidences were given; give one for each."
         )
     if not all(0 <= confidence <= 1 for confidence in confidences):
@@ -265,21 +267,20 @@ def _in_windows(
     )
 
 
-def _encode(
-    run: Run, seen: NormalisedText
-) -> tuple[Int[Tensor, " length"], Bool[Tensor, " length"]]:
-    """Return the tokens of a text, some known one where a character is unknown, and where."""
-    characters = list(seen.text)
-    if seen.unknown:
-        # Only tokenizers with an alphabet have unknown characters; their tokens are characters.
-        known = run.tokenizer.decode([0])
-        for place in seen.unknown:
-            characters[place] = known
-    text = "".join(characters)
-    ids = torch.as_tensor(run.tokenizer.encode(text), dtype=torch.long)
-    is_unknown = torch.zeros(len(ids), dtype=torch.bool)
-    is_unknown[_text_positions(run.tokenizer, len(ids))[list(seen.unknown)]] = True
-    return ids, is_unknown
+def _encode(run: Run, seen: NormalisedText) -> tuple[Int[Tensor, " length"], dict[int, str]]:
+    """Return the tokens of a text, token 0 for each unknown part of it, and where these are."""
+    tokenizer, text, end = run.tokenizer, "", 0
+    for place, part in seen.unknown.items():
+        text += seen.text[end:place] + tokenizer.decode([0])
+        end = place + len(part)
+    ids = torch.as_tensor(tokenizer.encode(text + seen.text[end:]), dtype=torch.long)
+    # In slots a gap has the place of the next character, which comes after it and so is kept.
+    token_at = {int(place): n for n, place in enumerate(tokenizer.places(seen.text))}
+    unknown = {token_at.get(place, len(ids)): part for place, part in seen.unknown.items()}
+    if not all(n < len(ids) and ids[n] == 0 for n in unknown):
+        # Only where an unknown part is a token by itself can that token be a blank.
+        seen.known_only()
+    return ids, unknown
 
 
 def _text_positions(tokenizer: Tokenizer, length: int) -> Int[Tensor, " tokens"]:
@@ -289,14 +290,16 @@ def _text_positions(tokenizer: Tokenizer, length: int) -> Int[Tensor, " tokens"]
 
 
 def _changes(
-    run: Run, seen: NormalisedText, read: Int[Tensor, " length"], decided: Decision
+    run: Run,
+    seen: NormalisedText,
+    read: Int[Tensor, " length"],
+    unknown: Mapping[int, str],
+    decided: Decision,
 ) -> tuple[Change, ...]:
     decode = run.tokenizer.decode
     # A character added after the last one has the position of the end of the input.
     typed = (*seen.places, seen.places[-1] + 1)
     places = run.tokenizer.places(seen.text)
-    positions = _text_positions(run.tokenizer, len(read)).tolist()
-    unknown = {positions[place]: seen.text[place] for place in seen.unknown}
     changes = []
     for gap, (token, probability) in enumerate(_rows(decided.inserted, decided.inserted_probs)):
         if token != UNKNOWN:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -157,29 +158,32 @@ def allowed_tokens(
 
     Args:
         constraints: Sets of characters such as `aeiou` or `a-e` for all blanks, `2:xyz` for the
-            second blank; a blank named by several may hold what they have in common. Of a range
-            only the characters that the model knows count; a character given by itself must be
-            known. A single string is one such set, not one for each of its characters.
+            second blank; a blank named by several may hold what they have in common. Characters are
+            read as the model reads a text, capitals as small letters where it knows these alone. Of
+            a range only the characters that the model knows count; a character given by itself must
+            be known. A single string is one such set, not one for each of its characters.
         num_blanks: Number of blanks.
-        tokenizer: How a character becomes a token.
+        tokenizer: What the tokens stand for.
 
     Returns:
-        True for allowed tokens.
+        True for allowed tokens: those of which every character is in the set.
 
     Raises:
-        ValueError: A set is malformed, names a blank that is not there or a character that is not
-            one token of the model, has a range of which the model knows nothing, or leaves a blank
-            without allowed tokens.
+        ValueError: A set is malformed, names a blank that is not there or a character of which no
+            token is made, has a range of which the model knows nothing, or leaves a blank without
+            allowed tokens.
     """
     constraints = (constraints,) if isinstance(constraints, str) else constraints
-    alphabet = _alphabet(tokenizer) if constraints else {}
     allowed = torch.ones(num_blanks, tokenizer.vocabulary_size, dtype=torch.bool)
+    if not constraints:
+        return allowed
+    spelled = [_spelled(tokenizer, token) for token in range(tokenizer.vocabulary_size)]
+    alphabet = _alphabet(tokenizer, set("".join(spelled)))
     for constraint in constraints:
-        number, ids = _read_constraint(constraint, alphabet)
+        number, characters = _read_constraint(constraint, alphabet)
         if number is not None and not 1 <= number <= num_blanks:
             raise ValueError(f"There is no blank {number} to constrain; there are {num_blanks}.")
-        in_set = torch.zeros(tokenizer.vocabulary_size, dtype=torch.bool)
-        in_set[sorted(ids)] = True
+        in_set = torch.tensor([bool(text) and characters >= set(text) for text in spelled])
         allowed[slice(None) if number is None else number - 1] &= in_set
     empty = (~allowed.any(-1)).nonzero()
     if len(empty):
@@ -204,37 +208,44 @@ def _read_blank(part: str, marker: str) -> Blank:
     return Blank(shortest, longest)
 
 
-def _read_constraint(constraint: str, alphabet: dict[str, int]) -> tuple[int | None, set[int]]:
-    match = re.fullmatch(r"(?:([0-9]{1,6}):)?(.+)", constraint, re.DOTALL)
+def _read_constraint(constraint: str, alphabet: dict[str, str]) -> tuple[int | None, set[str]]:
+    match = re.fullmatch(r"(?:([0-9]{1,6}):)?(.+)", normalize("NFC", constraint), re.DOTALL)
     if match is None:
         raise ValueError(
             f"The constraint {constraint!r} names no characters; write aeiou or 1:a-e."
         )
-    ids: set[int] = set()
+    characters: set[str] = set()
     for first, last, single in re.findall(r"(.)-(.)|(.)", match[2], re.DOTALL):
         if first > last:
             raise ValueError(f"The range {first}-{last} in {constraint!r} runs backwards.")
         if single and single not in alphabet:
-            raise ValueError(f"The character {single!r} is not one token of the model.")
+            raise ValueError(f"The character {single!r} is in no token of the model.")
         known = {alphabet[single]} if single else _between(first, last, alphabet)
         if not known:
             raise ValueError(f"The model knows no character of the range {first}-{last}.")
-        ids |= known
-    return (int(match[1]) if match[1] else None), ids
+        characters |= known
+    return (int(match[1]) if match[1] else None), characters
 
 
-def _between(first: str, last: str, alphabet: dict[str, int]) -> set[int]:
-    return {token for character, token in alphabet.items() if first <= character <= last}
+def _between(first: str, last: str, alphabet: dict[str, str]) -> set[str]:
+    return {read for character, read in alphabet.items() if first <= character <= last}
 
 
-def _alphabet(tokenizer: Tokenizer) -> dict[str, int]:
-    """Return the token of each one-token character, and of capitals if all letters are small."""
-    texts = {tokenizer.decode([token]) for token in range(tokenizer.vocabulary_size)}
-    forms = {form for text in texts for form in (text, text.upper()) if len(form) == 1}
-    alphabet: dict[str, int] = {}
-    for form in forms:
-        with suppress(ValueError):
-            ids = _ids(form, tokenizer)
-            if len(ids) == 1 and tokenizer.decode(ids) in (form, form.lower()):
-                alphabet[form] = ids[0]
+def _spelled(tokenizer: Tokenizer, token: int) -> str:
+    """Return the text of a token, "" if it has none or is a part of a character."""
+    try:
+        return tokenizer.decode_bytes([token]).decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _alphabet(tokenizer: Tokenizer, characters: set[str]) -> dict[str, str]:
+    """Return what each character is read as: those of the tokens, and other cases of them."""
+    alphabet = {character: character for character in characters}
+    for character in characters:
+        for form in {character, character.upper(), character.lower()}:
+            with suppress(ValueError):
+                read = tokenizer.decode(tokenizer.encode(form))
+                if read in characters and read.lower() == form.lower():
+                    alphabet[form] = read
     return alphabet
