@@ -332,5 +332,5 @@ def _texts(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> TrainingData:
         draw_windows if slots is None else slots.draw_windows,
         first_label(tokenizer) if tokenizer.labels else 0,
         what_is_counted(tokenizer),
-        tokenizer.decode_bytes,
+        bytes_of=tokenizer.decode_bytes,
     )

@@ -15,6 +15,7 @@ from stochloc.data.sequence_batches import draw_batch
 from stochloc.data.sequences import NUM_BOUNDARIES, Rows, Sequences
 from stochloc.nn import LocalizationModel
 
+BytesOf = Callable[[Tensor], bytes]
 SaySample = Callable[[LocalizationModel], str]
 DrawWindows = Callable[[np.ndarray, int, int, torch.Generator], Tensor]
 CountTokens = Callable[[np.ndarray, int], np.ndarray]
@@ -42,6 +43,11 @@ class TrainingData(Protocol):
     @property
     def counted(self) -> str:
         """In words, what held-out bits "per token" count."""
+        ...
+
+    @property
+    def bytes_of(self) -> BytesOf:
+        """Returns the text of tokens as UTF-8; b"" where they stand for none."""
         ...
 
     def counts(self, vocabulary_size: int) -> np.ndarray:
@@ -94,7 +100,7 @@ class Texts:
     first_label: int = 0
     counted: str = "tokens of text"
     count: CountTokens = count_tokens
-    bytes_of: Callable[[Tensor], bytes] = lambda tokens: b""
+    bytes_of: BytesOf = lambda tokens: b""
 
     @property
     def boundary(self) -> None:
@@ -129,12 +135,14 @@ class SequenceTexts:
         valid: The held-out sequences.
         say_sample: Draws a sequence from the model, to be shown with every held-out bound.
         counted: In words, what held-out bits "per token" count.
+        bytes_of: Returns the text of tokens as UTF-8; b"" where they stand for none.
     """
 
     train: Sequences
     valid: Sequences
     say_sample: SaySample
     counted: str = "tokens of text"
+    bytes_of: BytesOf = lambda tokens: b""
 
     @property
     def first_label(self) -> int:

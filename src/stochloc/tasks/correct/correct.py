@@ -122,8 +122,8 @@ def correct(
     Args:
         run: The model and its tokenizer.
         text: The text as read. Characters, or words, that the model does not know are blanks (SNR
-            0): they are
-            first filled with the most probable tokens in one call, whatever the threshold.
+            0): they are first filled with the most probable tokens in one call, whatever the
+            threshold.
         decoder: How to decide; by default by edits where the model `prefers_edits`, else in one
             pass with the model's own threshold.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
@@ -220,8 +220,8 @@ def _levels(
     places = _text_positions(run.tokenizer, length)
     if len(confidences) != len(places):
         raise ValueError(
-            f"The text has {len(places)} tokens for the model, but {len(confidences)} "
-            "confidences were given; give one for each."
+            f"The text has {len(places)} {run.tokenizer.parts.name}s for the model, but "
+            f"{len(confidences)} confidences were given; give one for each."
         )
     if not all(0 <= confidence <= 1 for confidence in confidences):
         raise ValueError("Confidences are probabilities from 0 to 1.")
