@@ -215,13 +215,10 @@ def test_the_derivative_along_a_direction_is_the_difference_quotient(name, in_bl
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("in_blocks", [False, True])
-def test_given_tokens_are_no_targets_and_all_gradients_are_numbers(name, in_blocks, monkeypatch):
-    if in_blocks:
-        readout = LocalizationModel._readout
-        monkeypatch.setattr(
-            LocalizationModel, "_readout", lambda *a: replace(readout(*a), block_size=2)
-        )
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_given_tokens_are_no_targets_and_all_gradients_are_numbers(name, in_chunks, monkeypatch):
+    if in_chunks:
+        monkeypatch.setattr("stochloc.nn.vocabulary.SMALL", 2)
     model = shaken(CONFIGS[name])
     tokens = sequences()
     snr = torch.tensor([0.0, math.inf, 0.0, 1.0, 1e4, math.inf, 2.0, math.inf]).expand(3, -1)

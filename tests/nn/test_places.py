@@ -84,8 +84,12 @@ def test_every_line_describes_its_table_and_every_table_has_a_line(line, table):
 def test_a_line_that_describes_no_places_is_refused(line):
     with pytest.raises(ValueError, match=r"positions|Boxes|boxes|places|Row|coordinates"):
         ModelConfig(V, positions=line)
-    with pytest.raises(ValueError, match="whole numbers from 0"):
-        as_table([[0], [-1]])
+
+
+@pytest.mark.parametrize("table", [[[0], [-1]], [[10**6]], [[]], [], [[0], [1, 2]]], ids=str)
+def test_what_is_no_table_of_coordinates_is_refused(table):
+    with pytest.raises(ValueError, match=r"whole numbers from 0|at least|places|Row 2"):
+        as_table(table)
 
 
 @pytest.mark.parametrize(("given_tokens", "before", "after"), [(0, 0, 0), (1, 1, 1), (3, 2, 1)])
@@ -106,6 +110,15 @@ def test_text_alone_has_coordinates_and_boundaries_and_labels_have_none(
     both = embedding(length, present)
     assert torch.equal(both[0], places[0])
     assert torch.equal(both[1, : length - 2], embedding(length - 2)[0])
+
+
+def test_values_that_do_not_occur_have_no_vectors_and_the_same_number_in_two_coordinates_has_two():
+    embedding = PlaceEmbedding(coordinates("table:7,999999;0,7;7,7"), 4, 0, 0)
+    assert embedding.vectors.shape == (4, 4)
+    zero, seven, other_seven, large = embedding.vectors
+    torch.testing.assert_close(
+        embedding(3)[0], torch.stack([seven + large, zero + other_seven, seven + other_seven])
+    )
 
 
 def test_a_place_has_the_sum_of_the_vectors_of_its_coordinates_of_variance_one():

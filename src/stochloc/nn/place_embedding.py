@@ -9,7 +9,6 @@ none, and p = 0.
 """
 
 import math
-from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,13 +31,14 @@ class PlaceEmbedding(nn.Module):
     def __init__(self, table: Coordinates, width: int, before: int, after: int) -> None:
         super().__init__()
         self.before, self.after = before, after
-        sizes = [max(values) + 1 for values in zip(*table, strict=True)]
-        # One matrix for all coordinates: the vectors of one lie behind those of the one before.
-        begins = torch.tensor([0, *accumulate(sizes[:-1])])
-        self.register_buffer("rows", torch.tensor(table) + begins, persistent=False)
+        # One matrix for all coordinates, with a row for each value that occurs, in order.
+        pairs = [tuple(enumerate(row)) for row in table]
+        number = {pair: n for n, pair in enumerate(sorted({p for row in pairs for p in row}))}
+        rows = torch.tensor([[number[pair] for pair in row] for row in pairs])
+        self.register_buffer("rows", rows, persistent=False)
         self.rows: Tensor
-        scale = 1 / math.sqrt(len(sizes))
-        self.vectors = nn.Parameter(scale * torch.randn(sum(sizes), width))
+        scale = 1 / math.sqrt(len(table[0]))
+        self.vectors = nn.Parameter(scale * torch.randn(len(number), width))
 
     def forward(
         self, length: int, present: Bool[Tensor, "batch length"] | None = None

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 ROTARY, LEARNED = "rotary", "learned"
-MOST_PLACES, MOST_COORDINATES = 10**6, 64
+MOST_PLACES, MOST_COORDINATES, LARGEST_COORDINATE = 10**6, 64, 10**6 - 1
 GRID = r"([0-9]{1,4})x([0-9]{1,4})(?::([0-9]{1,4})x([0-9]{1,4}))?"
 
 Coordinates = tuple[tuple[int, ...], ...]
@@ -59,8 +59,11 @@ def as_table(rows: Sequence[Sequence[int]]) -> str:
     Raises:
         ValueError: It is no such table.
     """
-    if any(number < 0 for row in rows for number in row):
-        raise ValueError("Coordinates are whole numbers from 0 on.")
+    _checked_number(len(rows))
+    if any(not 0 <= number <= LARGEST_COORDINATE for row in rows for number in row):
+        raise ValueError(f"Coordinates are whole numbers from 0 to {LARGEST_COORDINATE}.")
+    if any(len(row) == 0 for row in rows):
+        raise ValueError("Every place has a coordinate at least.")
     line = "table:" + ";".join(",".join(map(str, row)) for row in rows)
     coordinates(line)
     return line
