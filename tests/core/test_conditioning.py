@@ -15,6 +15,7 @@ from stochloc.core import (
     Diffusion,
     ExactDenoiser,
     Follow,
+    Framed,
     LearnedCodebook,
     Masked,
     Padded,
@@ -150,6 +151,24 @@ def test_a_padded_text_has_the_marginal_distribution_of_a_stretch_of_the_longer_
     prior = torch.zeros(len(short)).double().index_add(0, place, wide.log_prior.exp())
     exact = ExactDenoiser(wide.codebook, short, prior.log())
     ours = Padded(wide, before, after)
+    state = states(exact)
+    torch.testing.assert_close(ours(state).mean, exact(state).mean, atol=1e-12, rtol=0)
+    costs = bound(ours, short, Follow(Masked()), Ancestral(), 4, generator(0))
+    torch.testing.assert_close(costs.values, -exact.log_prob(short), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((1,), (2,)), ((2, 0), ()), ((), (1,)), ((-1,), (0,)), ((0, -1), ())]
+)
+def test_a_framed_text_has_the_distribution_given_the_tokens_around_it(before, after):
+    wide = markov().denoiser
+    row = torch.tensor([*before, *[-1] * (4 - len(before) - len(after)), *after])
+    fits = ((row == -1) | (wide.sequences == row)).all(-1)
+    texts, weights = wide.sequences[fits], wide.log_prior[fits].exp()
+    short, place = texts[:, len(before) : 4 - len(after)].unique(dim=0, return_inverse=True)
+    prior = torch.zeros(len(short)).double().index_add(0, place, weights)
+    exact = ExactDenoiser(wide.codebook, short, prior.log())
+    ours = Framed(wide, before, after)
     state = states(exact)
     torch.testing.assert_close(ours(state).mean, exact(state).mean, atol=1e-12, rtol=0)
     costs = bound(ours, short, Follow(Masked()), Ancestral(), 4, generator(0))

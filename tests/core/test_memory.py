@@ -14,6 +14,7 @@ from stochloc.core import (
     Corrected,
     Denoiser,
     Follow,
+    Framed,
     Guided,
     LearnedCodebook,
     Linearised,
@@ -107,6 +108,7 @@ def reading() -> dict[str, Denoiser]:
         "constrained, each its own": Constrained(Reading(PLAIN), ALLOWED.expand(BATCH, -1, -1)),
         "constrained, tempered": Constrained(Tempered(Reading(PLAIN), 1.4), ALLOWED),
         "surrounded": Padded(Reading(wide), 2, 1),
+        "framed": Framed(Reading(wide), (1, UNKNOWN), (2,)),
         "guided away from given tokens": Guided(
             Reading(PLAIN), Unconditional(Reading(PLAIN), IS_GIVEN), 1.7
         ),
@@ -230,6 +232,7 @@ def test_a_wrapper_of_a_denoiser_that_cannot_read_cannot_read():
         Nucleus(plain, 0.6),
         Constrained(plain, ALLOWED),
         Padded(plain, 1, 1),
+        Framed(plain, (0,)),
         Unconditional(plain, IS_GIVEN),
         Guided(able, plain, 1.7),
         Guided(plain, able, 1.7),

@@ -10,6 +10,7 @@ from stochloc.core import (
     BlockedPosterior,
     Constrained,
     ExactDenoiser,
+    Framed,
     Guided,
     Linearised,
     Nucleus,
@@ -70,6 +71,11 @@ TWO_SIDED: dict[str, TwoSided] = {
     "surrounded": Padded(
         ExactDenoiser(EXACT.codebook, ALL_OF_SIX, torch.linspace(0, 5, len(ALL_OF_SIX))), 1, 1
     ),
+    "framed": Framed(
+        ExactDenoiser(EXACT.codebook, ALL_OF_SIX, torch.linspace(0, 5, len(ALL_OF_SIX))),
+        (2,),
+        (-1,),
+    ),
     "without a token": Unconditional(EXACT, HIDDEN.expand(40, 4)),
     "guided": Guided(Tempered(EXACT, 0.8), EXACT.given(EXACT.sequences[:, 3], 1), 1.7),
     "linearised": Linearised(EXACT),
@@ -120,6 +126,7 @@ def test_a_wrapper_of_a_denoiser_with_one_side_has_one_side():
         Nucleus(plain, 0.6),
         Constrained(plain, ALLOWED),
         Padded(plain, 1, 1),
+        Framed(plain, (0,)),
         Unconditional(plain, HIDDEN.expand(40, 4)),
         Guided(EXACT, plain, 1.7),
         Guided(plain, EXACT, 1.7),

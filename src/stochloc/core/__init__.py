@@ -13,6 +13,7 @@ from stochloc.core.denoisers.blocked import BlockedPosterior
 from stochloc.core.denoisers.constrained import Constrained
 from stochloc.core.denoisers.dense import DensePosterior
 from stochloc.core.denoisers.exact import ExactDenoiser
+from stochloc.core.denoisers.framed import Framed
 from stochloc.core.denoisers.guidance import Guided, Unconditional
 from stochloc.core.denoisers.linearised import Linearised
 from stochloc.core.denoisers.nucleus import Nucleus
@@ -93,6 +94,7 @@ __all__ = [
     "ExactDenoiser",
     "FiniteDifference",
     "Follow",
+    "Framed",
     "Geometric",
     "Grid",
     "Guided",
