@@ -11,6 +11,7 @@ from stochloc.data.labels import parse_classes
 from stochloc.data.sequence_corpora import SequenceCorpus, load_sequences
 from stochloc.data.texts import STANDARD_INPUT, TextSource, file_source, is_read_once
 from stochloc.data.tokenizers.named import tokenizer_from_file
+from stochloc.data.tokenizers.sequences import SequenceTokenizer
 from stochloc.nn.declared import check_types
 from stochloc.tasks.hub import find_tokenizer
 
@@ -68,7 +69,8 @@ class DataChoice:
             raise ValueError("Sequences cannot be laid out in slots: leave out one of the two.")
         texts = opened(self.named())
         if isinstance(tokenizer, str) and (file := find_tokenizer(tokenizer)) is not None:
-            tokenizer = tokenizer_from_file(file, tokenizer)
+            found = tokenizer_from_file(file, tokenizer)
+            tokenizer = SequenceTokenizer(found) if self.sequences else found
         corpus = self.load_from(texts, tokenizer)
         return self.load_from(texts, SlottedTokenizer(corpus.tokenizer)) if slots else corpus
 
