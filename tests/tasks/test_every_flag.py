@@ -38,7 +38,7 @@ RECIPE = {
     "--valid": "OTHER",
     "--test": "OTHER", "--fractions": (0.8, 0.1, 0.1), "--accelerator": "cuda", "--devices": 2,
     "--strategy": "fsdp", "--precision": "bf16-mixed", "--resume": SWITCH, "--dry-run": SWITCH,
-    "--out": "NEW", "--data": "OTHER",
+    "--out": "NEW", "--data": "OTHER", "--positions": "learned",
 }  # fmt: skip
 SHARED = {"--checkpoint": "last", "--accelerator": "cuda"}
 WALK = {

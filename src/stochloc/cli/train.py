@@ -68,6 +68,11 @@ class Train:
     valid: ValidText = None
     test: TestText = None
     fractions: Fractions = None
+    positions: MaybeText = None
+    """What the places of a sequence mean, whatever stands there: rotary (the default) says only
+    how far two tokens are apart; learned has a vector for every place, for records of one form;
+    grid:9x9 knows the row and the column of a cell, and grid:9x9:3x3 its box as well; a file, CSV
+    or JSON, gives whole numbers of your own for every place in turn, such as voice and beat."""
     length: MaybeInt = None
     """Tokens per window. With --sequences the most tokens of a sequence, its two boundaries
     included: longer ones are cut; when absent, what the longest takes, up to four windows of the
@@ -186,7 +191,7 @@ def _print_resolved(
 
 _RECIPE_FLAGS = (
     "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
-    "architecture", "width", "depth", "heads", "eval_every", "checkpoint_every",
+    "architecture", "positions", "width", "depth", "heads", "eval_every", "checkpoint_every",
 )  # fmt: skip
 _HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
 _RUN_FLAGS = ("data", "preset", "tokenizer", "valid", "test", "fractions")

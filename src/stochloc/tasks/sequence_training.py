@@ -50,7 +50,8 @@ def most_tokens(recipe: Recipe) -> int:
     """Return how many tokens of text a sequence may have.
 
     Args:
-        recipe: Its window holds the sequence and its boundaries.
+        recipe: Its window holds the sequence and its boundaries, and its positions have
+            coordinates for all of the sequence, if they have any.
 
     Returns:
         The number, at least 1.
@@ -64,7 +65,19 @@ def most_tokens(recipe: Recipe) -> int:
             "A window of sequences holds both boundaries and at least one token: give a --length "
             f"of at least {NUM_BOUNDARIES + 1}."
         )
-    return most
+    return min(most, len(recipe.model.places) or most)
+
+
+def _check_places(corpus: SequenceCorpus, recipe: Recipe) -> None:
+    """Refuse sequences of which the window holds more tokens than there are coordinates for."""
+    places, in_window = len(recipe.model.places), recipe.training.length - NUM_BOUNDARIES
+    longest = min(in_window, max(part.longest for part in corpus.parts.values()))
+    if 0 < places < longest:
+        raise ValueError(
+            f"The positions are those of sequences of up to {places} tokens, but one has "
+            f"{longest}: give coordinates for more places, or a --length of "
+            f"{places + NUM_BOUNDARIES} to cut longer ones."
+        )
 
 
 def lengths_of(corpus: SequenceCorpus, recipe: Recipe) -> Lengths:
@@ -92,8 +105,10 @@ def sequence_texts(corpus: SequenceCorpus, recipe: Recipe) -> SequenceTexts:
         The data.
 
     Raises:
-        ValueError: The window is too short for any sequence.
+        ValueError: The window is too short for any sequence, or a sequence has more tokens than
+            there are places with coordinates.
     """
+    _check_places(corpus, recipe)
     seed, tokenizer, lengths = recipe.training.seed, corpus.tokenizer, lengths_of(corpus, recipe)
     kept = corpus.cut(most_tokens(recipe))
     return SequenceTexts(

@@ -11,12 +11,14 @@ from stochloc.data.labels import first_label
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
+from stochloc.nn.places import ROTARY
 from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.data_choice import DataChoice, opened
 from stochloc.tasks.generate import sample_line
 from stochloc.tasks.hardware import Hardware, resumed_hardware
 from stochloc.tasks.lengths_file import LENGTHS
 from stochloc.tasks.own_text import OtherTextError, find_text
+from stochloc.tasks.positions import read_positions
 from stochloc.tasks.runs import (
     RECIPE,
     TOKENIZER,
@@ -51,20 +53,29 @@ def resolve_recipe(name: str, corpus: Corpus | SequenceCorpus, changes: dict[str
         name: Name of the preset.
         corpus: What to train on: its vocabulary, and the lengths of its sequences.
         changes: Attributes of the model or of the training; None leaves the preset's value. The
-            architecture decides what a network is shown too (`Recipe.with_architecture`).
+            architecture decides what a network is shown too (`Recipe.with_architecture`), and
+            positions are as a user names them (`tasks.positions`).
 
     Returns:
         The recipe.
 
     Raises:
-        ValueError: The preset does not exist or a value is out of range.
+        ValueError: The preset does not exist, a value is out of range, or places of a text that is
+            no sequence are to have coordinates.
     """
     recipe = preset(name, corpus.tokenizer.vocabulary_size)
     given = {key: value for key, value in changes.items() if value is not None}
     architecture = given.pop("architecture", recipe.model.architecture)
+    positions = read_positions(given.pop("positions", recipe.model.positions))
     if isinstance(corpus, SequenceCorpus):
         given = {**fitted(recipe, corpus, given), **given}
-    return recipe.with_architecture(architecture).with_changes(**given)
+    elif positions != ROTARY:
+        raise ValueError(
+            "A window begins anywhere in a text, so its places have no coordinates of their own: "
+            "--positions is for --sequences."
+        )
+    changed = recipe.with_architecture(architecture).with_changes(**given)
+    return changed.with_positions(positions)
 
 
 def describe_data(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> dict[str, Any]:
@@ -208,6 +219,9 @@ def resumed_description(
         "preset": recipe.preset, "tokenizer": _name(tokenizer),
         "slots": tokenizer.slots is not None,
     }  # fmt: skip
+    if changes.get("positions") is not None:
+        positions = recipe.with_positions(read_positions(changes["positions"])).model.positions
+        changes = {**changes, "positions": positions}
     differ = [
         name
         for name, value in changes.items()
