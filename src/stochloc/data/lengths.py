@@ -36,8 +36,8 @@ class Lengths:
     probabilities: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        is_number = all(isinstance(p, int | float) and p >= 0 for p in self.probabilities)
-        if not (is_number and math.isclose(math.fsum(self.probabilities), 1, abs_tol=1e-9)):
+        is_sum_one = math.isclose(math.fsum(self.probabilities), 1, abs_tol=1e-9)
+        if not (is_sum_one and all(p >= 0 for p in self.probabilities)):
             raise ValueError("Probabilities of lengths must be at least 0 and add up to 1.")
 
     @classmethod
@@ -75,7 +75,8 @@ class Lengths:
             ValueError: the facts are not those of a distribution of lengths.
         """
         probabilities = facts.get("probabilities")
-        if not isinstance(probabilities, list):
+        is_list = isinstance(probabilities, list)
+        if not (is_list and all(isinstance(p, float) for p in probabilities)):
             raise ValueError("There is no list of probabilities of lengths.")
         return cls(tuple(probabilities))
 

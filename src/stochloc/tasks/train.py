@@ -135,15 +135,13 @@ def start_run(
     recipe = resolve_recipe(preset_name, corpus, changes)
     texts = _texts(corpus, recipe)
     fabric = hardware.launch()
-    lengths = None
-    if isinstance(corpus, SequenceCorpus):
-        lengths = lengths_of(corpus, recipe)
-        if fabric.is_global_zero:
-            for remark in remarks(corpus, recipe):
-                tell(f"stochloc: {remark}")
     # Whether there is room for the model is seen before there is a run.
     trainer = Trainer(fabric, recipe, texts, folder)
+    lengths = lengths_of(corpus, recipe) if isinstance(corpus, SequenceCorpus) else None
     if fabric.is_global_zero:
+        if isinstance(corpus, SequenceCorpus):
+            for remark in remarks(corpus, recipe):
+                tell(f"stochloc: {remark}")
         folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
