@@ -1,7 +1,9 @@
 """Filling blanks: templates, constraints, costs, ranking, and what is refused."""
 
 import math
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +19,8 @@ from stochloc.core import (
     start,
 )
 from stochloc.data import ByteTokenizer, CharacterTokenizer, Text8Tokenizer, Tokenizer
+from stochloc.data.tokenizers.named import tokenizer_for
+from stochloc.data.tokenizers.protocol import PlainText
 from stochloc.tasks.infill.fill import Infilling, infill
 from stochloc.tasks.infill.templates import Blank, Template, allowed_tokens
 from stochloc.tasks.policies import PolicyChoice
@@ -68,6 +72,58 @@ def test_one_text_is_one_constraint_not_one_for_each_of_its_characters():
 def test_constraints_narrow_the_blanks_they_name_to_what_they_have_in_common(constraints, expected):
     allowed = allowed_tokens(constraints, 2, LETTERS)
     assert [LETTERS.decode(row.nonzero().flatten()) for row in allowed] == expected
+
+
+def test_a_constraint_is_read_as_a_text_is_in_the_case_and_form_that_the_model_knows():
+    upper = CharacterTokenizer("ACGTé")
+    for constraints in ("1:acgt", "ACGT", "a-t"):
+        allowed = allowed_tokens(constraints, 1, _Capitals(upper))[0]
+        assert upper.decode(allowed.nonzero().flatten()) == "ACGT"
+    assert upper.decode(allowed_tokens("e\u0301", 1, upper)[0].nonzero().flatten()) == "é"
+    for symbol in ",7":
+        # Read as a space and as several letters, but it is not the same as these.
+        with pytest.raises(ValueError, match=f"'{symbol}' is in no token"):
+            allowed_tokens(symbol, 1, LETTERS)
+
+
+@dataclass(frozen=True)
+class _Capitals(PlainText):
+    """A tokenizer that reads small letters as capitals."""
+
+    inner: CharacterTokenizer
+    is_byte_level = False
+
+    @property
+    def vocabulary_size(self):
+        return self.inner.vocabulary_size
+
+    def encode(self, text):
+        return self.inner.encode(text.upper())
+
+    def encode_stream(self, chunks):
+        return self.inner.encode_stream(chunk.upper() for chunk in chunks)
+
+    def decode(self, ids):
+        return self.inner.decode(ids)
+
+    def places(self, text):
+        return np.arange(len(text))
+
+    def to_dict(self):
+        return {"kind": "capitals"}
+
+
+def test_a_token_is_allowed_if_all_of_its_characters_are():
+    tokenizer = tokenizer_for("bpe:262", [b"the cat, the head; the bead " * 3])
+    allowed = allowed_tokens("1:a-h ", 2, tokenizer)
+    pieces = [tokenizer.decode([token]) for token in allowed[0].nonzero().flatten().tolist()]
+    assert "he" in pieces
+    assert set("".join(pieces)) == set("abcdefgh ")
+    others = (~allowed[0]).nonzero().flatten().tolist()
+    assert all(set(tokenizer.decode([token])) - set("abcdefgh ") for token in others)
+    assert allowed[1].all()
+    with pytest.raises(ValueError, match="'é' is in no token of the model"):
+        allowed_tokens("é", 1, tokenizer)
 
 
 @pytest.mark.parametrize("two_sided", [True, False])
