@@ -22,7 +22,7 @@ class DirectedCodebook(Codebook):
     @property
     def vectors(self) -> Float[Tensor, "vocabulary dim"]:
         """The directions divided by their norms."""
-        return self.rows(0, self.vocabulary_size)
+        return F.normalize(single_at_least(self.directions), dim=-1, eps=1e-12)
 
     @property
     def one(self) -> Float[Tensor, ""]:
