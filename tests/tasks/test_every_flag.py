@@ -30,6 +30,7 @@ def without(flags, name):
     return {flag: value for flag, value in flags.items() if flag != name}
 
 
+READING = {"--field": "text", "--hf-split": "test"}
 RECIPE = {
     "--seed": 3, "--length": 9, "--batch-size": 2, "--learning-rate": 0.1, "--warmup-steps": 7,
     "--weight-decay": 0.3, "--ema-decay": 0.5, "--width": 32, "--depth": 3, "--heads": 1,
@@ -38,7 +39,7 @@ RECIPE = {
     "--valid": "OTHER",
     "--test": "OTHER", "--fractions": (0.8, 0.1, 0.1), "--accelerator": "cuda", "--devices": 2,
     "--strategy": "fsdp", "--precision": "bf16-mixed", "--resume": SWITCH, "--dry-run": SWITCH,
-    "--out": "NEW", "--data": "OTHER", "--positions": "learned",
+    "--out": "NEW", "--data": "OTHER", "--positions": "learned", "--weights": 2, **READING,
 }  # fmt: skip
 SHARED = {"--checkpoint": "last", "--accelerator": "cuda"}
 WALK = {
@@ -51,7 +52,7 @@ FLAGS = {
     "train": RECIPE,
     "eval": {
         **SHARED, **WALK, **ROUNDS, "--data": "OTHER", "--split": "train", "--continuous": SWITCH,
-        "--sequences": 2, "--orders": 1, "--seed": 3, "--json": SWITCH,
+        "--sequences": 2, "--orders": 1, "--seed": 3, "--json": SWITCH, **READING,
     },
     "sample": {
         **SHARED, **WALK, **ROUNDS, "--n": 2, "--length": 5, "--corrector": "together",
@@ -66,10 +67,11 @@ FLAGS = {
         **SHARED, **without(WALK, "--transition"), "--file": "OTHER", "--out": "NEW",
         "--snr": 2, "--threshold": 0.7, "--confidences": "1,0,1", "--data": "OTHER",
         "--edits": SWITCH, "--one-pass": SWITCH, "--walk": SWITCH, "--seed": 3, "--json": SWITCH,
+        **READING,
     },
     "score": {
         **SHARED, **without(WALK, "--policy"), "--tokens": SWITCH, "--continuous": SWITCH,
-        "--draws": 3, "--seed": 3, "--json": SWITCH,
+        "--draws": 3, "--seed": 3, "--json": SWITCH, **READING,
     },
     "tune": {
         **SHARED, "--transition": "euler", "--sequences": 2, "--data": "OTHER", "--seed": 3,
@@ -82,11 +84,13 @@ FLAGS = {
     "plot": {
         **SHARED, **WALK, "--out": "NEW", "--data": "OTHER", "--sequences": 3,
         "--paths": "masked", "--counts": 2, "--length": 5, "--size": 4, "--snr": 0.3, "--seed": 3,
+        **READING,
     },
     "compare": {
         **{flag: RECIPE[flag] for flag in (
             "--out", "--data", "--tokenizer", "--valid", "--test", "--fractions", "--length",
             "--batch-size", "--width", "--depth", "--heads", "--precision", "--accelerator",
+            *READING,
         )},
         "--from": "OTHER", "--methods": "mdlm", "--budget": "updates=2", "--seeds": 2,
         "--grid": (0.1, 0.2), "--short": 0.5, "--jobs": 2, "--windows": 3, "--samples": 2,

@@ -87,7 +87,7 @@ def test_a_flag_with_effect_and_a_default_that_nobody_typed_are_not_refused(trai
     ("plot", Plot("paths", Path("out"))), ("score", Score("RUN", "lines", path="autoregressive")),
     ("correct", Correct("RUN", confidences="1")),
     ("compare", Compare("a", Path("out"), grid=(0.1,))),
-    ("train", Train(Path("out"), "a", valid="b", test="c")),
+    ("train", Train(Path("out"), ("a",), valid="b", test="c")),
 ], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_what_is_refused_is_a_flag_of_the_command(command, options, capsys):
     with pytest.raises(SystemExit):

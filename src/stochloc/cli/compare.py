@@ -1,6 +1,6 @@
 """The command that compares methods."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 import tyro
 
 from stochloc.cli.figures import write_all
-from stochloc.cli.options import TestText, Tokenizer, ValidText, device
+from stochloc.cli.options import (
+    OfFile,
+    ReadingOptions,
+    TestText,
+    Tokenizer,
+    ValidText,
+    device,
+)
 from stochloc.cli.output import as_json
 from stochloc.cli.unused import Unused, unused_shares
 from stochloc.terminal import say, tell
@@ -19,7 +26,7 @@ class Compare:
     """Train, score and sample several methods on one text, with the same backbone and budget."""
 
     data: str
-    """A text file or a corpus by name."""
+    """A file of any format of docs/files.md, or a corpus by name."""
     out: Path
     """Folder for trials and results; trials that are already there are not run again."""
     source: Annotated[
@@ -45,6 +52,7 @@ class Compare:
     too high for the full budget."""
     jobs: int = 1
     """Trials run at the same time, each in a process with its share of the cores."""
+    of_file: OfFile = field(default_factory=ReadingOptions)
     tokenizer: Tokenizer = None
     valid: ValidText = None
     test: TestText = None
@@ -92,7 +100,14 @@ class Compare:
         from stochloc.training.recipes import TrainingConfig
 
         contest = Contest(
-            DataChoice(self.data, self.valid, self.test, self.fractions),
+            DataChoice(
+                self.data,
+                self.valid,
+                self.test,
+                self.fractions,
+                field=self.of_file.field,
+                hf_split=self.of_file.hf_split,
+            ),
             self.tokenizer,
             parse_methods(self.methods),
             Budget.parse(self.budget),

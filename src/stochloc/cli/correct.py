@@ -12,7 +12,9 @@ from stochloc.cli.options import (
     MaybePath,
     MaybePathName,
     MaybeText,
+    OfFile,
     OfWeights,
+    ReadingOptions,
     RunFolder,
     Seed,
     Weights,
@@ -36,8 +38,9 @@ class Correct:
     text: Annotated[str | None, tyro.conf.Positional, optional("TEXT")] = None
     """The text as read."""
     file: MaybeText = None
-    """A file that holds the text, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, or - for
-    standard input."""
+    """A file that holds the text, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, - for
+    standard input, or another format of docs/files.md, whose records are joined by line breaks."""
+    of_file: OfFile = field(default_factory=ReadingOptions)
     out: MaybePath = None
     """A file for the corrected text; it is replaced only when the text is whole."""
     snr: MaybeFloat = None
@@ -73,12 +76,12 @@ class Correct:
         of_walk = ("--path", "--policy", "--steps", "--seed")
         return {
             **({} if self.confidences is None else {"--snr": "with --confidences"}),
+            **self.of_file.unused(self.file, "--file"),
             **(unused_path(self.policy) if self.walk else dict.fromkeys(of_walk, "without --walk")),
         }
 
     def run(self) -> None:
         """Correct and print."""
-        from stochloc.data.reading import read_text
         from stochloc.tasks.correct.correct import correct, parse_confidences
         from stochloc.training.checkpoint import replacing
 
@@ -90,7 +93,7 @@ class Correct:
             _check_target(self.out)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = self.weights.open(self.run_folder)
-        text = read_text(str(self.file), run.tokenizer) if self.text is None else typed(self.text)
+        text = self._read(run) if self.text is None else typed(self.text)
         decoder, snr = self._how(run)
         result = correct(run, text, decoder, snr, confidences)
         if decoder.keeps_places and run.tokenizer.slots is None:
@@ -112,6 +115,11 @@ class Correct:
                 f"{change.position:6d}  {change.read!r:>4} -> {change.text!r:4}  "
                 f"{change.probability:.3f}"
             )
+
+    def _read(self, run: "Run") -> str:
+        from stochloc.data.reading import read_text
+
+        return read_text(str(self.file), run.tokenizer, self.of_file.reading())
 
     def _how(self, run: "Run") -> tuple["Decoder", float]:
         """Return the decoder, and the SNR of the soft masks."""

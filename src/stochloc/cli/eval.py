@@ -8,9 +8,11 @@ from stochloc.cli.options import (
     MaybeInt,
     MaybePathName,
     MaybeText,
+    OfFile,
     OfPolicy,
     OfWeights,
     PolicyOptions,
+    ReadingOptions,
     RunFolder,
     Seed,
     Transition,
@@ -30,8 +32,9 @@ class Eval:
 
     run_folder: RunFolder
     data: MaybeText = None
-    """A text file, a pipe, - for standard input, or a corpus by name; the run's own data when
-    absent, and when its tokens are those of the run's own."""
+    """A file or folder of any format of docs/files.md, a pipe, - for standard input, or a corpus by
+    name; the run's own data when absent, and when its tokens are those of the run's own."""
+    of_file: OfFile = field(default_factory=ReadingOptions)
     split: Annotated[Split | None, choices(Split)] = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
     path: MaybePathName = None
@@ -58,7 +61,7 @@ class Eval:
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
         of_walk = {"--transition": "with --continuous"} if self.continuous else {}
-        return {**self.walk.unused(), **of_walk}
+        return {**self.walk.unused(), **of_walk, **self.of_file.unused(self.data)}
 
     def run(self) -> None:
         """Bound and report."""
@@ -74,7 +77,9 @@ class Eval:
         path = self.path or default
         walk = WalkSettings(path, self.transition, steps, policy)
         evaluation = Evaluation(walk, self.continuous, self.sequences, self.seed, self.orders)
-        evaluated, source = evaluate_part(run, self.data, self.split, evaluation)
+        evaluated, source = evaluate_part(
+            run, self.data, self.split, evaluation, self.of_file.reading()
+        )
         result = {**evaluated.to_dict(), "text": source}
         if result["is_empty"]:
             tell(

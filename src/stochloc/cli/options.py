@@ -26,6 +26,7 @@ from stochloc.names import (
 )
 
 if TYPE_CHECKING:
+    from stochloc.data.records import Reading
     from stochloc.tasks.policies import PolicyChoice
     from stochloc.tasks.runs import Run
 
@@ -141,6 +142,32 @@ class Weights:
 
 
 @dataclass
+class ReadingOptions:
+    """How files with fields are read."""
+
+    field: MaybeText = None
+    """The field of the file that is the text, for .jsonl, .json, .csv, .tsv, .parquet and hf:NAME;
+    a field within a field is named with a dot, a column of .csv or .tsv also by its number."""
+    hf_split: MaybeText = None
+    """The split of a Hugging Face data set; train, or the only one, when absent."""
+
+    def unused(self, data: object, flag: str = "--data") -> Unused:
+        """Return the flags that have no effect.
+
+        Args:
+            data: What the user gave as data; None for nothing.
+            flag: The flag that gives it.
+        """
+        return {} if data else dict.fromkeys(("--field", "--hf-split"), f"without {flag}")
+
+    def reading(self) -> "Reading":
+        """Return how to read what the user names as data."""
+        from stochloc.data.records import Reading
+
+        return Reading(self.field, self.hf_split)
+
+
+@dataclass
 class PolicyOptions:
     """The policy of a walk, and rounds of a corrector after its steps."""
 
@@ -179,6 +206,7 @@ class PolicyOptions:
 
 
 OfWeights = Annotated[Weights, tyro.conf.arg(name="")]
+OfFile = Annotated[ReadingOptions, tyro.conf.arg(name="")]
 OfPolicy = Annotated[PolicyOptions, tyro.conf.arg(name="")]
 
 

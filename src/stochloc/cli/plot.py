@@ -10,7 +10,9 @@ from stochloc.cli.figures import need_matplotlib, write_all
 from stochloc.cli.options import (
     MaybePathName,
     MaybeText,
+    OfFile,
     OfWeights,
+    ReadingOptions,
     Transition,
     Weights,
     optional,
@@ -36,7 +38,9 @@ class Plot:
     run_folder: Annotated[str | None, tyro.conf.Positional, optional("RUN")] = None
     """Folder of the run, or a model's name on the Hugging Face hub; paths and cyclic need none."""
     data: MaybeText = None
-    """Held-out text: a file or a corpus by name; the test part of the run's own when absent."""
+    """Held-out text: a file of any format of docs/files.md or a corpus by name; the test part of
+    the run's own when absent."""
+    of_file: OfFile = field(default_factory=ReadingOptions)
     sequences: int = 64
     """Windows of held-out text, evenly spaced."""
     paths: tuple[PathName, ...] = (
@@ -69,7 +73,7 @@ class Plot:
             for flag, figures in _FIGURES_OF.items()
             if self.figure not in (*figures, "all")
         }
-        return {**unused_path(self.policy), **others}
+        return {**unused_path(self.policy), **others, **self.of_file.unused(self.data)}
 
     def run(self) -> None:
         """Measure, draw and name the files."""
@@ -106,6 +110,7 @@ class Plot:
             self.length,
             CyclicExperiment(self.size, recovery_snr=self.snr, seed=self.seed),
             self.seed,
+            self.of_file.reading(),
         )
 
 

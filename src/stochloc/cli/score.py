@@ -9,7 +9,9 @@ from stochloc.cli.options import (
     Json,
     MaybeInt,
     MaybePathName,
+    OfFile,
     OfWeights,
+    ReadingOptions,
     RunFolder,
     Seed,
     Weights,
@@ -35,8 +37,10 @@ class Score:
 
     run_folder: RunFolder
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, or - for standard input; a line with
+    """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, or - for standard input, or a folder or
+    file of another format (docs/files.md), of which every record counts as a line; a line with
     characters that the model has never seen is not scored."""
+    of_file: OfFile = field(default_factory=ReadingOptions)
     tokens: bool = False
     """Show the cost of every token."""
     path: MaybePathName = None
@@ -69,7 +73,8 @@ class Score:
 
         run = self.weights.open(self.run_folder)
         scoring = self._scoring(run)
-        result = score(run, read_lines(self.file, run.tokenizer), scoring)
+        lines = read_lines(self.file, run.tokenizer, self.of_file.reading())
+        result = score(run, lines, scoring)
         for remark in remarks(result):
             tell(f"stochloc: {remark}")
         if self.json:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,10 +12,13 @@ from stochloc.cli.options import (
     MaybeFloat,
     MaybeInt,
     MaybeText,
+    OfFile,
+    ReadingOptions,
     TestText,
     Tokenizer,
     ValidText,
     choices,
+    optional,
 )
 from stochloc.cli.output import print_json, warn
 from stochloc.cli.unused import Unused, unused_shares
@@ -36,10 +39,15 @@ class Train:
 
     out: Path
     """Folder for the run."""
-    data: MaybeText = None
-    """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, - for standard input, or a corpus by
-    name: text8, builtin; or texts of several classes, NAME=FILE,NAME=FILE, for a model that can be
-    asked for one of them."""
+    data: Annotated[tuple[str, ...], optional("STR ...")] = ()
+    """A text file (plain, .gz, .bz2, .xz or .zip), a folder, a .jsonl, .json, .csv, .tsv, .parquet
+    or FASTA file, a pipe, - for standard input, hf:NAME for a Hugging Face data set, or a corpus by
+    name: text8, builtin. Several of these are a mixture. Or texts of several classes,
+    NAME=FILE,NAME=FILE, for a model that can be asked for one of them."""
+    of_file: OfFile = field(default_factory=ReadingOptions)
+    weights: Annotated[tuple[float, ...], optional("FLOAT ...")] = ()
+    """The share of each of several --data among training windows, in any unit; their sizes when
+    absent."""
     preset: MaybeText = None
     """tiny (the default), puzzle, small, text8 or text8-paper."""
     architecture: Annotated[ArchitectureName | None, choices(ArchitectureName)] = None
@@ -112,27 +120,32 @@ class Train:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
-        return unused_shares(self.valid, self.test)
+        alone = {"--weights": "with one --data"} if len(self.data) < 2 else {}
+        return {**unused_shares(self.valid, self.test), **alone}
 
     def run(self) -> None:
         """Train, or print what would be trained."""
         if self.resume:
             self._resume()
-        elif self.data is None:
-            raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
         else:
-            self._start(self.data)
+            self._start()
         if not self.dry_run:
             self._tell_end()
 
-    def _start(self, data: str) -> None:
+    def _start(self) -> None:
         """Train a new run."""
         from stochloc.tasks import train
         from stochloc.tasks.data_choice import DataChoice
         from stochloc.tasks.hardware import Hardware
 
+        if not self.data:
+            raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
         shares = self.fractions or DataChoice.fractions
-        choice = DataChoice(data, self.valid, self.test, shares, self.sequences)
+        choice = DataChoice(
+            self.data[0], self.valid, self.test, shares, self.sequences,
+            field=self.of_file.field, hf_split=self.of_file.hf_split,
+            more_data=self.data[1:], weights=self.weights,
+        )  # fmt: skip
         preset = "tiny" if self.preset is None else self.preset
         hardware = Hardware().changed(self._named(_HARDWARE_FLAGS))
         changes = self._changes()
@@ -151,7 +164,8 @@ class Train:
 
         # A switch that is left out says nothing of a run.
         switches = {flag: value or None for flag, value in self._named(_SWITCHES).items()}
-        changes = {**self._changes(), **self._named(_RUN_FLAGS), **switches}
+        named = {**self._named(_RUN_FLAGS), **self._named_data()}
+        changes = {**self._changes(), **named, **switches}
         hardware = self._named(_HARDWARE_FLAGS)
         if not self.dry_run:
             train.resume_run(self.out, changes, hardware, warn)
@@ -168,6 +182,15 @@ class Train:
 
     def _named(self, flags: Iterable[str]) -> dict[str, Any]:
         return {flag: getattr(self, flag) for flag in flags}
+
+    def _named_data(self) -> dict[str, Any]:
+        """Return what the user named of the data of a run; None where nothing."""
+        data, *more = self.data or (None,)
+        return {
+            "data": data, "more_data": tuple(more) if self.data else None,
+            "weights": self.weights or None,
+            "field": self.of_file.field, "hf_split": self.of_file.hf_split,
+        }  # fmt: skip
 
     def _tell_end(self) -> None:
         """Say which weights are kept, and how to go on."""
@@ -194,5 +217,5 @@ _RECIPE_FLAGS = (
     "architecture", "positions", "width", "depth", "heads", "eval_every", "checkpoint_every",
 )  # fmt: skip
 _HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
-_RUN_FLAGS = ("data", "preset", "tokenizer", "valid", "test", "fractions")
+_RUN_FLAGS = ("preset", "tokenizer", "valid", "test", "fractions")
 _SWITCHES = ("slots", "sequences")

@@ -8,7 +8,7 @@ text were drawn by itself. A part that has a file of its own holds all of that f
 with the training part is counted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from stochloc.data.corpora import Fractions, is_corpus_name, shares_of
-from stochloc.data.records.base import RecordSource
-from stochloc.data.records.sources import record_source
+from stochloc.data.records.base import RecordSource, chained
+from stochloc.data.records.sources import Reading
 from stochloc.data.sequence_files import encode_records, full_records
 from stochloc.data.sequences import Sequences
 from stochloc.data.texts import TextSource
@@ -25,6 +25,8 @@ from stochloc.data.tokenizers.named import sequence_tokenizer_for
 from stochloc.data.tokenizers.protocol import Tokenizer
 
 Records = str | Path | TextSource | RecordSource
+
+_AS_LINES = Reading()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,24 +97,27 @@ class SequenceCorpus:
 
 
 def load_sequences(
-    data: Records,
+    data: Records | Sequence[Records],
     tokenizer: Tokenizer | str | None = None,
     *,
     valid: Records | None = None,
     test: Records | None = None,
     fractions: Fractions = (0.9, 0.05, 0.05),
+    reading: Reading = _AS_LINES,
     cache_dir: str | Path | None = None,
 ) -> SequenceCorpus:
     """Return a corpus of sequences, encoded by the first call and memory-mapped by later ones.
 
     Args:
-        data: a file of records, by its path, or its records themselves.
+        data: what holds the records, by its name, or the records themselves; or several of these,
+            whose records follow each other.
         tokenizer: a tokenizer with a boundary, or a name in `data.tokenizers.named.TOKENIZERS`;
             None: characters. The alphabet is that of `data`.
         valid: the validation records, if they are a separate file.
         test: the test records, if they are a separate file.
         fractions: the shares of train, valid and test; they sum to 1. A part that is given as a
             separate file is not cut from `data`; its fraction goes to train.
+        reading: which field of the files is the text.
         cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
 
     Returns:
@@ -123,7 +128,7 @@ def load_sequences(
             or there are too few to leave one for training.
     """
     shares = shares_of(fractions, valid is not None, test is not None)
-    source = _source(data)
+    source = _source(data, reading)
     if tokenizer is None or isinstance(tokenizer, str):
         texts = (record.text for record in full_records(source))
         tokenizer = sequence_tokenizer_for(tokenizer or "characters", texts)
@@ -132,7 +137,7 @@ def load_sequences(
     if not len(parts[0]):
         raise ValueError(f"{source.name} has too few sequences to split; give more of them.")
     held_out = [
-        part if own is None else encode_records(_source(own), tokenizer, cache_dir)
+        part if own is None else encode_records(_source(own, reading), tokenizer, cache_dir)
         for own, part in zip((valid, test), parts[1:], strict=True)
     ]
     name = Path(source.name).name
@@ -158,9 +163,12 @@ def split_by_hash(
     return train, valid, test
 
 
-def _source(data: Records) -> RecordSource:
+def _source(data: Records | Sequence[Records], reading: Reading) -> RecordSource:
     if isinstance(data, RecordSource):
         return data
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        sources = [_source(one, reading) for one in data]
+        return chained(sources, ", ".join(source.name for source in sources))
     if not isinstance(data, TextSource) and is_corpus_name(data) and not Path(data).is_file():
         raise ValueError(f"{data} is one endless text, not sequences; give a file of records.")
-    return record_source(data)
+    return reading.records(data)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from stochloc.core import ChainDeviation, Estimate, chain_deviation, line_integral
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import held_out_windows
+from stochloc.data.records import Reading
 from stochloc.data.sequences import Rows, Sequences
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import bytes_in, characters_in, given_in, tokens_in, what_is_counted
@@ -22,6 +23,8 @@ from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.training.seeds import seeded_streams
+
+_AS_TEXT = Reading()
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ class Evaluation:
 
 
 def evaluate_part(
-    run: Run, data: str | None, split: str | None, evaluation: Evaluation
+    run: Run,
+    data: str | None,
+    split: str | None,
+    evaluation: Evaluation,
+    reading: Reading = _AS_TEXT,
 ) -> tuple["Evaluated", str]:
     """Bound `-log P` of a part of a text, or of sequences if the model is one of those.
 
@@ -74,6 +81,7 @@ def evaluate_part(
         data: As `tokens_to_evaluate`.
         split: As `tokens_to_evaluate`.
         evaluation: How to bound.
+        reading: As `tokens_to_evaluate`.
 
     Returns:
         The result, and a description of the text.
@@ -82,9 +90,9 @@ def evaluate_part(
         ValueError: The text or a setting is unusable.
     """
     if run.lengths is None:
-        tokens, described = tokens_to_evaluate(run, data, split)
+        tokens, described = tokens_to_evaluate(run, data, split, reading)
         return evaluate(run, tokens, evaluation), described
-    sequences, described = sequences_to_evaluate(run, data, split)
+    sequences, described = sequences_to_evaluate(run, data, split, reading)
     return evaluate_sequences(run, sequences, evaluation), described
 
 

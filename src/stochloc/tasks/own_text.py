@@ -7,11 +7,11 @@ that happens to have the same name.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stochloc.data import Corpus, Tokenizer
+from stochloc.data.records import Reading
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import (
     STANDARD_INPUT,
@@ -94,11 +94,14 @@ def in_files(choice: DataChoice) -> Iterator[DataChoice]:
         The choice; the copies are deleted after the block.
     """
     texts = {name: text for name, text in choice.named().items() if is_read_once(text)}
+    # A pipe with a field is JSON Lines, which the name of a file has to say.
+    suffix = "" if choice.field is None else ".jsonl"
     with TemporaryDirectory() as folder:
+        places = {name: str(Path(folder) / f"{name}{suffix}") for name in texts}
         for name, text in texts.items():
-            with (Path(folder) / name).open("wb") as file:
+            with open(places[name], "wb") as file:
                 file.writelines(file_source(text).chunks())
-        yield replace(choice, **{name: str(Path(folder) / name) for name in texts})
+        yield choice.at(places)
 
 
 def find_text(
@@ -132,12 +135,13 @@ def find_text(
     )
 
 
-def choose_text(run: Run, data: str) -> tuple[Corpus, bool]:
+def choose_text(run: Run, data: str, reading: Reading) -> tuple[Corpus, bool]:
     """Return a text that a user gives for a run, and whether it is the run's own.
 
     Args:
         run: The run.
-        data: A file, a pipe, `-` or the name of a corpus.
+        data: A file, a folder, a pipe, `-`, `hf:NAME` or the name of a corpus.
+        reading: The field of it that is the text, if the user named one.
 
     Returns:
         The run's own parts if the tokens are those of the run, and True; otherwise the text cut by
@@ -148,17 +152,18 @@ def choose_text(run: Run, data: str) -> tuple[Corpus, bool]:
             model is one of sequences.
     """
     _refuse_sequences(run)
-    corpus, is_own = _chosen(run, data)
+    corpus, is_own = _chosen(run, data, reading)
     assert isinstance(corpus, Corpus)
     return corpus, is_own
 
 
-def choose_sequences(run: Run, data: str) -> tuple[SequenceCorpus, bool]:
+def choose_sequences(run: Run, data: str, reading: Reading) -> tuple[SequenceCorpus, bool]:
     """Return the sequences that a user gives for a run, and whether they are the run's own.
 
     Args:
         run: The run, of a model of sequences.
         data: A file of records, or a pipe.
+        reading: The field of it that is the text, if the user named one.
 
     Returns:
         As `choose_text`; those longer than the run's window are cut.
@@ -166,17 +171,19 @@ def choose_sequences(run: Run, data: str) -> tuple[SequenceCorpus, bool]:
     Raises:
         ValueError: The file cannot be read, or has characters the model has never seen.
     """
-    corpus, is_own = _chosen(run, data)
+    corpus, is_own = _chosen(run, data, reading)
     return _sequences(corpus, run), is_own
 
 
-def _chosen(run: Run, data: str) -> tuple[Corpus | SequenceCorpus, bool]:
+def _chosen(run: Run, data: str, reading: Reading) -> tuple[Corpus | SequenceCorpus, bool]:
     named = opened({"data": data})
+    own = run.data if reading == Reading() else run.data.read_by(reading)
     if read_origin(run.folder).fingerprint is not None or is_same_text(data, run.data.data):
-        for corpus, *_ in _tries(run.folder, run.data, run.tokenizer, named):
+        for corpus, *_ in _tries(run.folder, own, run.tokenizer, named):
             if corpus is not None:
                 return corpus, True
-    corpus = DataChoice(data, sequences=run.data.sequences).load_from(named, run.tokenizer)
+    other = DataChoice(data, sequences=run.data.sequences).read_by(reading)
+    corpus = other.load_from(named, run.tokenizer)
     if corpus.tokenizer.vocabulary_size != run.tokenizer.vocabulary_size:
         raise ValueError(
             "The model was trained without classes; train one with --data NAME=FILE,NAME=FILE."

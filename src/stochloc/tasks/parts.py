@@ -1,10 +1,11 @@
 """Which part of a text, or of sequences, a model is measured on."""
 
-from pathlib import Path
+import os
 
 import numpy as np
 
 from stochloc.data import Corpus
+from stochloc.data.records.sources import Reading, is_hugging_face
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.sequences import Sequences
 from stochloc.data.texts import STANDARD_INPUT
@@ -17,8 +18,12 @@ from stochloc.tasks.own_text import (
 )
 from stochloc.tasks.runs import Run
 
+_AS_TEXT = Reading()
 
-def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[np.ndarray, str]:
+
+def tokens_to_evaluate(
+    run: Run, data: str | None, split: str | None, reading: Reading = _AS_TEXT
+) -> tuple[np.ndarray, str]:
     """Return the tokens to evaluate on, and a description of them.
 
     Args:
@@ -27,6 +32,7 @@ def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[n
             tokens are those of the run's own text counts as that, whatever its name.
         split: "train", "valid", "test" or "all"; None for "test" of the run's own data and of
             corpora known by name, and for all of any other file.
+        reading: The field of the data that is the text, if the user named one.
 
     Returns:
         Tokens, and a description, which says so if a part is not one of the run's own text.
@@ -36,7 +42,7 @@ def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[n
             name of the run's own text but has changed, so that it is not known what the model has
             seen of it.
     """
-    corpus, is_own = (own_text(run), True) if data is None else choose_text(run, data)
+    corpus, is_own = (own_text(run), True) if data is None else choose_text(run, data, reading)
     part, described = _part(run, corpus, is_own, data, split)
     parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
     if part == "all":
@@ -44,13 +50,16 @@ def tokens_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[n
     return parts[part], described
 
 
-def sequences_to_evaluate(run: Run, data: str | None, split: str | None) -> tuple[Sequences, str]:
+def sequences_to_evaluate(
+    run: Run, data: str | None, split: str | None, reading: Reading = _AS_TEXT
+) -> tuple[Sequences, str]:
     """Return the sequences to evaluate on, and a description of them.
 
     Args:
         run: Gives the tokenizer and the data the model was trained on, a model of sequences.
         data: As `tokens_to_evaluate`.
         split: As `tokens_to_evaluate`.
+        reading: As `tokens_to_evaluate`.
 
     Returns:
         Sequences, those that are longer than the model's window cut at their ends, and a
@@ -59,7 +68,9 @@ def sequences_to_evaluate(run: Run, data: str | None, split: str | None) -> tupl
     Raises:
         ValueError: As `tokens_to_evaluate`.
     """
-    corpus, is_own = (own_sequences(run), True) if data is None else choose_sequences(run, data)
+    corpus, is_own = (
+        (own_sequences(run), True) if data is None else choose_sequences(run, data, reading)
+    )
     part, described = _part(run, corpus, is_own, data, split)
     parts = corpus.parts
     return Sequences.joined(list(parts.values())) if part == "all" else parts[part], described
@@ -75,8 +86,9 @@ def _part(
             "part the model has not seen: restore it, or evaluate all of it, with stochloc eval "
             "and --split all."
         )
-    is_whole = not is_own and (Path(str(data)).exists() or str(data) == STANDARD_INPUT)
-    part = split or ("all" if is_whole else "test")
+    given = str(data)
+    is_whole = given == STANDARD_INPUT or os.path.exists(given) or is_hugging_face(given)
+    part = split or ("all" if is_whole and not is_own else "test")
     if part == "all":
         return part, f"all of {corpus.source}"
     if part == "test" and not len(corpus.test):

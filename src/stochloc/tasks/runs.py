@@ -4,7 +4,7 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -196,12 +196,8 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
     values = read_json(folder / RECIPE)
     tokenizer = tokenizer_from_dict(read_json(folder / TOKENIZER))
     try:
-        data = values["data"]
-        choice = DataChoice(
-            data["data"], data["valid"], data["test"], tuple(data["fractions"]),
-            data.get("sequences", False),
-        )  # fmt: skip
-    except (KeyError, TypeError) as error:
+        choice = DataChoice.from_dict(values["data"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / RECIPE} is damaged: no data choice ({error}).") from error
     return Recipe.from_dict(values), tokenizer, choice
 
@@ -223,12 +219,12 @@ def read_origin(folder: Path) -> Origin:
     where, fingerprint = values.get("where"), values.get("fingerprint")
     is_told = where is None or (
         isinstance(where, dict)
-        and where.keys() <= {"data", "valid", "test"}
+        and where.keys() <= data.named().keys()
         and all(isinstance(text, str) for text in where.values())
     )
     if not is_told or not (fingerprint is None or isinstance(fingerprint, dict)):
         raise ValueError(f"{folder / RECIPE} is damaged: it does not say where its text is.")
-    return Origin(None if where is None else replace(data, **where), fingerprint)
+    return Origin(None if where is None else data.at(where), fingerprint)
 
 
 def open_run(

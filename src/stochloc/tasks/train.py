@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stochloc.data import Corpus, Tokenizer, draw_windows
+from stochloc.data import Corpus, Tokenizer, count_tokens, draw_windows
 from stochloc.data.labels import first_label
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.nn.places import ROTARY
 from stochloc.tasks.counting import what_is_counted
-from stochloc.tasks.data_choice import DataChoice, opened
+from stochloc.tasks.data_choice import TEXTS, DataChoice, opened, places
 from stochloc.tasks.generate import sample_line
 from stochloc.tasks.hardware import Hardware, resumed_hardware
 from stochloc.tasks.lengths_file import LENGTHS
@@ -227,7 +227,7 @@ def resumed_description(
         and name != "num_steps"
         and value != kept[name]
         # Texts may have moved; their tokens are compared where they are read.
-        and not (name in _TEXTS and kept[name])
+        and not (name in TEXTS and kept[name] and _as_many(value, kept[name]))
     ]
     if differ:
         raise _contradicting(folder, differ)
@@ -246,7 +246,8 @@ def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus | SequenceCorp
 
     Args:
         folder: The run's folder.
-        changes: What the user named; `data`, `valid` and `test` say where the texts are now.
+        changes: What the user named; `data`, `more_data`, `valid` and `test` say where the texts
+            are now.
 
     Returns:
         The text, whose tokens are those the run began with.
@@ -255,7 +256,7 @@ def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus | SequenceCorp
         ValueError: There is no such text, or a text that the user named is another one.
     """
     _, tokenizer, choice = read_description(folder)
-    moved = {name: changes[name] for name in _TEXTS if changes.get(name) is not None}
+    moved = places(*(changes.get(name) for name in TEXTS))
     texts = opened(moved)
     try:
         return find_text(folder, choice, tokenizer, texts)
@@ -263,6 +264,10 @@ def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus | SequenceCorp
         if not moved:
             raise
         raise _contradicting(folder, list(moved)) from None
+
+
+def _as_many(value: str | tuple[str, ...], kept: str | tuple[str, ...]) -> bool:
+    return isinstance(value, str) or len(value) == len(kept)
 
 
 def _contradicting(folder: Path, names: list[str]) -> ValueError:
@@ -284,19 +289,20 @@ def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None
     Raises:
         ValueError: A part is too short.
     """
-    for name, part, needed in (
-        ("training", corpus.train, train),
-        ("validation", corpus.valid, valid),
-        ("test", corpus.test, test),
+    sizes = (len(corpus.train),) if corpus.mixture is None else corpus.mixture.sizes
+    for name, size, needed in (
+        # Windows are drawn from each text of a mixture.
+        ("training", min(sizes), train),
+        ("validation", len(corpus.valid), valid),
+        ("test", len(corpus.test), test),
     ):
-        if len(part) < needed:
+        if size < needed:
             raise ValueError(
-                f"The {name} text has {len(part)} tokens, but windows need {needed}: give a longer "
+                f"The {name} text has {size} tokens, but windows need {needed}: give a longer "
                 "text, other --fractions or a smaller --length."
             )
 
 
-_TEXTS = ("data", "valid", "test")
 # What a start that was cut off may leave, with our lock among it.
 _BEGINNINGS = {
     LOCK, TOKENIZER, LENGTHS,
@@ -337,12 +343,16 @@ def _texts(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> TrainingData:
     needed = length if slots is None else slots.tokens_for(length)
     check_windows(corpus, train=needed, valid=length)
     preview = min(length, PREVIEW_TOKENS)
+    draw, count = draw_windows if slots is None else slots.draw_windows, count_tokens
+    if corpus.mixture is not None:
+        draw, count = corpus.mixture.draw_windows, corpus.mixture.count
     return Texts(
         corpus.train,
         corpus.valid,
         lambda model: sample_line(model, tokenizer, preview, recipe.training.seed),
-        draw_windows if slots is None else slots.draw_windows,
+        draw,
         first_label(tokenizer) if tokenizer.labels else 0,
         what_is_counted(tokenizer),
+        count=count,
         bytes_of=tokenizer.decode_bytes,
     )

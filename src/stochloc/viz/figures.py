@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from stochloc.data.records import Reading
 from stochloc.tasks.cyclic import CyclicExperiment
 from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import Run
@@ -30,6 +31,7 @@ class Subject:
         length: Tokens of its text, at least 1.
         experiment: The cyclic data.
         seed: Seed of each figure.
+        reading: Which field of the data is the text.
     """
 
     run: Run | None = None
@@ -41,6 +43,7 @@ class Subject:
     length: int = 64
     experiment: CyclicExperiment = field(default_factory=CyclicExperiment)
     seed: int = 0
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         if self.num_sequences < 2:
@@ -64,7 +67,7 @@ class Subject:
     @cached_property
     def tokens(self) -> np.ndarray:
         """The held-out text."""
-        return tokens_to_evaluate(self.needed_run, self.data, None)[0]
+        return tokens_to_evaluate(self.needed_run, self.data, None, self.reading)[0]
 
     @cached_property
     def text(self) -> HeldOut:

@@ -6,8 +6,10 @@ itself. Records are read in their order as often as needed, in memory that does 
 number.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain, islice
 
 from stochloc.data.texts import TextSource
@@ -41,6 +43,24 @@ class RecordSource:
     name: str
     fingerprint: Mapping[str, str | int]
     records: Callable[[], Iterator[Record]]
+
+
+def chained(sources: Sequence[RecordSource], name: str) -> RecordSource:
+    """Return the records of several sources, one source after the other.
+
+    Args:
+        sources: any number of them.
+        name: the name of all of them in messages.
+
+    Returns:
+        Their records, identified by the fingerprints of the sources in their order.
+    """
+    facts = json.dumps([dict(source.fingerprint) for source in sources], sort_keys=True)
+    return RecordSource(
+        name,
+        {"sources": sha256(facts.encode()).hexdigest()},
+        lambda: (record for source in sources for record in source.records()),
+    )
 
 
 def joined(source: RecordSource) -> TextSource:

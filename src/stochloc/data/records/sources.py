@@ -5,14 +5,13 @@ table, and a name with no suffix of the table is text, a record a line. A pipe h
 text, or with a field JSON Lines.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import cache
 from pathlib import Path
 
-from stochloc.data.records.base import Record, RecordSource, joined
+from stochloc.data.records.base import Record, RecordSource, chained, joined
 from stochloc.data.records.delimited import comma_separated_records, tab_separated_records
 from stochloc.data.records.fasta import fasta_records
 from stochloc.data.records.hugging_face import PREFIX, hugging_face_records
@@ -26,6 +25,7 @@ from stochloc.data.texts import (
     file_source,
     is_read_once,
 )
+from stochloc.terminal import tell
 
 WithFields = Callable[[TextSource, str | None], RecordSource]
 WithoutFields = Callable[[TextSource], RecordSource]
@@ -87,7 +87,11 @@ class Reading:
         if self.is_of_records(data):
             return joined(self.records(data))
         self._refuse_split(data)
-        return data if isinstance(data, TextSource) else file_source(data)
+        if isinstance(data, TextSource):
+            return data
+        if suffix_of(data) in TEXT_WITH_FIELDS:
+            _tell_once(f"stochloc: {data} is read as text; name one of its fields with --field.")
+        return file_source(data)
 
     def is_of_records(self, data: str | Path | TextSource) -> bool:
         """Return whether data is read as records, rather than as the text of its file.
@@ -138,13 +142,7 @@ class Reading:
                 f"The folder {folder} holds files of several kinds ({named}); keep one kind, or "
                 "give a file."
             )
-        sources = [self._records(file) for file in files]
-        facts = json.dumps([dict(source.fingerprint) for source in sources], sort_keys=True)
-        return RecordSource(
-            str(folder),
-            {"folder": sha256(facts.encode()).hexdigest()},
-            lambda: (record for source in sources for record in source.records()),
-        )
+        return chained([self._records(file) for file in files], str(folder))
 
     def _refuse_split(self, data: str | Path | TextSource) -> None:
         if self.split is not None:
@@ -196,6 +194,11 @@ def _files_in(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place) / name for name in names if not name.startswith(".")]
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+@cache
+def _tell_once(line: str) -> None:
+    tell(line)
 
 
 def _never_empty(source: RecordSource) -> RecordSource:
