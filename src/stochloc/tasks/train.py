@@ -34,6 +34,7 @@ from stochloc.tasks.sequence_training import (
     remarks,
     sequence_texts,
 )
+from stochloc.tasks.text_sizes import check_windows
 from stochloc.terminal import tell
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.exclusive import LOCK, exclusive
@@ -275,32 +276,6 @@ def _contradicting(folder: Path, names: list[str]) -> ValueError:
         f"A resumed run keeps its recipe, but {', '.join(names)} would differ from that in "
         f"{folder}: start a new run in another folder to change it."
     )
-
-
-def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None:
-    """Refuse a corpus with a part that is too short.
-
-    Args:
-        corpus: The texts.
-        train: Tokens of training text that are needed.
-        valid: The same of validation text.
-        test: The same of test text.
-
-    Raises:
-        ValueError: A part is too short.
-    """
-    sizes = (len(corpus.train),) if corpus.mixture is None else corpus.mixture.sizes
-    for name, size, needed in (
-        # Windows are drawn from each text of a mixture.
-        ("training", min(sizes), train),
-        ("validation", len(corpus.valid), valid),
-        ("test", len(corpus.test), test),
-    ):
-        if size < needed:
-            raise ValueError(
-                f"The {name} text has {size} tokens, but windows need {needed}: give a longer "
-                "text, other --fractions or a smaller --length."
-            )
 
 
 # What a start that was cut off may leave, with our lock among it.

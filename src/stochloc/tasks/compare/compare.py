@@ -22,7 +22,7 @@ from stochloc.tasks.compare.workers import run_here, run_in_processes
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.own_text import in_files
 from stochloc.tasks.runs import RECIPE
-from stochloc.tasks.train import check_windows
+from stochloc.tasks.text_sizes import check_windows
 from stochloc.training.exclusive import exclusive
 
 
