@@ -1,13 +1,14 @@
 """Correction by single edits: what is made is what Bayes' rule says, at any length."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
 import torch
 
 from stochloc.core import Codebook, ExactDenoiser, SimplexCodebook
+from stochloc.data.lengths import Lengths
 from stochloc.tasks.correct.channels import Substitutions, soft_mask
 from stochloc.tasks.correct.correct import EDIT_SNR, correct
 from stochloc.tasks.correct.edits import LikelyEdits
@@ -21,7 +22,7 @@ NEXT = torch.randn(SIZE, SIZE, generator=GENERATOR).double().mul(3).log_softmax(
 EVERYWHERE = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=1, reach=99)
 
 
-def log_prob(text):
+def log_prob_given_length(text):
     return float(FIRST[text[0]] + sum(NEXT[pair] for pair in pairwise(text)))
 
 
@@ -34,7 +35,9 @@ class Chain:
     def __call__(self, state):
         length = state.known.shape[-1]
         texts = torch.cartesian_prod(*[torch.arange(SIZE)] * length).reshape(-1, length)
-        weights = torch.tensor([log_prob(text) for text in texts.tolist()], dtype=torch.float64)
+        weights = torch.tensor(
+            [log_prob_given_length(text) for text in texts.tolist()], dtype=torch.float64
+        )
         return ExactDenoiser(self.codebook, texts, weights)(state)
 
 
@@ -62,7 +65,13 @@ def single_edits(text):
 
 
 @pytest.mark.parametrize("snr", [0.0, 0.7, 2.0])
-def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr):
+@pytest.mark.parametrize("lengths", [None, Lengths((0.01, 0.04, 0.6, 0.34, 0.01))])
+def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr, lengths):
+    def log_prob(text):
+        of_length = 0.0 if lengths is None else float(lengths.log_prob(torch.tensor(len(text))))
+        return of_length + log_prob_given_length(text)
+
+    decoder = replace(EVERYWHERE, lengths=lengths)
     changed = set()
     for number in range(12):
         generator = torch.Generator().manual_seed(number)
@@ -70,7 +79,7 @@ def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr):
         scores = {text: log_prob(text) - snr for text in single_edits(read)}
         scores[read] = log_prob(read)
         best = max(scores, key=lambda text: scores[text])
-        decided = EVERYWHERE.decide(Chain(), reading(read, snr))
+        decided = decoder.decide(Chain(), reading(read, snr))
         (text,) = (part.text() for part in rows(decided))
         assert tuple(text.tolist()) == best
         if best == read:
@@ -114,7 +123,7 @@ def test_rounds_go_on_until_nothing_is_probable_enough_and_never_edit_a_place_tw
     for decoder in (one, many):
         decided = next(rows(decoder.decide(Chain(), reading(read, 0.3))))
         texts.append(tuple(decided.text().tolist()))
-    costs = [log_prob(text) for text in (read, *texts)]
+    costs = [log_prob_given_length(text) for text in (read, *texts)]
     assert costs[0] < costs[1] < costs[2]
     stopped = next(rows(many.decide(Chain(), reading(read, 30.0))))
     assert tuple(stopped.text().tolist()) == read

@@ -15,18 +15,19 @@ from stochloc.core import (
     Guided,
     Interleaved,
     Masked,
+    Padded,
     Policy,
     Spread,
     Tempered,
     Unconditional,
     bound,
+    left_to_right,
     line_integral,
     sample,
     start,
 )
 from stochloc.data import held_out_windows, load_corpus
-from stochloc.data.labels import label_token
-from stochloc.tasks.generate import prompt_tokens, with_labels
+from stochloc.data.labels import LabelledTexts, label_token
 from stochloc.tasks.policies import POLICIES, PolicyChoice
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.tuned import tuned_path
@@ -175,7 +176,8 @@ def classes(tmp_path_factory):
     (folder / "a.txt").write_text("ab" * 600)
     (folder / "x.txt").write_text("xy" * 600)
     data = f"letters={folder / 'a.txt'},others={folder / 'x.txt'}"
-    settings = [*TRAIN[2:], "--steps", "900", "--width", "32", "--learning-rate", "0.005",
+    settings = [*TRAIN[2:], "--fractions", "0.8", "0.1", "0.1", "--steps", "900", "--width", "32",
+                "--learning-rate", "0.005",
                 "--warmup-steps", "5", "--ema-decay", "0.9", "--length", "64", "--batch-size", "8",
                 "--eval-every", "900", "--checkpoint-every", "900"]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
@@ -190,50 +192,80 @@ def test_a_label_alone_makes_the_letters_of_its_class_more_likely_everywhere(cla
     run = open_run(classes)
     shares = []
     for label in ("letters", "others"):
-        unknown = torch.full((1, 63), -1)
-        known = with_labels(run.tokenizer, unknown, label)
         with torch.no_grad():
-            posterior = run.model(start(run.model.codebook, 1, 64, known))
-        shares.append(float(posterior.probs[0, 1:, :2].sum(-1).mean()))
+            posterior = run.denoiser(label)(start(run.model.codebook, 1, 63))
+        shares.append(float(posterior.probs[0, :, :2].sum(-1).mean()))
+        assert float(posterior.probs[..., 4:].max()) == 0
     assert shares[0] > shares[1] + 0.15, shares
 
 
 def test_guidance_and_labels_are_those_of_the_core(classes, call_json):
     run = open_run(classes)
-    known = with_labels(run.tokenizer, prompt_tokens(run.tokenizer, "ab", 2, 70), "letters")
-    assert known.shape == (2, 72)
-    assert (known[:, [0, 64]] == label_token(run.tokenizer, "letters")).all()
-    model = Tempered(run.model, 1.0)
-    guided = Guided(model, Unconditional(model, known >= 0), 1.7)
-    state = start(run.model.codebook, 2, 72, known)
-    expected = sample(guided, state, Follow(Spread()), Ancestral(), 6, streams(4, 2))
+    label = label_token(run.tokenizer, "letters")
+    known = torch.full((2, 71), -1)
+    known[:, :3] = torch.tensor([label, *run.tokenizer.encode("ab")])
+    guided = Guided(run.model, Unconditional(run.model, known >= 0), 1.7)
+    # The label and the class that is left open stand in front of the text, in no place of the walk.
+    text = Padded(Told(guided, known), 1, 0)
+    state = start(run.model.codebook, 2, 70, known[:, 1:])
+    expected = sample(text, state, Follow(Spread()), Ancestral(), 6, streams(4, 2))
     drawn = call_json("sample", classes, "--label", "letters", "--prompt", "ab", "--n", 2, "--seed",
                       4, "--length", 70, "--guidance", 1.7, "--steps", 6)  # fmt: skip
     assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
+    assert {len(text) for text in drawn["samples"]} == {70}
+    assert call_json("sample", classes, "--label", "letters", "--n", 1, "--guidance", 2)["samples"]
+
+
+class Told:
+    """A denoiser that knows some tokens, whatever the state says of them."""
+
+    def __init__(self, denoiser, known):
+        self.denoiser, self.known, self.codebook = denoiser, known, denoiser.codebook
+
+    def __call__(self, state):
+        return self.denoiser(state.reveal(self.known, self.known >= 0))
+
+
+def test_a_text_without_a_label_is_one_whose_label_is_there_but_unknown(classes, call_json):
+    run = open_run(classes)
+    line = "abab"
+    open_class = Padded(run.model, 1 + 29, 30)
+    exact = left_to_right(open_class, torch.tensor([run.tokenizer.encode(line).tolist()]))
+    (classes / "line.txt").write_text(line)
+    scored = call_json("score", classes, classes / "line.txt")
+    assert scored["nats"] == pytest.approx(exact.mean, rel=1e-6)
+    assert scored["counted"] == "tokens of text, whose class is left open"
+    (classes / "plain.txt").write_text("ab" * 100)
+    result = call_json("eval", classes, "--data", classes / "plain.txt", "--path", "autoregressive",
+                       "--sequences", 2)  # fmt: skip
+    windows = torch.tensor(run.tokenizer.encode("ab" * 100)[:126]).view(2, 63)
+    given = left_to_right(Padded(run.model, 1, 0), windows)
+    assert result["nats_per_sequence"] == pytest.approx(given.mean, rel=1e-6)
+    assert result["counted"] == "tokens of text, whose class is left open"
+    assert (result["length"], result["tokens"]) == (63, 126)
 
 
 def test_eval_gives_the_labels_and_does_not_score_them(classes, call_json):
     run = open_run(classes)
     result = call_json("eval", classes, "--split", "valid", "--steps", 64, "--sequences", 1)
     corpus = load_corpus(run.data.data, run.tokenizer, fractions=run.data.fractions)
-    window = held_out_windows(corpus.valid, 64, 1)
+    texts = LabelledTexts.of(corpus.valid, run.tokenizer)
+    window = texts.held_out(64, 1)
     labels = window.masked_fill(window < 4, -1)
-    num_labels = int((labels >= 0).sum())
-    assert num_labels >= 1
-    assert result["denoiser_calls"] == 64 - num_labels
+    assert (labels[:, 0] == label_token(run.tokenizer, "letters")).all()
+    assert (labels[:, 1:] == -1).all()
+    assert result["denoiser_calls"] == 63
     given = bound(run.model, window, Follow(Masked()), Ancestral(), 64, streams(0, 1), labels)
     assert result["nats_per_sequence"] == pytest.approx(given.mean, rel=1e-6)
     # Every token but the labels is a character.
     assert result["bits_per_token"] == result["bits_per_character"]
-    assert result["bits_per_token"] == pytest.approx(
-        given.mean / math.log(2) / (64 - num_labels), rel=1e-6
-    )
-    assert result["tokens"] == 64 - num_labels
+    assert result["bits_per_token"] == pytest.approx(given.mean / math.log(2) / 63, rel=1e-6)
+    assert result["tokens"] == 63
     assert "labels are given" in result["counted"]
     lines = [json.loads(line) for line in (classes / "metrics.jsonl").read_text().splitlines()]
     told = next(line for line in reversed(lines) if "valid_bits_per_token" in line)
     assert told["counted"] == result["counted"]
-    windows = held_out_windows(corpus.valid, 64, run.recipe.training.eval_sequences)
+    windows = texts.held_out(64, run.recipe.training.eval_sequences)
     known = windows.masked_fill(windows < 4, -1)
     seeds = ((0, 0, 2, row) for row in range(len(windows)))
     drawn = seeded_streams(torch.device("cpu"), run.recipe.training.seed, seeds)
@@ -242,6 +274,25 @@ def test_eval_gives_the_labels_and_does_not_score_them(classes, call_json):
     assert told["valid_bits_per_token"] == pytest.approx(bits, rel=1e-5)
     assert json.loads((classes / "tokenizer.json").read_text())["labels"] == ["letters", "others"]
     assert run.tokenizer.vocabulary_size == 6
+    assert run.recipe.model.given_tokens == 2
+
+
+def test_a_run_with_a_label_every_64_tokens_is_refused_by_every_command(classes, tmp_path, refuse):
+    old = tmp_path / "old"
+    shutil.copytree(classes, old)
+    values = json.loads((old / "recipe.json").read_text())
+    del values["model"]["given_tokens"]
+    (old / "recipe.json").write_text(json.dumps(values))
+    for command in (("sample", old), ("eval", old), ("train", "--out", old, "--resume")):
+        assert "with a label every 64 tokens; train it again" in refuse(*command)
+
+
+def test_a_class_too_short_for_a_window_is_refused_by_name(tmp_path, refuse):
+    (tmp_path / "a.txt").write_text("ab" * 600)
+    (tmp_path / "x.txt").write_text("xy" * 20)
+    data = f"letters={tmp_path / 'a.txt'},others={tmp_path / 'x.txt'}"
+    said = refuse("train", "--data", data, "--out", tmp_path / "run", *TRAIN, "--length", 64)
+    assert "class others has 36 tokens, but windows need 63 and a label" in said
 
 
 def test_an_unknown_class_is_refused(classes, refuse):

@@ -77,8 +77,9 @@ def few_frames(monkeypatch):
 def text_of(world, num_windows, seed=1):
     tokens = world.denoiser.sample(num_windows, generator(seed))
     return HeldOut(
-        tokens, torch.full_like(tokens, UNKNOWN), torch.full((len(tokens),), tokens.shape[1])
-    )
+        tokens, torch.full_like(tokens, UNKNOWN), torch.full((len(tokens),), tokens.shape[1]),
+        world.denoiser,
+    )  # fmt: skip
 
 
 def walked(seed):

@@ -138,7 +138,7 @@ class Correct:
                     "leave it out, or take --one-pass or --walk."
                 )
             threshold = EDIT_THRESHOLD if threshold is None else threshold
-            return LikelyEdits(threshold), EDIT_SNR if snr is None else snr
+            return LikelyEdits(threshold, lengths=run.lengths), EDIT_SNR if snr is None else snr
         if threshold is not None and snr is not None and self.data is not None:
             raise ValueError("--data has no effect with both --snr and --threshold.")
         if threshold is None or snr is None:

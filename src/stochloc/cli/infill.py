@@ -69,8 +69,8 @@ class Infill:
 
         run = self.weights.open(self.run_folder)
         policy = PolicyChoice(self.policy)
-        steps = default_steps(self.path, run, run.length) if self.steps is None else self.steps
-        path = self.path or default_path(steps, run.length)
+        steps = default_steps(self.path, run, run.text_length) if self.steps is None else self.steps
+        path = self.path or default_path(steps, run.text_length)
         walk = WalkSettings(
             path, self.transition, steps, policy, self.temperature, top_p=self.top_p
         ).resolve(run)

@@ -1,6 +1,9 @@
 """The command that draws texts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from stochloc.cli.options import (
     Json,
@@ -14,12 +17,19 @@ from stochloc.cli.options import (
     TopP,
     Transition,
     Weights,
+    optional,
     typed,
 )
 from stochloc.cli.output import as_json
 from stochloc.cli.unused import Unused
 from stochloc.names import CorrectorName
 from stochloc.terminal import tell
+
+if TYPE_CHECKING:
+    from stochloc.data.lengths import Lengths
+    from stochloc.tasks.generate import Generation, Trace
+    from stochloc.tasks.runs import Run
+    from stochloc.tasks.walks import Walk
 
 
 @dataclass
@@ -29,8 +39,9 @@ class Sample:
     run_folder: RunFolder
     n: int = 4
     """Number of texts."""
-    length: MaybeInt = None
-    """Tokens per text; as many as in training when absent."""
+    length: Annotated[str | None, optional("INT|INT-INT")] = None
+    """Tokens per text; as many as in training when absent. Of a model of sequences (train
+    --sequences) a number or a range such as 5-12: when absent, lengths as in training."""
     steps: MaybeInt = None
     """Steps of the walk; 64 when absent, and one for every token with --path autoregressive and a
     two-sided model, which then remembers what it has read."""
@@ -77,32 +88,59 @@ class Sample:
     def run(self) -> None:
         """Walk and print."""
         from stochloc.data.normalisation import normalise
-        from stochloc.tasks.generate import Generation, generate_batches
-        from stochloc.tasks.walks import WalkSettings, default_path, default_steps
+        from stochloc.tasks.generate import Generation
 
         run = self.weights.open(self.run_folder)
-        policy = self.walk.choice(self.corrector)
-        length = run.length if self.length is None else self.length
-        named = self.path or ("autoregressive" if self.speculate else None)
-        steps = default_steps(named, run, length) if self.steps is None else self.steps
-        path = named or default_path(steps, length)
-        walk = WalkSettings(
-            path, self.transition, steps, policy, self.temperature,
-            self.guidance, self.top_p, self.speculate,
-        ).resolve(run)  # fmt: skip
-        prompt = typed(self.prompt)
-        for note in normalise(prompt, run.tokenizer).notes:
+        for note in normalise(typed(self.prompt), run.tokenizer).notes:
             tell(f"stochloc: {note}.")
-        if length > run.length:
-            tell(
-                f"stochloc: the model was trained on windows of {run.length} tokens; longer texts "
-                "may be poor."
-            )
-        trace = (lambda step: print(as_json(step), flush=True)) if self.trace else None
-        label = None if self.label is None else typed(self.label)
-        batches = generate_batches(run, self.n, length, walk, prompt, self.seed, trace, label)
+        batches = self._texts(run) if run.lengths is None else self._sequences(run, run.lengths)
         if self.json or self.trace:
             print(as_json(Generation.join(batches).__dict__))
             return
+        end = "\n\n" if run.lengths is None else "\n"
         for batch in batches:
-            print("".join(f"{text}\n\n" for text in batch.samples), end="", flush=True)
+            print("".join(f"{text}{end}" for text in batch.samples), end="", flush=True)
+
+    def _texts(self, run: "Run") -> "Iterator[Generation]":
+        from stochloc.tasks.generate import generate_batches
+        from stochloc.tasks.generate_sequences import parse_lengths
+
+        length = run.text_length
+        if self.length is not None:
+            length, longest = parse_lengths(self.length)
+            if length != longest:
+                raise ValueError(
+                    "A range of lengths is for models of sequences, train --sequences; give one "
+                    f"number of tokens, not {self.length}."
+                )
+        if length > run.text_length:
+            tell(
+                f"stochloc: the model was trained on windows of {run.text_length} tokens; longer "
+                "texts may be poor."
+            )
+        return generate_batches(run, self.n, length, self._walk(run, length), *self._asked())
+
+    def _sequences(self, run: "Run", lengths: "Lengths") -> "Iterator[Generation]":
+        from stochloc.tasks.generate_sequences import generate_sequences, parse_lengths
+
+        if self.length is not None:
+            lengths = lengths.within(*parse_lengths(self.length))
+        walk_for = partial(self._walk, run)
+        return generate_sequences(run, self.n, lengths, walk_for, *self._asked())
+
+    def _walk(self, run: "Run", length: int) -> "Walk":
+        """Return how to walk texts of a length."""
+        from stochloc.tasks.walks import WalkSettings, default_path, default_steps
+
+        policy = self.walk.choice(self.corrector)
+        named = self.path or ("autoregressive" if self.speculate else None)
+        steps = default_steps(named, run, length) if self.steps is None else self.steps
+        return WalkSettings(
+            named or default_path(steps, length), self.transition, steps, policy, self.temperature,
+            self.guidance, self.top_p, self.speculate,
+        ).resolve(run)  # fmt: skip
+
+    def _asked(self) -> tuple[str, int, "Trace | None", str | None]:
+        trace = (lambda step: print(as_json(step), flush=True)) if self.trace else None
+        label = None if self.label is None else typed(self.label)
+        return typed(self.prompt), self.seed, trace, label

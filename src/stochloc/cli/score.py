@@ -94,7 +94,7 @@ class Score:
         path = self.path or "masked"
         steps = self.steps
         if steps is None:
-            steps = default_steps(None if self.continuous else path, run, run.length)
+            steps = default_steps(None if self.continuous else path, run, run.text_length)
         walk = WalkSettings(path, self.transition or WalkSettings.transition, steps)
         draws = Scoring.num_draws if self.draws is None else self.draws
         return Scoring(walk, self.continuous, self.seed, draws)

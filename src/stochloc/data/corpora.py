@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from stochloc.data.builtin import builtin_source
-from stochloc.data.labels import interleave, parse_classes
+from stochloc.data.labels import headed, parse_classes
 from stochloc.data.mixtures import Mixture, check_weights
 from stochloc.data.records.sources import Reading
 from stochloc.data.text8 import text8_source
@@ -233,9 +233,7 @@ def _load_labelled(
         for name, source in sources.items()
     }
     parts = [
-        np.concatenate(
-            [interleave(getattr(corpora[name], part), name, labelled) for name in classes]
-        )
+        np.concatenate([headed(getattr(corpora[name], part), name, labelled) for name in classes])
         for part in ("train", "valid", "test")
     ]
     source = ", ".join(corpus.source for corpus in corpora.values())

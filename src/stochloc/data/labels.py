@@ -1,18 +1,22 @@
-"""Texts of several classes: the class is a token, which occurs in every window.
+"""Texts of several classes: the class is one token in front of every window.
 
 A model of `P(x|y)` needs the same network and the same training as a model of `P(x)`. Every class
-has its own token, and the tokens of a text of that class are interleaved with it: one label, then
-`PERIOD - 1` tokens of text, and so on. A known label conditions the text around it. When the label
-is unknown, as it often is in training, the same network is the unconditional model, which guidance
-needs.
+has its own token, a label, which stands in front of each window of a text of that class. A known
+label conditions the whole window. When the label is unknown, as it often is in training, the same
+network is the unconditional model, which guidance needs.
+
+The texts of all classes are kept in one array of tokens, each behind its label:
+`label_1 text_1 label_2 text_2 ...`. A window never spans two of them.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Integer
+import torch
+from jaxtyping import Int64, Integer
+from torch import Tensor
 
 from stochloc.data.tokenizers.protocol import Tokenizer
-
-PERIOD = 64
 
 
 def first_label(tokenizer: Tokenizer) -> int:
@@ -45,16 +49,20 @@ def label_token(tokenizer: Tokenizer, name: str) -> int:
     Raises:
         ValueError: there is no such class.
     """
+    if not tokenizer.labels:
+        raise ValueError(
+            "The model was trained without classes; train one with --data NAME=FILE,NAME=FILE."
+        )
     if name not in tokenizer.labels:
         classes = ", ".join(tokenizer.labels)
         raise ValueError(f"There is no class {name!r}; the classes are {classes}.")
     return first_label(tokenizer) + tokenizer.labels.index(name)
 
 
-def interleave(
+def headed(
     tokens: Integer[np.ndarray, " tokens"], name: str, tokenizer: Tokenizer
 ) -> Integer[np.ndarray, " longer"]:
-    """Return a text's tokens with its label before every `PERIOD - 1` of them.
+    """Return a text's tokens behind its label.
 
     Args:
         tokens: the text.
@@ -62,14 +70,137 @@ def interleave(
         tokenizer: knows the labels.
 
     Returns:
-        The labelled text, in the smallest type that holds all tokens.
+        The label and the text, in the smallest type that holds all tokens.
 
     Raises:
         ValueError: there is no such class.
     """
-    places = np.arange(0, len(tokens), PERIOD - 1)
     dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
-    return np.insert(np.asarray(tokens, dtype=dtype), places, label_token(tokenizer, name))
+    return np.insert(np.asarray(tokens, dtype=dtype), 0, label_token(tokenizer, name))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledTexts:
+    """The texts of all classes in one array, from which windows of one class each are cut.
+
+    Attributes:
+        tokens: every text behind its label, shape (tokens,).
+        labels: the positions of the labels.
+    """
+
+    tokens: Integer[np.ndarray, " tokens"]
+    labels: Integer[np.ndarray, " texts"]
+
+    @classmethod
+    def of(cls, tokens: Integer[np.ndarray, " tokens"], tokenizer: Tokenizer) -> "LabelledTexts":
+        """Return the texts in an array of tokens.
+
+        Args:
+            tokens: every text behind its label, shape (tokens,).
+            tokenizer: knows the labels.
+
+        Returns:
+            The texts; there are none where no token is a label.
+
+        Raises:
+            ValueError: there is text that no label stands in front of.
+        """
+        labels = np.flatnonzero(np.asarray(tokens) >= first_label(tokenizer))
+        if len(labels) and labels[0] != 0:
+            raise ValueError("The text of each class must begin with its label.")
+        return cls(tokens, labels)
+
+    def check(self, tokenizer: Tokenizer, length: int) -> None:
+        """Refuse texts of which one is too short for a window, and would never be drawn.
+
+        Args:
+            tokenizer: knows the names of the classes.
+            length: tokens per window, its label included.
+
+        Raises:
+            ValueError: a text is too short; the message names its class.
+        """
+        for name, size in zip(tokenizer.labels, self.sizes, strict=True):
+            if size < length - 1:
+                raise ValueError(
+                    f"The training text of the class {name} has {size} tokens, but windows need "
+                    f"{length - 1} and a label: give a longer text or a smaller --length."
+                )
+
+    def draw(
+        self, num_windows: int, length: int, generator: torch.Generator
+    ) -> Int64[Tensor, "num length"]:
+        """Return windows whose positions are drawn uniformly among all, with replacement.
+
+        Args:
+            num_windows: how many windows to draw.
+            length: tokens per window, its label included.
+            generator: the source of randomness.
+
+        Returns:
+            Windows on the CPU, each behind the label of its text.
+
+        Raises:
+            ValueError: no text holds a window.
+        """
+        ends = np.cumsum(np.maximum(0, self.sizes - length + 2))
+        if not len(ends) or not ends[-1]:
+            raise self._too_short(length)
+        device = generator.device
+        drawn = torch.randint(int(ends[-1]), (num_windows,), generator=generator, device=device)
+        chosen = drawn.cpu().numpy()
+        text = np.searchsorted(ends, chosen, side="right")
+        before = np.concatenate([[0], ends])[text]
+        return self._cut(text, chosen - before, length)
+
+    def held_out(self, length: int, limit: int | None = None) -> Int64[Tensor, "num length"]:
+        """Return windows that do not overlap, the same in every call.
+
+        Args:
+            length: tokens per window, its label included.
+            limit: at most this many windows, evenly spaced over the texts; None: all of them.
+
+        Returns:
+            Windows in the order of the texts, each behind the label of its text; a remainder of a
+            text that is shorter than a window is left out.
+
+        Raises:
+            ValueError: no text holds a window, or the limit is less than one.
+        """
+        if limit is not None and limit < 1:
+            raise ValueError(f"At most {limit} windows were requested; ask for at least one.")
+        if length < 2:
+            raise ValueError(f"A window of a class takes a label and text, not {length} tokens.")
+        numbers = self.sizes // (length - 1)
+        available = int(numbers.sum())
+        if not available:
+            raise self._too_short(length)
+        size = available if limit is None else min(limit, available)
+        chosen = np.arange(size) * available // size
+        ends = np.cumsum(numbers)
+        text = np.searchsorted(ends, chosen, side="right")
+        before = np.concatenate([[0], ends])[text]
+        return self._cut(text, (chosen - before) * (length - 1), length)
+
+    @property
+    def sizes(self) -> Int64[np.ndarray, " texts"]:
+        """The tokens of each text, without its label."""
+        return np.diff(self.labels, append=len(self.tokens)) - 1
+
+    def _cut(
+        self, text: Integer[np.ndarray, " num"], begin: Integer[np.ndarray, " num"], length: int
+    ) -> Int64[Tensor, "num length"]:
+        label = self.labels[text]
+        places = (label + 1 + begin)[:, None] + np.arange(length - 1)
+        places = np.concatenate([label[:, None], places], axis=1)
+        return torch.from_numpy(np.asarray(self.tokens[places]).astype(np.int64))
+
+    def _too_short(self, length: int) -> ValueError:
+        longest = int(self.sizes.max()) if len(self.labels) else 0
+        return ValueError(
+            f"The longest text of a class has {longest} tokens but a window takes {length - 1} and "
+            "a label; give longer texts."
+        )
 
 
 def parse_classes(data: str) -> dict[str, str]:

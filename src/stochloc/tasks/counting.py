@@ -82,19 +82,22 @@ def _texts_of(tokenizer: Tokenizer, windows: Int[Tensor, "batch length"]) -> Ite
     return (tokenizer.decode_bytes(row) for row in windows.cpu())
 
 
-def what_is_counted(tokenizer: Tokenizer) -> str:
+def what_is_counted(tokenizer: Tokenizer, is_labelled: bool = True) -> str:
     """Return in words what "per token" means for a model, and what is bounded.
 
     Args:
         tokenizer: The model's.
+        is_labelled: Whether the text comes with its labels, if the model has classes.
 
     Returns:
         A phrase for people and reports.
     """
-    if tokenizer.boundary is not None:
-        return "tokens of text; where a sequence ends is given and not counted"
+    if tokenizer.labels and not is_labelled:
+        return "tokens of text, whose class is left open"
     if tokenizer.labels:
         return "tokens of text; labels are given and not counted"
+    if tokenizer.boundary is not None:
+        return "tokens of text; where a sequence ends is given and not counted"
     if tokenizer.slots is not None:
         return (
             "slots, empty ones included; one layout of the text is bounded, which bounds the text "

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from stochloc.core import ChainDeviation, Estimate, chain_deviation, line_integral
+from stochloc.core import ChainDeviation, Denoiser, Estimate, chain_deviation, line_integral
 from stochloc.core.standard_errors import ratio_stderr
-from stochloc.data import held_out_windows
+from stochloc.data.labels import first_given
 from stochloc.data.records import Reading
 from stochloc.data.sequences import Rows, Sequences
 from stochloc.tasks.batches import rows_at_once
@@ -22,6 +22,7 @@ from stochloc.tasks.parts import sequences_to_evaluate, tokens_to_evaluate
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
+from stochloc.tasks.windows import windows_for
 from stochloc.training.seeds import seeded_streams
 
 _AS_TEXT = Reading()
@@ -111,8 +112,10 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         ValueError: The text is shorter than a window, or a setting is out of range.
     """
     _check(evaluation)
-    windows = held_out_windows(tokens, run.length, evaluation.num_sequences or None)
-    estimate, deviation = _bounded(run, Rows(torch.arange(len(windows)), windows), evaluation)
+    cut = windows_for(run, tokens, evaluation.num_sequences or None)
+    windows = cut.tokens
+    rows = Rows(torch.arange(len(windows)), windows)
+    estimate, deviation = _bounded(run, cut.denoiser, rows, evaluation)
     return Evaluated(
         evaluation,
         estimate,
@@ -120,8 +123,8 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> "Evaluated
         tokens_in(run.tokenizer, windows),
         characters_in(run.tokenizer, windows),
         bytes_in(run.tokenizer, windows),
-        what_is_counted(run.tokenizer),
-        math.log2(run.tokenizer.vocabulary_size),
+        what_is_counted(run.tokenizer, cut.is_labelled),
+        math.log2(first_given(run.tokenizer)),
     )
 
 
@@ -147,7 +150,7 @@ def evaluate_sequences(run: Run, sequences: Sequences, evaluation: Evaluation) -
         raise ValueError("There are no sequences in this part of the data to evaluate on.")
     some = sequences.spaced(evaluation.num_sequences or len(sequences))
     groups = list(some.by_length())
-    bounded = [_bounded(run, rows, evaluation) for rows in groups]
+    bounded = [_bounded(run, run.model, rows, evaluation) for rows in groups]
     order = torch.cat([rows.numbers for rows in groups]).argsort()
     deviations = [deviation for _, deviation in bounded if deviation is not None]
     sizes = [
@@ -162,7 +165,7 @@ def evaluate_sequences(run: Run, sequences: Sequences, evaluation: Evaluation) -
         sizes[1],
         sizes[2],
         what_is_counted(run.tokenizer),
-        math.log2(run.tokenizer.vocabulary_size - run.model.config.given_tokens),
+        math.log2(first_given(run.tokenizer)),
         -run.lengths.log_prob(sizes[0]),
     )
 
@@ -188,7 +191,7 @@ def _check(evaluation: Evaluation) -> None:
 
 
 def _bounded(
-    run: Run, every: Rows, evaluation: Evaluation
+    run: Run, denoiser: Denoiser, every: Rows, evaluation: Evaluation
 ) -> tuple[Estimate, ChainDeviation | None]:
     """Bound rows of equal length, and measure the deviation from the chain rule if asked for."""
     walk = evaluation.walk.resolve(run, evaluation.continuous)
@@ -200,14 +203,14 @@ def _bounded(
         streams = seeded_streams(run.device, evaluation.seed, names)
         known = given_in(run.tokenizer, rows)
         if evaluation.continuous:
-            part = line_integral(run.model, rows, walk.path, walk.num_steps, streams, known)
+            part = line_integral(denoiser, rows, walk.path, walk.num_steps, streams, known)
         else:
-            part = walk.bound(run.model, rows, streams, known)
+            part = walk.bound(denoiser, rows, streams, known)
         parts.append(part)
         if evaluation.num_orders is not None:
             # After the bound, so that the streams give it the same noise with and without.
             orders = evaluation.num_orders
-            deviations.append(chain_deviation(run.model, rows, orders, streams, known))
+            deviations.append(chain_deviation(denoiser, rows, orders, streams, known))
     return Estimate.join(parts), ChainDeviation.join(deviations) if deviations else None
 
 

@@ -1,7 +1,7 @@
 """Drawing text from a model by a free walk that starts with the prompt known."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from stochloc.core import (
     UNKNOWN,
@@ -26,10 +25,10 @@ from stochloc.core import (
     start,
 )
 from stochloc.data import Tokenizer
-from stochloc.data.labels import PERIOD, label_token
 from stochloc.data.lengths import Lengths
 from stochloc.data.normalisation import normalise
 from stochloc.tasks.batches import rows_at_once
+from stochloc.tasks.framed import framed
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import Walk
 from stochloc.training.seeds import seeded_streams
@@ -49,12 +48,14 @@ class Generation:
             all texts of a batch.
         seconds: Time the walks took.
         snr_received: Finite SNR allocated to every token of every text before it was decided.
+        lengths: Tokens of every text.
     """
 
     samples: list[str]
     denoiser_calls: int
     seconds: float
     snr_received: list[list[float]]
+    lengths: list[int]
 
     @classmethod
     def join(cls, parts: Iterable["Generation"]) -> "Generation":
@@ -72,6 +73,24 @@ class Generation:
             max(batch.denoiser_calls for batch in batches),
             sum(batch.seconds for batch in batches),
             [row for batch in batches for row in batch.snr_received],
+            [length for batch in batches for length in batch.lengths],
+        )
+
+    def in_order(self, order: Sequence[int]) -> "Generation":
+        """Return the same texts in another order.
+
+        Args:
+            order: The place here of each text there.
+
+        Returns:
+            The texts; calls and time are those of all.
+        """
+        return Generation(
+            [self.samples[place] for place in order],
+            self.denoiser_calls,
+            self.seconds,
+            [self.snr_received[place] for place in order],
+            [self.lengths[place] for place in order],
         )
 
 
@@ -101,31 +120,6 @@ def prompt_tokens(
     return known
 
 
-def with_labels(
-    tokenizer: Tokenizer, known: Int[Tensor, "num length"], label: str
-) -> Int[Tensor, "num longer"]:
-    """Return sequences with labels at the positions they have in training texts.
-
-    Args:
-        tokenizer: How text becomes tokens; it must have classes.
-        known: Known tokens of the text, `-1` elsewhere.
-        label: Name of the class.
-
-    Returns:
-        Known tokens with a label before every 63 of them.
-
-    Raises:
-        ValueError: The tokenizer has no classes, or not this one.
-    """
-    if not tokenizer.labels:
-        raise ValueError(
-            "The model was trained without classes; train one with --data NAME=FILE,NAME=FILE."
-        )
-    token = torch.full((len(known), 1), label_token(tokenizer, label))
-    pieces = known.split(PERIOD - 1, dim=-1)
-    return torch.cat([part for piece in pieces for part in (token, piece)], dim=-1)
-
-
 def generate(
     run: Run,
     num: int,
@@ -146,8 +140,7 @@ def generate(
         prompt: Text that every sample begins with.
         seed: Seed of all randomness.
         trace: Called after every step; see `generate_batches`.
-        label: Class of the texts, for a model trained with classes; the length does not count
-            labels. None leaves the class unknown.
+        label: Class of the texts, for a model trained with classes; None leaves it open.
 
     Returns:
         The texts, and their number of denoiser calls and time.
@@ -179,9 +172,9 @@ def generate_batches(
         walk: How to walk.
         prompt: Text that every sample begins with.
         seed: Seed of all randomness.
-        trace: Called after every step of a batch with its number, the number of the batch's first
-            text, the share of known tokens, the mean SNR of the others and the most likely texts.
-        label: Class of the texts; None leaves it unknown.
+        trace: Called after every step of a batch with its number, the numbers of the batch's texts,
+            the share of known tokens, the mean SNR of the others and the most likely texts.
+        label: Class of the texts; None leaves it open.
 
     Yields:
         The texts of `generate` in order, a batch at a time (`tasks.batches`).
@@ -189,6 +182,22 @@ def generate_batches(
     Raises:
         ValueError: A number is not positive or far too large, the prompt does not fit, there is no
             such class, or guidance has neither prompt nor label.
+    """
+    check_request(num, length, seed)
+    for texts in batches_of(range(num), length, run):
+        yield draw_batch(run, texts, length, walk, prompt, seed, trace, label)
+
+
+def check_request(num: int, length: int, seed: int) -> None:
+    """Refuse numbers that make no sense, or more than can be drawn.
+
+    Args:
+        num: Number of texts.
+        length: The most tokens of each.
+        seed: Seed of all randomness.
+
+    Raises:
+        ValueError: A number is not positive, or far too large.
     """
     for name, value in (("number of samples", num), ("length", length)):
         if value < 1:
@@ -199,32 +208,61 @@ def generate_batches(
         )
     if seed < 0:
         raise ValueError(f"The seed must be at least 0, not {seed}.")
-    known = prompt_tokens(run.tokenizer, prompt, 1, length)
-    if label is not None:
-        known = with_labels(run.tokenizer, known, label)
-    if walk.guidance != 1 and not bool((known != UNKNOWN).any()):
+
+
+def batches_of(texts: Sequence[int], length: int, run: Run) -> Iterator[Sequence[int]]:
+    """Yield the numbers of texts of equal length, as many at a time as fit into a batch.
+
+    Args:
+        texts: Their numbers.
+        length: Tokens of each.
+        run: The model that will draw them.
+
+    Yields:
+        The numbers of each batch.
+    """
+    size = rows_at_once(length, run.tokenizer.vocabulary_size)
+    return (texts[begin : begin + size] for begin in range(0, len(texts), size))
+
+
+def draw_batch(
+    run: Run,
+    texts: Sequence[int],
+    length: int,
+    walk: Walk,
+    prompt: str = "",
+    seed: int = 0,
+    trace: Trace | None = None,
+    label: str | None = None,
+) -> Generation:
+    """Draw the texts with given numbers in one batch.
+
+    Args:
+        run: The model and its tokenizer.
+        texts: The numbers, which name the random streams, at least one.
+        length: Tokens per text, at least 1.
+        walk: How to walk.
+        prompt: Text that every sample begins with.
+        seed: Seed of all randomness.
+        trace: Called after every step; see `generate_batches`.
+        label: Class of the texts; None leaves it open.
+
+    Returns:
+        The texts, the same in any batch.
+
+    Raises:
+        ValueError: The prompt does not fit, there is no such class, or guidance has neither prompt
+            nor label.
+    """
+    known = prompt_tokens(run.tokenizer, prompt, len(texts), length).to(run.device)
+    if walk.guidance != 1 and label is None and not bool((known != UNKNOWN).any()):
         raise ValueError(
             "Guidance needs a condition: a prompt, or a label of a model trained with classes."
         )
-    size = rows_at_once(known.shape[1], run.tokenizer.vocabulary_size)
-    for begin in range(0, num, size):
-        texts = range(begin, min(begin + size, num))
-        yield _draw(run, known.to(run.device), texts, walk, seed, trace)
-
-
-def _draw(
-    run: Run,
-    known: Int[Tensor, "1 length"],
-    texts: range,
-    walk: Walk,
-    seed: int,
-    trace: Trace | None,
-) -> Generation:
-    """Draw the texts with these numbers in one batch."""
-    known = known.expand(len(texts), -1)
-    denoiser: Denoiser = Tempered(run.model, walk.temperature)
+    denoiser = Tempered(run.denoiser(label), walk.temperature)
     if walk.guidance != 1:
-        denoiser = Guided(denoiser, Unconditional(denoiser, known != UNKNOWN), walk.guidance)
+        away = Tempered(run.denoiser(), walk.temperature)
+        denoiser = Guided(denoiser, Unconditional(away, known != UNKNOWN), walk.guidance)
     state = start(run.model.codebook, len(texts), known.shape[1], known)
     streams = seeded_streams(run.device, seed, ((text,) for text in texts))
     started_s = time.monotonic()
@@ -234,11 +272,12 @@ def _draw(
         # Who looks on wants to be told of all tokens after every step.
         with torch.no_grad():
             steps = walk.steps(denoiser, state, streams)
-            drawn = finish(state, _traced(steps, texts.start, run.tokenizer, trace))
+            drawn = finish(state, _traced(steps, texts, run.tokenizer, trace))
     samples = [run.tokenizer.decode(row) for row in drawn.tokens.cpu()]
     seconds = time.monotonic() - started_s
     received = [[round(snr, 4) for snr in row] for row in drawn.snr_received.tolist()]
-    return Generation(samples, drawn.denoiser_calls, seconds, received)
+    lengths = [length] * len(texts)
+    return Generation(samples, drawn.denoiser_calls, seconds, received, lengths)
 
 
 def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -> str:
@@ -253,8 +292,7 @@ def sample_line(model: Denoiser, tokenizer: Tokenizer, length: int, seed: int) -
     Returns:
         The text, line breaks shown as spaces.
     """
-    known = torch.full((1, length), UNKNOWN)
-    return _one_line(model, tokenizer, known, _generator(model, seed))
+    return _one_line(framed(model, tokenizer), tokenizer, length, _generator(model, seed))
 
 
 def sequence_line(model: Denoiser, tokenizer: Tokenizer, lengths: Lengths, seed: int) -> str:
@@ -271,22 +309,7 @@ def sequence_line(model: Denoiser, tokenizer: Tokenizer, lengths: Lengths, seed:
     """
     generator = _generator(model, seed)
     length = int(lengths.sample(1, generator))
-    known = framed(torch.full((1, length), UNKNOWN), tokenizer)
-    return _one_line(model, tokenizer, known, generator)
-
-
-def framed(texts: Int[Tensor, "num length"], tokenizer: Tokenizer) -> Int[Tensor, "num longer"]:
-    """Return tokens of text with a boundary before and after each row.
-
-    Args:
-        texts: Tokens, or -1 where they are not known.
-        tokenizer: Has the boundary.
-
-    Returns:
-        Sequences as the model sees them.
-    """
-    assert tokenizer.boundary is not None
-    return F.pad(texts, (1, 1), value=tokenizer.boundary)
+    return _one_line(framed(model, tokenizer), tokenizer, length, generator)
 
 
 def _generator(model: Denoiser, seed: int) -> torch.Generator:
@@ -294,22 +317,19 @@ def _generator(model: Denoiser, seed: int) -> torch.Generator:
 
 
 def _one_line(
-    model: Denoiser,
-    tokenizer: Tokenizer,
-    known: Int[Tensor, "1 length"],
-    generator: torch.Generator,
+    denoiser: Denoiser, tokenizer: Tokenizer, length: int, generator: torch.Generator
 ) -> str:
-    state = start(model.codebook, 1, known.shape[1], known.to(generator.device))
-    steps = min(int((known == UNKNOWN).sum()), 64)
-    *_, last = localize(model, state, Follow(Masked()), Ancestral(), steps, generator)
+    state, steps = start(denoiser.codebook, 1, length), min(length, 64)
+    *_, last = localize(denoiser, state, Follow(Masked()), Ancestral(), steps, generator)
     return " ".join(tokenizer.decode(last.state.known[0].cpu()).split())
 
 
 def _traced(
-    steps: Iterable[Step], first_text: int, tokenizer: Tokenizer, trace: Trace
+    steps: Iterable[Step], texts: Sequence[int], tokenizer: Tokenizer, trace: Trace
 ) -> Iterator[Step]:
+    numbers = {"first_text": texts[0], "numbers": list(texts)}
     for step in steps:
-        trace({"first_text": first_text, **_describe(step, tokenizer)})
+        trace({**numbers, **_describe(step, tokenizer)})
         yield step
 
 

@@ -21,7 +21,8 @@ from stochloc.data.texts import (
     is_read_once,
 )
 from stochloc.tasks.data_choice import DataChoice, Named, is_same_text, opened
-from stochloc.tasks.runs import Run, read_origin
+from stochloc.tasks.origins import read_origin
+from stochloc.tasks.runs import Run
 
 
 class OtherTextError(ValueError):

@@ -12,12 +12,14 @@ from safetensors import SafetensorError, safe_open
 
 from stochloc.core import Denoiser, Padded
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
+from stochloc.data.frames import frame_of
 from stochloc.data.lengths import Lengths
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.names import CheckpointName
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 from stochloc.tasks.data_choice import DataChoice
+from stochloc.tasks.framed import framed
 from stochloc.tasks.hardware import Hardware, hardware_from_dict
 from stochloc.tasks.hub import find_run
 from stochloc.tasks.json_files import read_json, write_json
@@ -28,19 +30,6 @@ from stochloc.training.recipes import Recipe
 RECIPE = "recipe.json"
 MODEL = "model.safetensors"
 TOKENIZER = "tokenizer.json"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """How a run's text is recognised.
-
-    Attributes:
-        where: Absolute path of the text when the run began; None if it was not stored.
-        fingerprint: SHA-256 of the tokens of each part; None in runs of older versions.
-    """
-
-    where: DataChoice | None
-    fingerprint: dict[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -88,19 +77,48 @@ class Run:
         """The file that holds the weights."""
         return self.folder / (MODEL if self.checkpoint == "best" else FILE_NAME)
 
-    def denoiser_for(self, length: int) -> Denoiser:
+    @property
+    def text_length(self) -> int:
+        """The most tokens of text in a window, without its label."""
+        return self.length - len(frame_of(self.tokenizer))
+
+    def length_nats(self, length: int) -> float:
+        """Return `-log P(n)` of the length of a sequence; 0 for a model of texts without ends."""
+        if self.lengths is None:
+            return 0.0
+        return -float(self.lengths.log_prob(torch.tensor(length)))
+
+    def denoiser(self, label: str | None = None) -> Denoiser:
+        """Return the model as a denoiser of text alone, told what stands around it.
+
+        Args:
+            label: Name of the text's class; None leaves it open.
+
+        Returns:
+            A denoiser of texts of any length.
+
+        Raises:
+            ValueError: There is no such class.
+        """
+        return framed(self.model, self.tokenizer, label)
+
+    def denoiser_for(self, length: int, label: str | None = None) -> Denoiser:
         """Return the model for texts of a length, placed in the middle of a window as in training.
 
         Args:
-            length: Tokens of the text, boundaries included.
+            length: Tokens of the text.
+            label: Name of its class; None leaves it open.
 
         Returns:
             A denoiser; longer texts are not padded, and neither are sequences, which have ends.
+
+        Raises:
+            ValueError: There is no such class.
         """
         if self.lengths is not None:
-            return self.model
-        spare = max(0, self.length - length)
-        return Padded(self.model, spare // 2, spare - spare // 2)
+            return self.denoiser(label)
+        spare = max(0, self.text_length - length)
+        return Padded(self.denoiser(label), spare // 2, spare - spare // 2)
 
     def beside(self, name: str) -> Path:
         """Return the path of a file with something measured for these weights.
@@ -199,32 +217,13 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
         choice = DataChoice.from_dict(values["data"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / RECIPE} is damaged: no data choice ({error}).") from error
-    return Recipe.from_dict(values), tokenizer, choice
-
-
-def read_origin(folder: Path) -> Origin:
-    """Return how the text of a run is recognised.
-
-    Args:
-        folder: The run's folder.
-
-    Returns:
-        Its path and the checksums of its tokens.
-
-    Raises:
-        ValueError: The folder is not a run, or its description is damaged.
-    """
-    values = read_json(folder / RECIPE)
-    _, _, data = read_description(folder)
-    where, fingerprint = values.get("where"), values.get("fingerprint")
-    is_told = where is None or (
-        isinstance(where, dict)
-        and where.keys() <= data.named().keys()
-        and all(isinstance(text, str) for text in where.values())
-    )
-    if not is_told or not (fingerprint is None or isinstance(fingerprint, dict)):
-        raise ValueError(f"{folder / RECIPE} is damaged: it does not say where its text is.")
-    return Origin(None if where is None else data.at(where), fingerprint)
+    recipe = Recipe.from_dict(values)
+    if tokenizer.labels and not recipe.model.given_tokens:
+        raise ValueError(
+            f"The run in {folder} was trained by an earlier version, with a label every 64 tokens; "
+            "train it again, with one label in front of every window."
+        )
+    return recipe, tokenizer, choice
 
 
 def open_run(

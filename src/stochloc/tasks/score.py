@@ -10,6 +10,10 @@ separately, which bounds the line as a whole under the model without context bey
 Most walks are random, in their order or noise, so their cost is the average of several draws and
 has a standard error. Random streams are keyed by the text itself: the same line has the same cost
 wherever it occurs and whatever its neighbours are.
+
+To a model of sequences every line is a whole one, between its two boundaries. It costs
+`-log P(x|n)` given its length and `-log P(n)` more without; a line longer than any sequence the
+model knows has probability 0, as has an empty one, and is refused.
 """
 
 import math
@@ -23,7 +27,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core import Autoregressive, Estimate, Streams, between, line_integral
-from stochloc.data import Tokenizer
 from stochloc.data.normalisation import NormalisedText, normalise
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import what_is_counted
@@ -48,7 +51,7 @@ def default_scoring(run: Run) -> Scoring:
     """
     if between(run.model) is None:
         return Scoring()
-    return Scoring(WalkSettings("autoregressive", num_steps=run.length), num_draws=1)
+    return Scoring(WalkSettings("autoregressive", num_steps=run.text_length), num_draws=1)
 
 
 def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) -> Scored:
@@ -75,14 +78,11 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     lines = (lines,) if isinstance(lines, str) else lines
     walk = scoring.walk.resolve(run, scoring.continuous)
     seen = [normalise(line, run.tokenizer) for line in lines]
-    refused = [_refusal(text, number) for number, text in enumerate(seen, start=1)]
+    read = [_read(run, text, number) for number, text in enumerate(seen, start=1)]
+    encoded, refused = [ids for ids, _ in read], [why for _, why in read]
     if refused and all(refused):
         raise ValueError(refused[0])
-    encoded: list[Tokens] = [
-        () if why else tuple(map(int, run.tokenizer.encode(text.text)))
-        for text, why in zip(seen, refused, strict=True)
-    ]
-    wanted = {window for ids in encoded for window in _windows(ids, run.length)}
+    wanted = {window for ids in encoded for window in _windows(ids, run.text_length)}
     # From left to right nothing is drawn.
     is_exact = isinstance(walk.path, Autoregressive) and not scoring.continuous
     num_draws = 1 if is_exact else scoring.num_draws
@@ -93,17 +93,27 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
         scoring,
         calls,
         time.monotonic() - started_s,
-        _counted(run.tokenizer),
+        what_is_counted(run.tokenizer, is_labelled=False),
         is_exact,
     )
 
 
-def _refusal(seen: NormalisedText, number: int) -> str | None:
+def _read(run: Run, seen: NormalisedText, number: int) -> tuple[Tokens, str | None]:
+    """Return the tokens of a line, or none and why it cannot be scored."""
     try:
-        seen.known_only()
+        ids = tuple(map(int, run.tokenizer.encode(seen.known_only())))
     except ValueError as error:
-        return f"Line {number}: {error}"
-    return None
+        return (), f"Line {number}: {error}"
+    if run.lengths is None:
+        return ids, None
+    if not ids:
+        return (), f"Line {number} is empty, which no sequence is."
+    if len(ids) > run.text_length:
+        return (), (
+            f"Line {number} has {len(ids)} tokens, but the model knows sequences of at most "
+            f"{run.text_length}."
+        )
+    return ids, None
 
 
 def _windows(ids: Tokens, length: int) -> list[Window]:
@@ -118,7 +128,7 @@ def _cost(
     for window in windows:
         of_length[len(window[1])].append(window)
     nats: dict[Window, list[Tensor]] = defaultdict(list)
-    size, calls = rows_at_once(run.length, run.tokenizer.vocabulary_size), 0
+    size, calls = rows_at_once(run.text_length, run.tokenizer.vocabulary_size), 0
     for same in of_length.values():
         jobs = [(window, draw) for window in same for draw in range(num_draws)]
         for begin in range(0, len(jobs), size):
@@ -156,17 +166,11 @@ def _scored_line(
     text = decode(whole) if refused is None else seen.text
     if not ids:
         return ScoredLine(text, (), (), refused, seen.notes, 0.0)
-    draws = torch.cat([costs[window] for window in _windows(ids, run.length)], -1)
+    draws = torch.cat([costs[window] for window in _windows(ids, run.text_length)], -1)
     stderr = 0.0 if is_exact else None
     if len(draws) > 1:
         stderr = float(draws.sum(-1).std() / math.sqrt(len(draws)))
     nats = tuple(draws.mean(0).tolist())
     num_bytes = len(run.tokenizer.decode_bytes(whole))
-    return ScoredLine(text, tokens, nats, refused, seen.notes, stderr, num_bytes)
-
-
-def _counted(tokenizer: Tokenizer) -> str:
-    """Return what is counted, in words; lines carry no label."""
-    if tokenizer.labels:
-        return "tokens of text, whose class is left open"
-    return what_is_counted(tokenizer)
+    length_nats = None if run.lengths is None else run.length_nats(len(ids))
+    return ScoredLine(text, tokens, nats, refused, seen.notes, stderr, num_bytes, length_nats)

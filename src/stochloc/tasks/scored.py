@@ -61,6 +61,8 @@ class ScoredLine:
         nats_stderr: Standard error of `nats` over the draws behind it; 0 where nothing is drawn,
             None for a single draw.
         num_bytes: Bytes of the line in UTF-8.
+        length_nats: What the length of a sequence costs; None for lines that are no sequences, and
+            for empty ones.
     """
 
     text: str
@@ -70,11 +72,17 @@ class ScoredLine:
     notes: tuple[str, ...] = ()
     nats_stderr: float | None = None
     num_bytes: int = 0
+    length_nats: float | None = None
 
     @property
     def nats(self) -> float:
         """The cost of the line, the sum over its tokens; 0 for an empty one."""
         return math.fsum(self.token_nats)
+
+    @property
+    def nats_with_length(self) -> float | None:
+        """The cost of the line and of its length; None where no length is modelled."""
+        return None if self.length_nats is None else self.nats + self.length_nats
 
     @property
     def bits_per_character(self) -> float:
@@ -93,6 +101,7 @@ class ScoredLine:
         return {
             "text": self.text,
             "nats": self.nats if self.refused is None else None,
+            "nats_with_length": self.nats_with_length,
             "nats_stderr": self.nats_stderr if self.refused is None else None,
             "bits_per_character": self.bits_per_character if self.refused is None else None,
             "bits_per_byte": self.bits_per_byte if self.refused is None else None,
@@ -139,6 +148,13 @@ class Scored:
     def nats(self) -> float:
         """The total cost of all lines."""
         return math.fsum(line.nats for line in self.scored_lines)
+
+    @property
+    def nats_with_length(self) -> float | None:
+        """The total cost of all lines and of their lengths; None where no length is modelled."""
+        costs = [line.nats_with_length for line in self.scored_lines]
+        told = [cost for cost in costs if cost is not None]
+        return math.fsum(told) if told else None
 
     @property
     def draws_stderr(self) -> float | None:
@@ -199,6 +215,7 @@ class Scored:
         """
         return {
             "nats": self.nats,
+            "nats_with_length": self.nats_with_length,
             "stderr": _number(self.stderr),
             "draws_stderr": self.draws_stderr,
             "bits_per_character": self.bits_per_character,
@@ -229,7 +246,7 @@ def describe(scored: Scored, with_tokens: bool) -> str:
         with_tokens: Whether to list every token below its line.
 
     Returns:
-        Several lines of text, the totals last.
+        Several lines of text, the totals last. The nats of a sequence include those of its length.
     """
     rows = [_row("nats", "±", "bits/char", "text", scored.is_exact)]
     for line in scored.lines:
@@ -238,7 +255,8 @@ def describe(scored: Scored, with_tokens: bool) -> str:
             continue
         spread = "" if line.nats_stderr is None else f"{line.nats_stderr:.3f}"
         bits = f"{line.bits_per_character:.3f}"
-        rows.append(_row(f"{line.nats:.3f}", spread, bits, line.text, scored.is_exact))
+        whole = line.nats if line.nats_with_length is None else line.nats_with_length
+        rows.append(_row(f"{whole:.3f}", spread, bits, line.text, scored.is_exact))
         if with_tokens:
             pairs = zip(line.tokens, line.token_nats, strict=True)
             rows += [
@@ -247,8 +265,10 @@ def describe(scored: Scored, with_tokens: bool) -> str:
     by_draws = "" if not scored.draws_stderr else f" ± {scored.draws_stderr:.3f} over the draws"
     by_text = scored.bits_per_character_stderr
     spread = "" if math.isnan(by_text) else f" ± {by_text:.3f} over the text"
+    with_length = scored.nats_with_length
+    of_lengths = "" if with_length is None else f", {with_length:.3f} with those of the lengths"
     rows += [
-        f"{scored.nats:9.3f} nats in all{by_draws}",
+        f"{scored.nats:9.3f} nats in all{by_draws}{of_lengths}",
         f"{scored.bits_per_character:9.3f} bits per character{spread}, "
         f"{scored.bits_per_byte:.3f} per byte; counted: {scored.counted}; "
         f"{scored.estimator}, {scored.scoring.walk.path} path, "

@@ -31,19 +31,17 @@ def fitted(recipe: Recipe, corpus: SequenceCorpus, given: dict[str, Any]) -> dic
         given: Attributes that the user named.
 
     Returns:
-        Attributes of the model and of the training: how many tokens are only ever given, and,
-        unless a length is named, a window for the longest training sequence, at most
-        `MOST_WINDOWS` of the preset's, and the batch that has as many tokens as the preset's.
+        Attributes of the training, unless a length is named: a window for the longest training
+        sequence, at most `MOST_WINDOWS` of the preset's, and the batch that has as many tokens as
+        the preset's.
     """
-    tokenizer, training = corpus.tokenizer, recipe.training
-    assert tokenizer.boundary is not None
-    decided = {"given_tokens": tokenizer.vocabulary_size - tokenizer.boundary}
+    training = recipe.training
     if "length" in given:
-        return decided
+        return {}
     longest = corpus.train.longest + NUM_BOUNDARIES
     length = min(math.ceil(longest / MULTIPLE) * MULTIPLE, MOST_WINDOWS * training.length)
     batches = round(training.batch_size * training.length / length / MULTIPLE)
-    return {**decided, "length": length, "batch_size": max(1, batches) * MULTIPLE}
+    return {"length": length, "batch_size": max(1, batches) * MULTIPLE}
 
 
 def most_tokens(recipe: Recipe) -> int:

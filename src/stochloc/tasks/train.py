@@ -6,15 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stochloc.data import Corpus, Tokenizer, count_tokens, draw_windows
-from stochloc.data.labels import first_label
+from stochloc.data import Corpus, Tokenizer
+from stochloc.data.labels import first_given
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.nn.places import ROTARY
-from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.data_choice import TEXTS, DataChoice, opened, places
-from stochloc.tasks.generate import sample_line
 from stochloc.tasks.hardware import Hardware, resumed_hardware
 from stochloc.tasks.lengths_file import LENGTHS
 from stochloc.tasks.own_text import OtherTextError, find_text
@@ -32,19 +30,15 @@ from stochloc.tasks.sequence_training import (
     lengths_of,
     most_tokens,
     remarks,
-    sequence_texts,
 )
-from stochloc.tasks.text_sizes import check_windows
+from stochloc.tasks.training_data import training_data
 from stochloc.terminal import tell
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.exclusive import LOCK, exclusive
 from stochloc.training.loop import train
 from stochloc.training.recipes import Recipe, preset
-from stochloc.training.texts import Texts, TrainingData
 from stochloc.training.trainer import Trainer
 from stochloc.version import __version__
-
-PREVIEW_TOKENS = 128
 
 
 def resolve_recipe(name: str, corpus: Corpus | SequenceCorpus, changes: dict[str, Any]) -> Recipe:
@@ -64,7 +58,8 @@ def resolve_recipe(name: str, corpus: Corpus | SequenceCorpus, changes: dict[str
         ValueError: The preset does not exist, a value is out of range, or places of a text that is
             no sequence are to have coordinates.
     """
-    recipe = preset(name, corpus.tokenizer.vocabulary_size)
+    size = corpus.tokenizer.vocabulary_size
+    recipe = preset(name, size).with_changes(given_tokens=size - first_given(corpus.tokenizer))
     given = {key: value for key, value in changes.items() if value is not None}
     architecture = given.pop("architecture", recipe.model.architecture)
     positions = read_positions(given.pop("positions", recipe.model.positions))
@@ -134,7 +129,7 @@ def start_run(
         raise ValueError("Several processes cannot read one pipe; save the text in a file.")
     corpus = choice.load(tokenizer, slots)
     recipe = resolve_recipe(preset_name, corpus, changes)
-    texts = _texts(corpus, recipe)
+    texts = training_data(corpus, recipe)
     fabric = hardware.launch()
     # Whether there is room for the model is seen before there is a run.
     trainer = Trainer(fabric, recipe, texts, folder)
@@ -178,7 +173,7 @@ def resume_run(
     if checkpoint is not None:
         _check_same_recipe(Recipe.from_dict(checkpoint.description), recipe, folder)
     corpus = resumed_text(folder, changes)
-    texts = _texts(corpus, recipe)
+    texts = training_data(corpus, recipe)
     continuation = resumed_hardware(read_hardware(folder), hardware)
     fabric = continuation.here.launch()
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
@@ -308,26 +303,3 @@ def _name(tokenizer: Tokenizer) -> str:
     while "inner" in facts:
         facts = facts["inner"]
     return facts.get("name", facts["kind"])
-
-
-def _texts(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> TrainingData:
-    if isinstance(corpus, SequenceCorpus):
-        return sequence_texts(corpus, recipe)
-    length, tokenizer = recipe.training.length, corpus.tokenizer
-    slots = tokenizer.slots
-    needed = length if slots is None else slots.tokens_for(length)
-    check_windows(corpus, train=needed, valid=length)
-    preview = min(length, PREVIEW_TOKENS)
-    draw, count = draw_windows if slots is None else slots.draw_windows, count_tokens
-    if corpus.mixture is not None:
-        draw, count = corpus.mixture.draw_windows, corpus.mixture.count
-    return Texts(
-        corpus.train,
-        corpus.valid,
-        lambda model: sample_line(model, tokenizer, preview, recipe.training.seed),
-        draw,
-        first_label(tokenizer) if tokenizer.labels else 0,
-        what_is_counted(tokenizer),
-        count=count,
-        bytes_of=tokenizer.decode_bytes,
-    )

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from stochloc.core import Codebook, Denoiser, Posterior, State, StepCosts, measure_step_costs
-from stochloc.data import held_out_windows
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import given_in
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.paths import named_transition
 from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import ORDER, PATH_SHARES, keep_costs
+from stochloc.tasks.windows import windows_for
 from stochloc.training.seeds import seeded_streams
 
 KNOWN_SHARES = 16
@@ -53,11 +53,12 @@ def tune(
     """
     step = named_transition(transition)
     corpus = own_text(run, data)
-    windows = held_out_windows(corpus.valid, run.length, num_sequences).to(run.device)
+    cut = windows_for(run, corpus.valid, num_sequences)
+    windows = cut.tokens.to(run.device)
     known = torch.arange(KNOWN_SHARES, dtype=torch.float64) / KNOWN_SHARES
     snr = torch.tensor(SNR_LEVELS, dtype=torch.float64)
     batches = windows.split(rows_at_once(run.length, run.tokenizer.vocabulary_size))
-    model = _Reporting(run.model, len(known) * len(snr) * len(batches), say)
+    model = _Reporting(cut.denoiser, len(known) * len(snr) * len(batches), say)
     parts: list[StepCosts] = []
     for rows in batches:
         first = sum(map(len, batches[: len(parts)]))

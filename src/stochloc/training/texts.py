@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN
 from stochloc.data import count_tokens, draw_windows, held_out_windows
+from stochloc.data.labels import LabelledTexts
 from stochloc.data.sequence_batches import draw_batch
 from stochloc.data.sequences import NUM_BOUNDARIES, Rows, Sequences
 from stochloc.nn import LocalizationModel
@@ -87,7 +88,6 @@ class Texts:
         valid: Tokens of the held-out text, 1-D.
         say_sample: Draws a text from the model, to be shown with every held-out bound.
         draw_windows: Draws so many training windows of such a length from a text.
-        first_label: The first token that is a label of a class; 0 when there are no classes.
         counted: In words, what held-out bits "per token" count.
         count: Counts how often each token occurs in the windows drawn from a text.
         bytes_of: Returns the text of tokens as UTF-8; b"" where they stand for none.
@@ -97,10 +97,14 @@ class Texts:
     valid: np.ndarray
     say_sample: SaySample
     draw_windows: DrawWindows = draw_windows
-    first_label: int = 0
     counted: str = "tokens of text"
     count: CountTokens = count_tokens
     bytes_of: BytesOf = lambda tokens: b""
+
+    @property
+    def first_label(self) -> int:
+        """0: there are no classes."""
+        return 0
 
     @property
     def boundary(self) -> None:
@@ -121,9 +125,51 @@ class Texts:
         yield Rows(torch.arange(len(windows)), windows)
 
     def given_in(self, rows: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
-        """Return the labels among tokens, which are given and not scored, and -1 elsewhere."""
-        is_text = rows < self.first_label if self.first_label else torch.ones_like(rows).bool()
-        return rows.masked_fill(is_text, UNKNOWN)
+        """Return -1 everywhere: every token is scored."""
+        return torch.full_like(rows, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """Long texts of several classes, of which windows are cut, each behind its label.
+
+    Attributes:
+        train: The training texts.
+        valid: The held-out texts.
+        first_label: The first token that is a label of a class.
+        say_sample: Draws a text from the model, to be shown with every held-out bound.
+        counted: In words, what held-out bits "per token" count.
+        bytes_of: Returns the text of tokens as UTF-8; b"" where they stand for none.
+    """
+
+    train: LabelledTexts
+    valid: LabelledTexts
+    first_label: int
+    say_sample: SaySample
+    counted: str = "tokens of text"
+    bytes_of: BytesOf = lambda tokens: b""
+
+    @property
+    def boundary(self) -> None:
+        """None: a window begins and ends anywhere."""
+        return
+
+    def counts(self, vocabulary_size: int) -> np.ndarray:
+        """Return how often each token occurs in the training texts."""
+        return count_tokens(self.train.tokens, vocabulary_size)
+
+    def draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        """Return so many windows of such a length, the label included."""
+        return self.train.draw(rows, length, generator)
+
+    def held_out(self, length: int, limit: int) -> Iterator[Rows]:
+        """Yield windows of the held-out texts, evenly spaced."""
+        windows = self.valid.held_out(length, limit)
+        yield Rows(torch.arange(len(windows)), windows)
+
+    def given_in(self, rows: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+        """Return the labels, which are given and not scored, and -1 elsewhere."""
+        return rows.masked_fill(rows < self.first_label, UNKNOWN)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Subject:
     @cached_property
     def error_field(self) -> error.ErrorField:
         """The error field, which two figures show."""
-        return error.measure(self.needed_run.model, self.text, self.generator)
+        return error.measure(self.text.denoiser, self.text, self.generator)
 
 
 def _cyclic(subject: Subject) -> dict[str, Picture]:
@@ -102,7 +102,8 @@ def _steps(subject: Subject) -> dict[str, Picture]:
 
 
 def _calibration(subject: Subject) -> dict[str, Picture]:
-    model, text = subject.needed_run.model, subject.text
+    text = subject.text
+    model = text.denoiser
     return {
         "calibration-reliability": calibration.measure_reliability(model, text, subject.generator),
         "calibration-uncertainty": calibration.measure_uncertainty(model, text, subject.generator),
@@ -112,7 +113,7 @@ def _calibration(subject: Subject) -> dict[str, Picture]:
 def _walk(subject: Subject) -> dict[str, Picture]:
     run = subject.needed_run
     chosen = subject.walk.resolve(run)
-    policy, denoiser = chosen.apply(run.model)
+    policy, denoiser = chosen.apply(run.denoiser())
     read = [run.tokenizer.decode(torch.tensor([v])) for v in range(run.tokenizer.vocabulary_size)]
     picture = walk.measure(
         denoiser, subject.length, policy, chosen.transition, chosen.num_steps, read,

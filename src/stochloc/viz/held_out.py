@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from stochloc.core import UNKNOWN, Denoiser, Posterior, observe
-from stochloc.data import held_out_windows
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import characters_in, given_in
 from stochloc.tasks.runs import Run
+from stochloc.tasks.windows import windows_for
 
 PerToken = Float64[Tensor, "windows length"]
 
@@ -25,11 +25,13 @@ class HeldOut:
         tokens: The windows.
         known: Tokens given rather than scored (labels), `-1` elsewhere.
         characters: Characters of every window.
+        denoiser: Who is to be asked about them.
     """
 
     tokens: Int[Tensor, "windows length"]
     known: Int[Tensor, "windows length"]
     characters: Int[Tensor, " windows"]
+    denoiser: Denoiser
 
     @property
     def num_free(self) -> Int[Tensor, " windows"]:
@@ -100,11 +102,12 @@ def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
     Raises:
         ValueError: The text is shorter than a window, or `num_windows` is below 1.
     """
-    windows = held_out_windows(tokens, run.length, num_windows)
+    cut = windows_for(run, tokens, num_windows)
+    windows, denoiser = cut.tokens, cut.denoiser
     known = given_in(run.tokenizer, windows)
     known = torch.full_like(windows, UNKNOWN) if known is None else known
     characters = characters_in(run.tokenizer, windows)
-    return HeldOut(windows.to(run.device), known.to(run.device), characters)
+    return HeldOut(windows.to(run.device), known.to(run.device), characters, denoiser)
 
 
 def predictions(

@@ -7,7 +7,7 @@ leaves the smallest share of errors, averaged over the rates, is chosen.
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -17,20 +17,25 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stochloc.data import held_out_windows
+from stochloc.data.frames import frame_of
+from stochloc.data.labels import LabelledTexts
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.channels import Channel, channel_of, snr_at, soft_mask
 from stochloc.tasks.correct.decoding import choose
-from stochloc.tasks.own_text import own_text
-from stochloc.tasks.runs import Run, read_origin
+from stochloc.tasks.origins import read_origin
+from stochloc.tasks.own_text import own_sequences, own_text
+from stochloc.tasks.runs import Run
 from stochloc.training.checkpoint import replacing
 
 FILE = "correction.json"
 NUM_WINDOWS = 48
+NUM_SEQUENCES = 1024
 NOISE_RATES = (0.02, 0.05, 0.1)
 MASK_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 CLEAN_CHANGES = 0.001
 FALLBACK_RATE, FALLBACK_THRESHOLD = 0.05, 0.7
+Texts = Int[Tensor, "_ _"]
 
 
 @dataclass(frozen=True)
@@ -65,16 +70,14 @@ def correction_defaults(
         error rate of 5 %, and nothing is stored. Costs 40 denoiser calls the first time.
 
     Raises:
-        ValueError: The file of the defaults is damaged, or the model was trained with classes.
+        ValueError: The file of the defaults is damaged.
     """
     text = (read_origin(run.folder).fingerprint or {}).get("valid")
     if (kept := _kept(run, text)) is not None:
         return kept
     channel = channel_of(run.tokenizer)
     try:
-        valid = own_text(run, data).valid
-        # Twice as long as needed, so that enough remains when characters are lost.
-        clean = held_out_windows(valid, 2 * run.length, NUM_WINDOWS)
+        clean = _clean_texts(run, data)
     except (ValueError, OSError) as error:
         say(
             f"stochloc: {str(error).rstrip('.')}; using settings that were not measured, "
@@ -102,20 +105,41 @@ def _kept(run: Run, text: str | None) -> Defaults | None:
         raise ValueError(f"{path} is damaged; delete it and try again.") from error
 
 
-def _measure(run: Run, channel: Channel, clean: Int[Tensor, "windows length"]) -> Defaults:
+def _clean_texts(run: Run, data: str | None) -> list[Texts]:
+    """Return validation texts without what stands around them, those of equal length together."""
+    if run.lengths is not None:
+        some = own_sequences(run, data).valid.cut(run.text_length).spaced(NUM_SEQUENCES)
+        if not len(some):
+            raise ValueError("There are no validation sequences")
+        frame = frame_of(run.tokenizer)
+        texts = (rows.tokens[:, len(frame.before) :] for rows in some.by_length())
+        return [text[:, : text.shape[1] - len(frame.after)] for text in texts]
+    valid = own_text(run, data).valid
+    # Twice as long as needed, so that enough remains when characters are lost.
+    length = 2 * run.text_length
+    if run.tokenizer.labels:
+        labelled = LabelledTexts.of(valid, run.tokenizer).held_out(length + 1, NUM_WINDOWS)
+        return [labelled[:, 1:]]
+    return [held_out_windows(valid, length, NUM_WINDOWS)]
+
+
+def _measure(run: Run, channel: Channel, clean: Sequence[Texts]) -> Defaults:
     generator = torch.Generator().manual_seed(0)
     texts = {
-        rate: [part[:, : run.length] for part in channel.corrupt(clean, rate, generator)]
+        rate: [
+            (meant[:, : run.text_length], read[:, : run.text_length])
+            for meant, read in (channel.corrupt(same, rate, generator) for same in clean)
+        ]
         for rate in (0.0, *NOISE_RATES)
     }
     errors = {
-        (mask, rate): _errors_after(run, channel, meant, read, snr_at(mask, channel.num_symbols))
-        for mask, (rate, (meant, read)) in product(MASK_RATES, texts.items())
+        (mask, rate): _errors_after(run, channel, pairs, snr_at(mask, channel.num_symbols))
+        for mask, (rate, pairs) in product(MASK_RATES, texts.items())
     }
     # A short text may contain no error at a low rate; it is then counted as containing one.
     before = {
-        rate: max(1, int((meant != read).sum())) / meant.numel()
-        for rate, (meant, read) in texts.items()
+        rate: max(1, sum(int((meant != read).sum()) for meant, read in pairs)) / _num_tokens(pairs)
+        for rate, pairs in texts.items()
     }
     candidates = [
         Defaults(
@@ -136,23 +160,28 @@ def _badness(candidate: Defaults) -> tuple[float, float]:
     return max(candidate.clean_changes, CLEAN_CHANGES), candidate.errors_left
 
 
+def _num_tokens(pairs: Sequence[tuple[Texts, Texts]]) -> int:
+    return sum(meant.numel() for meant, _ in pairs)
+
+
 def _errors_after(
-    run: Run,
-    channel: Channel,
-    meant: Int[Tensor, "windows length"],
-    read: Int[Tensor, "windows length"],
-    snr: float,
+    run: Run, channel: Channel, pairs: Sequence[tuple[Texts, Texts]], snr: float
 ) -> list[float]:
     """Return the share of wrong positions after one pass, for every threshold."""
     wrong = torch.zeros(len(THRESHOLDS), dtype=torch.float64)
-    size = rows_at_once(meant.shape[1], run.tokenizer.vocabulary_size)
-    for rows, seen in zip(meant.split(size), read.split(size), strict=True):
-        seen, rows = seen.to(run.device), rows.to(run.device)
+    for rows, seen in _in_batches(run, pairs):
         levels = torch.full(seen.shape, snr, dtype=torch.float64, device=run.device)
         state = soft_mask(run.model.codebook, channel, seen, levels)
         with torch.no_grad():
-            posterior = run.model(state)
+            posterior = run.denoiser()(state)
         for i, threshold in enumerate(THRESHOLDS):
             tokens = choose(posterior, seen, threshold).tokens
             wrong[i] += float((tokens != rows).sum())
-    return (wrong / meant.numel()).tolist()
+    return (wrong / _num_tokens(pairs)).tolist()
+
+
+def _in_batches(run: Run, pairs: Sequence[tuple[Texts, Texts]]) -> Iterator[tuple[Texts, Texts]]:
+    for meant, read in pairs:
+        size = rows_at_once(meant.shape[1], run.tokenizer.vocabulary_size)
+        for rows, seen in zip(meant.split(size), read.split(size), strict=True):
+            yield rows.to(run.device), seen.to(run.device)

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from stochloc.core import UNKNOWN, Codebook, State
 from stochloc.data import Tokenizer
+from stochloc.data.labels import first_given
 from stochloc.data.tokenizers.slots import Slots, pour
 
 
@@ -85,9 +86,11 @@ class Substitutions:
 
     Attributes:
         num_symbols: V, at least 2.
+        num_given: How many tokens that are only ever given come after these; none is ever read.
     """
 
     num_symbols: int
+    num_given: int = 0
 
     def evidence(
         self, read: Int[Tensor, "*batch length"], snr: Float[Tensor, "*batch length"]
@@ -101,7 +104,7 @@ class Substitutions:
         Returns:
             Nats.
         """
-        return F.one_hot(read, self.num_symbols) * snr[..., None]
+        return F.one_hot(read, self.num_symbols + self.num_given) * snr[..., None]
 
     def corrupt(
         self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
@@ -193,14 +196,10 @@ def channel_of(tokenizer: Tokenizer) -> Channel:
 
     Returns:
         Edits for texts in slots, substitutions for others.
-
-    Raises:
-        ValueError: The model was trained with classes.
     """
-    if tokenizer.labels:
-        raise ValueError("A model of several classes cannot correct; train one on a single text.")
     if tokenizer.slots is None:
-        return Substitutions(tokenizer.vocabulary_size)
+        size = first_given(tokenizer)
+        return Substitutions(size, tokenizer.vocabulary_size - size)
     return Edits(tokenizer.slots)
 
 

@@ -13,11 +13,8 @@ centre is nearest.
 """
 
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -29,73 +26,15 @@ from stochloc.data.normalisation import NormalisedText, normalise
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Channel, channel_of, rate_at, snr_at, soft_mask
+from stochloc.tasks.correct.correction import Change, Correction
 from stochloc.tasks.correct.decoding import OnePass
 from stochloc.tasks.correct.edits import LikelyEdits
+from stochloc.tasks.correct.lines import correct_lines, is_several
 from stochloc.tasks.correct.reading import Decision, Decoder, Reading
 from stochloc.tasks.runs import Run
 
 # In nats and as a probability: measured on validation text (docs/correction.md), for all models.
 EDIT_SNR, EDIT_THRESHOLD = 7.0, 0.5
-
-
-@dataclass(frozen=True)
-class Change:
-    """One change of a text.
-
-    Attributes:
-        position: Index of the changed character in the input, from 0; a lost character is inserted
-            before it.
-        read: The character there; empty for a lost character.
-        text: Its replacement; empty for an added character.
-        probability: Probability of the change given the text as read; after a walk, given also that
-            all other positions are right.
-    """
-
-    position: int
-    read: str
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Correction:
-    """A corrected text.
-
-    Attributes:
-        text: The corrected text.
-        read: The text as read, in the model's alphabet except for characters unknown to it.
-        changes: From left to right; a character that the model does not know is always changed.
-        snr: SNR of the soft mask of characters without a confidence of their own; ∞ is certain.
-        error_rate: The rate of substitutions at which that soft mask is exact.
-        threshold: The probability above which a change was made.
-        denoiser_calls: Calls of the denoiser, each about several windows of the text.
-        seconds: Time it took.
-        content: The corrected text as it is written to a file; that of a byte model need not be
-            UTF-8.
-        notes: How the input was normalised, for instance its line breaks.
-    """
-
-    text: str
-    read: str
-    changes: tuple[Change, ...]
-    snr: float
-    error_rate: float
-    threshold: float
-    denoiser_calls: int
-    seconds: float
-    content: bytes
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; an infinite SNR is None, and changes say `from` and `to`."""
-        changes = [
-            {"position": c.position, "from": c.read, "to": c.text, "probability": c.probability}
-            for c in self.changes
-        ]
-        snr = self.snr if math.isfinite(self.snr) else None
-        values = {**asdict(self), "changes": changes, "snr": snr, "notes": list(self.notes)}
-        del values["content"]
-        return values
 
 
 def prefers_edits(run: Run) -> bool:
@@ -121,9 +60,9 @@ def correct(
 
     Args:
         run: The model and its tokenizer.
-        text: The text as read. Characters, or words, that the model does not know are blanks (SNR
-            0): they are first filled with the most probable tokens in one call, whatever the
-            threshold.
+        text: The text as read; of a model of sequences, every line is one. Characters, or words,
+            that the model does not know are blanks (SNR 0): they are first filled with the most
+            probable tokens in one call, whatever the threshold.
         decoder: How to decide; by default by edits where the model `prefers_edits`, else in one
             pass with the model's own threshold.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
@@ -143,13 +82,19 @@ def correct(
         ValueError: The text is empty, a setting is out of range, or there is not one confidence for
             each character.
     """
+    if run.lengths is not None and is_several(text):
+        if confidences is not None:
+            raise ValueError("Confidences are those of one sequence; give one line at a time.")
+        return correct_lines(text, lambda line: correct(run, line, decoder, snr))
     started_s = time.monotonic()
     channel = channel_of(run.tokenizer)
     confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
     if decoder is None:
         by_edits = prefers_edits(run)
         decoder = (
-            LikelyEdits(EDIT_THRESHOLD) if by_edits else OnePass(correction_defaults(run).threshold)
+            LikelyEdits(EDIT_THRESHOLD, lengths=run.lengths)
+            if by_edits
+            else OnePass(correction_defaults(run).threshold)
         )
     if snr is None:
         snr = correction_defaults(run).snr if decoder.keeps_places else EDIT_SNR
@@ -166,6 +111,11 @@ def correct(
     read, unknown = _encode(run, seen)
     if not len(read):
         raise ValueError("There is no text to correct.")
+    if run.lengths is not None and len(read) > run.text_length:
+        raise ValueError(
+            f"The text has {len(read)} tokens, but the model knows sequences of at most "
+            f"{run.text_length}."
+        )
     is_unknown = torch.zeros(len(read), dtype=torch.bool)
     is_unknown[list(unknown)] = True
     levels = torch.full(read.shape, snr, dtype=torch.float64)
@@ -240,7 +190,7 @@ def _in_windows(
     decoder: Decoder,
 ) -> Decision:
     """Decide every position in the window whose centre is nearest."""
-    width = min(run.length, len(read))
+    width = min(run.text_length, len(read))
     last = len(read) - width
     starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
     places = starts[:, None].to(read.device) + torch.arange(width, device=read.device)

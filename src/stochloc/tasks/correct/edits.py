@@ -5,14 +5,15 @@ from left to right, whatever the length of x; a two-sided one in a single call f
 The soft mask of a place is, in nats, the log-odds g of what was read there against any other
 symbol, and an edit costs just that:
 
-    log P(x|s) = log P(x) - Σ_edits g + const.
+    log P(x|s) = log P(x) - Σ_edits g + const,
 
-An edit replaces a token, leaves one out, inserts one or swaps two neighbours. Trying them all would
-take V candidates for each place, so the posterior of all places, one call, says which are most
-doubtful: where another token is most probable against the one read. Its most probable tokens are
-the candidates there, and one more call, with a blank put into each gap beside these places, says
-what could have been lost. Then all candidates are weighed, the best that do not touch each other
-are made, and all begins again with the text as it is now, until no edit is probable enough.
+with `P(x) = P(n) P(x|n)` for a sequence of length n. An edit replaces a token, leaves one out,
+inserts one or swaps two neighbours. Trying them all would take V candidates for each place, so the
+posterior of all places, one call, says which are most doubtful: where another token is most
+probable against the one read. Its most probable tokens are the candidates there, and one more call,
+with a blank put into each gap beside these places, says what could have been lost. Then all
+candidates are weighed, the best that do not touch each other are made, and all begins again with
+the text as it is now, until no edit is probable enough.
 """
 
 from collections import defaultdict
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from stochloc.core import UNKNOWN, Denoiser, Posterior, State, left_to_right
 from stochloc.core.denoisers.blocked import BLOCK_SIZE
+from stochloc.data.lengths import Lengths
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.drafts import Draft, Edit, Text
 from stochloc.tasks.correct.reading import Decision, Reading
@@ -42,6 +44,7 @@ class LikelyEdits:
         num_tokens: Most probable tokens tried at each of them, and in the gaps beside it.
         num_rounds: Most rounds; each may make several edits, but only one near a place.
         reach: Edits less than this many places apart exclude each other within a round.
+        lengths: The distribution of the lengths of sequences, if texts are some.
     """
 
     threshold: float
@@ -49,6 +52,7 @@ class LikelyEdits:
     num_tokens: int = 3
     num_rounds: int = 4
     reach: int = 8
+    lengths: Lengths | None = None
 
     def __post_init__(self) -> None:
         if min(self.num_places, self.num_tokens, self.num_rounds, self.reach) < 1:
@@ -96,7 +100,7 @@ class LikelyEdits:
             calls += proposals.calls
             if number == 0:
                 draft = replace(draft, probs=proposals.probs)
-            weighed = _weigh(denoiser, draft, proposals.edits)
+            weighed = self._weigh(denoiser, draft, proposals.edits)
             calls += weighed.calls
             chosen = self._choose(weighed)
             for edit, probability in chosen:
@@ -145,6 +149,28 @@ class LikelyEdits:
             for token in tokens
         ]  # fmt: skip
         return edits, calls
+
+    def _weigh(self, denoiser: Denoiser, draft: Draft, edits: Sequence[Edit]) -> "_Weighed":
+        """Return the log-odds of every different text that an edit gives."""
+        now, texts = draft.text(), dict[Text, Edit]()
+        for edit in edits:
+            text = draft.edited(edit, 0.0).text()
+            if self._is_possible(text) and text != now and draft.cost(edit) < torch.inf:
+                texts.setdefault(text, edit)
+        if not texts:
+            return _Weighed([], [], 0)
+        nats, calls = _nats(denoiser, [now, *texts])
+        costs = {text: cost + self._length_nats(text) for text, cost in nats.items()}
+        scores = [costs[now] - costs[text] - draft.cost(edit) for text, edit in texts.items()]
+        return _Weighed(list(texts.values()), scores, calls)
+
+    def _is_possible(self, text: Text) -> bool:
+        return bool(text) and (self.lengths is None or len(text) <= self.lengths.longest)
+
+    def _length_nats(self, text: Text) -> float:
+        if self.lengths is None:
+            return 0.0
+        return -float(self.lengths.log_prob(torch.tensor(len(text))))
 
     def _choose(self, weighed: "_Weighed") -> list[tuple[Edit, float]]:
         """Return the probable edits, the best first, none near a better one."""
@@ -208,20 +234,6 @@ def _with_blanks(state: State, places: Sequence[int]) -> State:
     source = (at - (at > place).long()).clamp_max(length - 1)
     copies = State(state.z[0, source], state.known[0, source], state.snr[0, source])
     return copies.forget(at == place)
-
-
-def _weigh(denoiser: Denoiser, draft: Draft, edits: Sequence[Edit]) -> _Weighed:
-    """Return the log-odds of every different text that an edit gives."""
-    now, texts = draft.text(), dict[Text, Edit]()
-    for edit in edits:
-        text = draft.edited(edit, 0.0).text()
-        if text and text != now and draft.cost(edit) < torch.inf:
-            texts.setdefault(text, edit)
-    if not texts:
-        return _Weighed([], [], 0)
-    nats, calls = _nats(denoiser, [now, *texts])
-    scores = [nats[now] - nats[text] - draft.cost(edit) for text, edit in texts.items()]
-    return _Weighed(list(texts.values()), scores, calls)
 
 
 def _log_probs_at(posterior: Posterior, places: Sequence[int]) -> Float[Tensor, "texts tokens"]:

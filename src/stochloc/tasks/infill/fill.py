@@ -14,7 +14,8 @@ in K orders that are the same for all answers,
 
 which is the exact cost of the sampler that picks one of these orders. Where blanks have unknown
 lengths the positions of the given tokens differ between layouts, so the whole text is scored: the
-given tokens first, then the blanks.
+given tokens first, then the blanks. The text of a model of sequences is a whole one, and a whole
+one that is scored costs `-log P(n)` of its length as well.
 """
 
 import math
@@ -150,10 +151,10 @@ def infill(
         say(f"stochloc: {note}.")
     allowed = allowed_tokens(constraints, len(parsed.blanks), run.tokenizer)
     layouts = parsed.layouts()
-    if len(layouts) > 1 and max(map(len, layouts)) > run.length:
+    if len(layouts) > 1 and max(map(len, layouts)) > run.text_length:
         raise ValueError(
-            f"A text with blanks of unknown length must fit into the {run.length} tokens of the "
-            f"model's window, but this one may have {max(map(len, layouts))}; shorten it."
+            f"A text with blanks of unknown length must fit into the {run.text_length} tokens of "
+            f"the model's window, but this one may have {max(map(len, layouts))}; shorten it."
         )
     whole = len(layouts) > 1 or between(run.model) is not None
     fillers = [_Filler(run, infilling, layout, whole) for layout in layouts]
@@ -168,7 +169,7 @@ def infill(
     return Infilled(
         tuple(ranked[: infilling.num_answers]),
         "text" if whole else "blanks",
-        _ranking(run, infilling),
+        _ranking(run, infilling, whole),
         sum(filler.calls for filler in fillers),
         time.monotonic() - started_s,
     )
@@ -179,9 +180,15 @@ class _Filler:
 
     def __init__(self, run: Run, infilling: Infilling, layout: Layout, whole: bool) -> None:
         self.run, self.infilling, self.layout, self.whole = run, infilling, layout, whole
-        self.window = _window(layout, run.length)
+        if run.lengths is not None and len(layout) > run.text_length:
+            raise ValueError(
+                f"The text has {len(layout)} tokens, but the model knows sequences of at most "
+                f"{run.text_length}; shorten it."
+            )
+        self.window = _window(layout, run.text_length)
         self.known = layout.known[self.window].to(run.device)
         self.denoiser = run.denoiser_for(len(self.known))
+        self.length_nats = run.length_nats(len(self.known)) if whole else 0.0
         self.calls = 0
 
     def answers(self, allowed: Tensor | None) -> list[Answer]:
@@ -194,7 +201,7 @@ class _Filler:
             Answers with their costs.
         """
         fillings = self._draw(allowed).unique(dim=0)
-        nats = self._nats(fillings)
+        nats = self._nats(fillings) + self.length_nats
         return [self._answer(*pair) for pair in zip(fillings.cpu(), nats.tolist(), strict=True)]
 
     def _draw(self, allowed: Tensor | None) -> Int[Tensor, "draws length"]:
@@ -256,7 +263,7 @@ class _Filler:
         return torch.cat(nats)
 
     def _batches(self, num: int) -> Iterator[range]:
-        seen = max(len(self.known), self.run.length)
+        seen = max(len(self.known), self.run.text_length)
         size = rows_at_once(seen, self.run.tokenizer.vocabulary_size)
         return (range(begin, min(begin + size, num)) for begin in range(0, num, size))
 
@@ -286,10 +293,12 @@ class _Filler:
         return Answer(text, blanks, nats, nats / math.log(2) / max(1, num_characters))
 
 
-def _ranking(run: Run, infilling: Infilling) -> str:
+def _ranking(run: Run, infilling: Infilling, whole: bool) -> str:
+    length = ", its length included" if whole and run.lengths is not None else ""
     if between(run.model) is None:
-        return f"the likelihood of a sampler that picks one of {infilling.num_orders} orders"
-    return "the exact likelihood from left to right"
+        orders = infilling.num_orders
+        return f"the likelihood of a sampler that picks one of {orders} orders{length}"
+    return f"the exact likelihood from left to right{length}"
 
 
 def _window(layout: Layout, length: int) -> slice:
