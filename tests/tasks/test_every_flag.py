@@ -189,7 +189,9 @@ def place(trained, encoder, tmp_path, monkeypatch):
     corrected = SimpleNamespace(
         notes=(), content=b"the", text="the", changes=(), to_dict=lambda: {"text": "the"}
     )
-    drawn = SimpleNamespace(samples=["the"], denoiser_calls=1, seconds=0.0, snr_received=[[0.0]])
+    drawn = SimpleNamespace(
+        samples=["the"], denoiser_calls=1, seconds=0.0, snr_received=[[0.0]], lengths=[1]
+    )
     recipe = SimpleNamespace(
         model=SimpleNamespace(depth=1, width=2, vocabulary_size=3),
         training=SimpleNamespace(length=4), to_dict=lambda: {"model": 1},
