@@ -398,7 +398,7 @@ def test_confidences_are_read_as_a_list_with_or_without_brackets():
     (("the", "--out", "missing/x.txt"), "folder that exists"),
     (("the", "--snr", "-1"), "at least 0"), (("the", "--snr", "nan"), "at least 0"),
     (("the", "--threshold", "1.5"), "0 to 1"), (("the", "--threshold", "nan"), "0 to 1"),
-    (("the", "--confidences", "1,1"), "3 characters"),
+    (("the", "--confidences", "1,1"), "3 tokens"),
     (("the", "--confidences", "1,1,2"), "from 0 to 1"),
     (("the", "--confidences", "1,1,NaN"), "from 0 to 1"),
     (("the", "--confidences", "1,x,1"), "not '1,x,1'"),
@@ -406,6 +406,7 @@ def test_confidences_are_read_as_a_list_with_or_without_brackets():
     (("the", "--walk", "--steps", "0"), "step"), (("the", "--walk", "--one-pass"), "either"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_one_sentence(trained, refuse, arguments, reason):
-    settings = [] if "--snr" in arguments else ["--snr", "1"]
+    has_own = {"--snr", "--confidences"} & set(arguments)
+    settings = [] if has_own else ["--snr", "1"]
     settings += [] if "--threshold" in arguments else ["--threshold", "0.5"]
     assert reason in refuse("correct", trained / "run", *arguments, *settings)
