@@ -398,7 +398,7 @@ def test_confidences_are_read_as_a_list_with_or_without_brackets():
     (("the", "--out", "missing/x.txt"), "folder that exists"),
     (("the", "--snr", "-1"), "at least 0"), (("the", "--snr", "nan"), "at least 0"),
     (("the", "--threshold", "1.5"), "0 to 1"), (("the", "--threshold", "nan"), "0 to 1"),
-    (("the", "--confidences", "1,1"), "3 tokens"),
+    (("the", "--confidences", "1,1"), "3 characters"),
     (("the", "--confidences", "1,1,2"), "from 0 to 1"),
     (("the", "--confidences", "1,1,NaN"), "from 0 to 1"),
     (("the", "--confidences", "1,x,1"), "not '1,x,1'"),
