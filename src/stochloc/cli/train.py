@@ -120,7 +120,7 @@ class Train:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
-        alone = {"--weights": "with one --data"} if len(self.data) < 2 else {}
+        alone = {"--weights": "with one --data"} if len(self.data) == 1 else {}
         return {**unused_shares(self.valid, self.test), **alone}
 
     def run(self) -> None:
