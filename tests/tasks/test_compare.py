@@ -32,11 +32,12 @@ from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "compare"
-SMALL = (
+TINY = (
     "--length", "8", "--batch-size", "4", "--width", "16", "--depth", "1", "--heads", "2",
-    "--windows", "6", "--samples", "2", "--texts", "3", "--steps", "2", "4", "--short", "0.5",
-    "--accelerator", "cpu", "--fractions", "0.8", "0.1", "0.1", "--grid", "1e-3", "1e-2",
+    "--windows", "6", "--samples", "2", "--texts", "3", "--steps", "2", "4",
+    "--accelerator", "cpu", "--fractions", "0.8", "0.1", "0.1",
 )  # fmt: skip
+SMALL = (*TINY, "--short", "0.5", "--grid", "1e-3", "1e-2")
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +292,7 @@ def test_the_published_trials_are_those_of_the_published_table(path):
 
 
 # Of 160 updates a hundred are saved when one is cut off within a trial.
-LONGER = ("--methods", "multinomial", "--budget", "updates=160", *SMALL, "--grid", "1e-2")
+LONGER = ("--methods", "multinomial", "--budget", "updates=160", *TINY, "--grid", "1e-2")
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +349,7 @@ def test_a_grid_with_the_whole_budget_needs_no_other_trials_and_half_products_ar
     (("--methods", "ar,nonesuch"), "nonesuch"), (("--methods", ""), "no method"),
     (("--budget", "updates=0"), "budget"), (("--budget", "epochs=3"), "budget"),
     (("--budget", "updates"), "budget"), (("--seeds", "0"), "seed"),
-    (("--grid", "-1"), "positive"), (("--grid", "1e-3", "1e-3"), "twice"),
+    (("--grid", "-1", "1e-3"), "positive"), (("--grid", "1e-3", "1e-3"), "twice"),
     (("--jobs", "0"), "one at a time"), (("--length", "400"), "windows need"),
     (("--fractions", "0.9", "0.1", "0"), "test part"), (("--data", "nowhere.txt"), "nowhere.txt"),
     (("--short", "0"), "share"), (("--windows", "0"), "windows"), (("--texts", "1"), "texts"),
@@ -373,7 +374,7 @@ def test_a_training_runs_folder_is_refused(text, tmp_path, refuse):
 
 def test_where_every_method_diverges_all_are_tried_and_one_sentence_says_so(text, refuse, tmp_path):
     sentence = refuse("compare", "--data", text, "--out", tmp_path / "out", "--methods",
-                      "ar,mdlm", "--budget", "updates=4", *SMALL, "--grid", "1e30")  # fmt: skip
+                      "ar,mdlm", "--budget", "updates=4", *TINY, "--grid", "1e30")  # fmt: skip
     assert "diverged" in sentence
     assert [result["diverged"] for result in results(tmp_path / "out").values()] == [True, True]
 

@@ -55,4 +55,4 @@ def read_lines(file: str, tokenizer: Tokenizer, reading: Reading = _AS_TEXT) -> 
     """
     if reading.is_of_records(file):
         return [record.text for record in reading.records(file).records()]
-    return _BREAK.split(read_text(file, tokenizer))
+    return _BREAK.split(read_text(file, tokenizer, reading))
