@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from board import Board
-from rules import BLANK, read_puzzles
+from rules import BLANK, CELLS, read_puzzles
 from ways import Outcome, solve, ways
 
 from stochloc.tasks.runs import Run, open_run
@@ -27,7 +27,7 @@ BATCH = 50
 def outcome_of(run: Run, puzzles: np.ndarray, way: str, calls: int, seed: int) -> Outcome:
     """Return what becomes of puzzles, batch by batch."""
     board = Board.of(run.tokenizer)
-    denoiser = run.denoiser_for(board.tokens_of(puzzles[:1]).shape[1])
+    denoiser = run.denoiser_for(CELLS)
     parts = [
         solve(denoiser, board, puzzles[k : k + BATCH], ways(board)[way](calls), calls, seed + k)
         for k in range(0, len(puzzles), BATCH)

@@ -34,8 +34,6 @@ from stochloc.core import (
     start,
 )
 
-CELLS = 81
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -89,7 +87,7 @@ class Unfinished:
 
 def ways(board: Board) -> dict[str, Callable[[int], Policy]]:
     """Return the policy of every way, given the most calls it may make."""
-    rule = AllDifferent((UNITS + board.first).tolist(), num_values=max(board.digits) + 1)
+    rule = AllDifferent(UNITS.tolist(), num_values=max(board.digits) + 1)
     return {
         "left to right": lambda _: Follow(Autoregressive()),
         "random order": lambda _: Follow(Masked()),

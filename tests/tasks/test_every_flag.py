@@ -62,6 +62,7 @@ FLAGS = {
     "infill": {
         **SHARED, **WALK, "--n": 2, "--draws": 2, "--constraint": "aeiou", "--blank": "h",
         "--temperature": 0.5, "--top-p": 0.5, "--seed": 3, "--json": SWITCH,
+        "--all-different": SWITCH,
     },
     "correct": {
         **SHARED, **without(WALK, "--transition"), "--file": "OTHER", "--out": "NEW",

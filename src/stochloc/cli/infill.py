@@ -20,6 +20,8 @@ from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
+MOST_TO_SOLVE = 500
+
 
 @dataclass
 class Infill:
@@ -46,6 +48,10 @@ class Infill:
     tuned: see stochloc tune."""
     policy: str = "path"
     """The policy that allocates SNR, as in sample."""
+    all_different: bool = False
+    """Tokens that share a coordinate (train --positions) must differ, as in the rows, columns and
+    boxes of a Sudoku: the surest are decided first, and what breaks the rule is taken back, for up
+    to 500 steps unless --steps says otherwise."""
     transition: Transition = "ancestral"
     temperature: float = 1.0
     """Below 1 the draws keep closer to the most probable, above 1 they vary more."""
@@ -57,6 +63,8 @@ class Infill:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
+        if self.all_different:
+            return dict.fromkeys(("--path", "--policy"), "with --all-different")
         return unused_path(self.policy)
 
     def run(self) -> None:
@@ -65,15 +73,20 @@ class Infill:
 
         from stochloc.tasks.infill.fill import Infilling, infill
         from stochloc.tasks.policies import PolicyChoice
+        from stochloc.tasks.solving import solving
         from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
         run = self.weights.open(self.run_folder)
         policy = PolicyChoice(self.policy)
-        steps = default_steps(self.path, run, run.text_length) if self.steps is None else self.steps
-        path = self.path or default_path(steps, run.text_length)
+        length = run.text_length
+        most = MOST_TO_SOLVE if self.all_different else default_steps(self.path, run, length)
+        steps = most if self.steps is None else self.steps
+        path = self.path or default_path(steps, length)
         walk = WalkSettings(
             path, self.transition, steps, policy, self.temperature, top_p=self.top_p
         ).resolve(run)
+        if self.all_different:
+            walk = solving(walk, run.model.config)
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         template, constraints = typed(self.template), [typed(one) for one in self.constraint]
         result = infill(run, template, infilling, constraints, typed(self.blank), tell)
