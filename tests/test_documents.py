@@ -90,11 +90,14 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     (folder / "mytext.txt").write_text(TEXT * 60, encoding="utf-8")
     (folder / "lines.txt").write_text("the king is dead\nthe lazy dog\n", encoding="utf-8")
+    names = (f"{first}{second}" for first in "abcdefgh" for second in ("nna", "lice", "dam", "ry"))
+    (folder / "names.txt").write_text("\n".join(names), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("STOCHLOC_CACHE", str(folder / "cache"))
-        train = next(line for line in MINE if line[1] == "train" and "mytext.txt" in line)
-        main([*train[1:], *TINY])
+        for text in ("mytext.txt", "names.txt"):
+            train = next(line for line in MINE if line[1] == "train" and text in line)
+            main([*train[1:], *TINY])
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "shakespeare")
     return folder
 
