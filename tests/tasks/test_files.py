@@ -103,7 +103,7 @@ def test_a_mixture_is_kept_and_found_again_and_resumes_where_it_is_now(
     assert "here/b.txt" in refuse(*train)
     assert "weights would differ" in refuse(*train, "--weights", 1, 1)
     assert "more_data would differ" in refuse(*train, "--data", "here/a.txt")
-    assert "data 2 would differ" in refuse(*train, "--data", "here/a.txt", "here/a.json")
+    assert "data 2 would differ" in refuse(*train, "--data", "here/a.txt", "here/parts")
     call(*train, "--data", "here/a.txt", "moved.txt")
 
 
