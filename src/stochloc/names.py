@@ -54,5 +54,6 @@ ArchitectureName = Literal["encoder", "two-sided", "dit"]
 TokenizerName = Literal["characters", "bytes", "text8", "words"]
 # How other tokenizers are named: by a number of tokens, a file, or a repository on the hub.
 TOKENIZER_FORMS = ("bpe:N", "FILE.json", "hub:NAME")
+LawName = Literal["sentence", "token", "endpoints", "masks", "left-to-right", "independent-sides"]
 CheckpointName = Literal["best", "last"]
 FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]

@@ -40,6 +40,7 @@ RECIPE = {
     "--test": "OTHER", "--fractions": (0.8, 0.1, 0.1), "--accelerator": "cuda", "--devices": 2,
     "--strategy": "fsdp", "--precision": "bf16-mixed", "--resume": SWITCH, "--dry-run": SWITCH,
     "--out": "NEW", "--data": "OTHER", "--positions": "learned", "--weights": 2, **READING,
+    "--from": "RUN", "--freeze": "head", "--law": "masks", "--patience": 2,
 }  # fmt: skip
 SHARED = {"--checkpoint": "last", "--accelerator": "cuda"}
 WALK = {
@@ -201,6 +202,7 @@ def place(trained, encoder, tmp_path, monkeypatch):
         ("tasks.quickstart", "quickstart", {}), ("tasks.evaluate", "evaluate", Evaluated()),
         ("tasks.infill.fill", "infill", Infilled((), "text", "", 1, 0.0)),
         ("tasks.train", "start_run", None), ("tasks.train", "resume_run", None),
+        ("tasks.train", "start_from", None),
         ("tasks.score", "score", scored), ("tasks.correct.correct", "correct", corrected),
         ("tasks.generate", "generate_batches", [drawn]), ("tasks.tune", "tune", {"paths": []}),
         ("importers.run", "import_run", recipe), ("tasks.compare.compare", "compare", Compared()),

@@ -15,6 +15,7 @@ from stochloc.tasks.paths import PATHS, TRANSITIONS
 from stochloc.tasks.policies import CORRECTORS, POLICIES
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import WalkSettings
+from stochloc.training.choices import NAMED_LAWS
 from stochloc.viz.figures import FIGURES
 
 
@@ -27,6 +28,7 @@ from stochloc.viz.figures import FIGURES
         ("POLICIES", names.POLICIES, POLICIES),
         ("CorrectorName", get_args(names.CorrectorName), CORRECTORS),
         ("ArchitectureName", get_args(names.ArchitectureName), ARCHITECTURES),
+        ("LawName", get_args(names.LawName), NAMED_LAWS),
         ("TokenizerName", get_args(names.TokenizerName), TOKENIZERS),
         ("FigureName", get_args(names.FigureName), (*FIGURES, "all")),
     ],

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import tyro
+
 from stochloc.cli.options import (
     Accelerator,
     Fractions,
@@ -22,10 +24,11 @@ from stochloc.cli.options import (
 )
 from stochloc.cli.output import print_json, warn
 from stochloc.cli.unused import Unused, unused_shares
-from stochloc.names import ArchitectureName
+from stochloc.names import ArchitectureName, LawName
 from stochloc.terminal import tell
 
 if TYPE_CHECKING:
+    from stochloc.tasks.data_choice import DataChoice
     from stochloc.tasks.hardware import Hardware
     from stochloc.training.recipes import Recipe
 
@@ -61,6 +64,20 @@ class Train:
     learning rates of one that long."""
     seed: MaybeInt = None
     """Seed of everything random."""
+    from_run: Annotated[
+        str | None, tyro.conf.arg(name="from", metavar="RUN", help_behavior_hint="")
+    ] = None
+    """A trained run to begin with, a folder or a name on the Hugging Face hub: its weights,
+    tokens and recipe, on other data; flags replace what the recipe says of the training."""
+    freeze: Annotated[str | None, optional("NAME,NAME")] = None
+    """Parts of the model whose weights stay as they begin, by their names in its file: codebook,
+    embeddings, head, or transformer and what is in it."""
+    law: Annotated[LawName | None, choices(LawName)] = None
+    """Which SNRs training shows; the preset's, or those of the run in --from, when absent. sentence
+    is the paper's, masked diffusion has masks."""
+    patience: MaybeInt = None
+    """End training when so many held-out bounds in turn were no better than the best one; 0, the
+    default, for never. With --resume it may differ from what it was."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint; --data says where its text is now, if it
     has moved."""
@@ -121,7 +138,9 @@ class Train:
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
         alone = {"--weights": "with one --data"} if len(self.data) == 1 else {}
-        return {**unused_shares(self.valid, self.test), **alone}
+        fixed = {} if self.from_run is None else dict.fromkeys(_OF_THE_MODEL, "with --from")
+        begun = {"--from": "with --resume"} if self.resume else {}
+        return {**unused_shares(self.valid, self.test), **alone, **fixed, **begun}
 
     def run(self) -> None:
         """Train, or print what would be trained."""
@@ -146,9 +165,12 @@ class Train:
             field=self.of_file.field, hf_split=self.of_file.hf_split,
             more_data=self.data[1:], weights=self.weights,
         )  # fmt: skip
-        preset = "tiny" if self.preset is None else self.preset
         hardware = Hardware().changed(self._named(_HARDWARE_FLAGS))
         changes = self._changes()
+        if self.from_run is not None:
+            self._start_from(choice, changes, hardware)
+            return
+        preset = "tiny" if self.preset is None else self.preset
         if not self.dry_run:
             train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware, self.slots)
             return
@@ -156,9 +178,25 @@ class Train:
         recipe = train.resolve_recipe(preset, corpus, changes)
         _print_resolved(recipe, hardware, train.describe_data(corpus, recipe))
 
+    def _start_from(
+        self, choice: "DataChoice", changes: dict[str, Any], hardware: "Hardware"
+    ) -> None:
+        """Train a run that begins with a trained model."""
+        from stochloc.tasks import train
+        from stochloc.tasks.parent import Parent
+
+        assert self.from_run is not None
+        parent = Parent.open(self.from_run)
+        if not self.dry_run:
+            train.start_from(parent, self.out, choice, changes, hardware)
+            return
+        corpus, recipe = parent.load(parent.fitting(choice)), parent.recipe(changes)
+        said = {**train.describe_data(corpus, recipe), "from": parent.to_dict()}
+        _print_resolved(recipe, hardware, said)
+
     def _resume(self) -> None:
         """Train on."""
-        from stochloc.tasks import train
+        from stochloc.tasks import resuming, train
         from stochloc.tasks.hardware import Hardware
         from stochloc.tasks.runs import read_hardware
 
@@ -170,15 +208,16 @@ class Train:
         if not self.dry_run:
             train.resume_run(self.out, changes, hardware, warn)
             return
-        recipe = train.resumed_description(self.out, changes)[0]
+        recipe = resuming.resumed_description(self.out, changes)[0]
         if self.data or self.valid or self.test:
-            train.resumed_text(self.out, changes)
+            resuming.resumed_text(self.out, changes)
         kept = read_hardware(self.out) or Hardware()
         _print_resolved(recipe, kept.changed(hardware))
 
     def _changes(self) -> dict[str, Any]:
         """Return what the user named of the recipe; None where nothing."""
-        return {"num_steps": self.steps, **self._named(_RECIPE_FLAGS)}
+        freeze = None if self.freeze is None else tuple(self.freeze.split(","))
+        return {"num_steps": self.steps, "freeze": freeze, **self._named(_RECIPE_FLAGS)}
 
     def _named(self, flags: Iterable[str]) -> dict[str, Any]:
         return {flag: getattr(self, flag) for flag in flags}
@@ -214,8 +253,14 @@ def _print_resolved(
 
 _RECIPE_FLAGS = (
     "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
-    "architecture", "positions", "width", "depth", "heads", "eval_every", "checkpoint_every",
+    "law", "patience", "architecture", "positions", "width", "depth", "heads", "eval_every",
+    "checkpoint_every",
 )  # fmt: skip
 _HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
 _RUN_FLAGS = ("preset", "tokenizer", "valid", "test", "fractions")
 _SWITCHES = ("slots", "sequences")
+# What the model in --from has decided.
+_OF_THE_MODEL = (
+    "--preset", "--tokenizer", "--architecture", "--positions", "--width", "--depth", "--heads",
+    "--slots",
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,6 +141,7 @@ def write_description(
     version: str,
     hardware: Hardware,
     lengths: Lengths | None = None,
+    source: Mapping[str, str] | None = None,
 ) -> None:
     """Write the resolved recipe and the tokenizer of a run.
 
@@ -154,11 +155,12 @@ def write_description(
         version: Version of this package.
         hardware: Where the run trains.
         lengths: The distribution of the lengths of its sequences, if they are some.
+        source: Where its first weights came from, if they were trained before.
     """
     description = {
         "stochloc": version, **recipe.to_dict(), "data": data.__dict__,
         "where": data.absolute().named(), "fingerprint": corpus.fingerprint(),
-        "hardware": asdict(hardware),
+        "hardware": asdict(hardware), **({} if source is None else {"from": dict(source)}),
     }  # fmt: skip
     write_json(folder / TOKENIZER, corpus.tokenizer.to_dict())
     if lengths is not None:

@@ -2,26 +2,23 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stochloc.data import Corpus, Tokenizer
+from stochloc.data import Corpus
 from stochloc.data.labels import first_given
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.nn.places import ROTARY
-from stochloc.tasks.data_choice import TEXTS, DataChoice, opened, places
+from stochloc.tasks.data_choice import DataChoice
+from stochloc.tasks.free_folder import check_free
 from stochloc.tasks.hardware import Hardware, resumed_hardware
-from stochloc.tasks.lengths_file import LENGTHS
-from stochloc.tasks.own_text import OtherTextError, find_text
+from stochloc.tasks.parent import Parent
 from stochloc.tasks.positions import read_positions
+from stochloc.tasks.resuming import check_same_recipe, resumed_description, resumed_text
 from stochloc.tasks.runs import (
-    RECIPE,
-    TOKENIZER,
     amend_description,
-    read_description,
     read_hardware,
     write_description,
 )
@@ -34,7 +31,8 @@ from stochloc.tasks.sequence_training import (
 from stochloc.tasks.training_data import training_data
 from stochloc.terminal import tell
 from stochloc.training.checkpoint import Checkpoint
-from stochloc.training.exclusive import LOCK, exclusive
+from stochloc.training.choices import named_law
+from stochloc.training.exclusive import exclusive
 from stochloc.training.loop import train
 from stochloc.training.recipes import Recipe, preset
 from stochloc.training.trainer import Trainer
@@ -48,8 +46,9 @@ def resolve_recipe(name: str, corpus: Corpus | SequenceCorpus, changes: dict[str
         name: Name of the preset.
         corpus: What to train on: its vocabulary, and the lengths of its sequences.
         changes: Attributes of the model or of the training; None leaves the preset's value. The
-            architecture decides what a network is shown too (`Recipe.with_architecture`), and
-            positions are as a user names them (`tasks.positions`).
+            architecture decides what a network is shown too (`Recipe.with_architecture`), unless
+            a law is named (`training.choices.NAMED_LAWS`), and positions are as a user names them
+            (`tasks.positions`).
 
     Returns:
         The recipe.
@@ -70,7 +69,10 @@ def resolve_recipe(name: str, corpus: Corpus | SequenceCorpus, changes: dict[str
             "A window begins anywhere in a text, so its places have no coordinates of their own: "
             "--positions is for --sequences."
         )
-    changed = recipe.with_architecture(architecture).with_changes(**given)
+    changed = recipe.with_architecture(architecture)
+    if "law" in given:
+        given["law"] = named_law(given["law"])
+    changed = changed.with_changes(**given)
     return changed.with_positions(positions)
 
 
@@ -124,11 +126,49 @@ def start_run(
     Raises:
         ValueError: The folder holds a run, or the data or the recipe is unusable.
     """
-    _check_free(folder)
-    if hardware.devices > 1 and any(map(is_read_once, choice.named().values())):
-        raise ValueError("Several processes cannot read one pipe; save the text in a file.")
+    _check_start(folder, choice, hardware)
     corpus = choice.load(tokenizer, slots)
     recipe = resolve_recipe(preset_name, corpus, changes)
+    return _train_new(folder, choice, corpus, recipe, hardware)
+
+
+def start_from(
+    parent: Parent, folder: Path, choice: DataChoice, changes: dict[str, Any], hardware: Hardware
+) -> LocalizationModel:
+    """Train a new run that begins with the weights of a trained model.
+
+    Args:
+        parent: The trained model.
+        folder: Where to; must not hold a run yet.
+        choice: What to train on.
+        changes: Attributes that replace those of the model's own recipe.
+        hardware: Where to train.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ValueError: The folder holds a run, or the data or the recipe is unusable.
+    """
+    _check_start(folder, choice, hardware)
+    choice = parent.fitting(choice)
+    return _train_new(folder, choice, parent.load(choice), parent.recipe(changes), hardware, parent)
+
+
+def _check_start(folder: Path, choice: DataChoice, hardware: Hardware) -> None:
+    check_free(folder)
+    if hardware.devices > 1 and any(map(is_read_once, choice.named().values())):
+        raise ValueError("Several processes cannot read one pipe; save the text in a file.")
+
+
+def _train_new(
+    folder: Path,
+    choice: DataChoice,
+    corpus: Corpus | SequenceCorpus,
+    recipe: Recipe,
+    hardware: Hardware,
+    parent: Parent | None = None,
+) -> LocalizationModel:
     texts = training_data(corpus, recipe)
     fabric = hardware.launch()
     # Whether there is room for the model is seen before there is a run.
@@ -141,10 +181,14 @@ def start_run(
         folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
-            _check_free(folder)
-            own = hardware.resolved()
-            write_description(folder, recipe, corpus, choice, __version__, own, lengths)
+            check_free(folder)
+            if parent is not None:
+                parent.begin(recipe, folder)
+            own, source = hardware.resolved(), None if parent is None else parent.to_dict()
+            write_description(folder, recipe, corpus, choice, __version__, own, lengths, source)
         fabric.barrier()
+        if (beginning := Checkpoint.read(folder)) is not None:
+            trainer.load(beginning)
         return train(trainer)
 
 
@@ -158,7 +202,7 @@ def resume_run(
 
     Args:
         folder: The run's folder.
-        changes: What the user named; see `resumed_description`.
+        changes: What the user named; see `resuming.resumed_description`.
         hardware: Attributes of `Hardware` that the user named; None is what the run has kept.
         say: Warns a person, once, of what makes the run's numbers others than they would be.
 
@@ -171,7 +215,7 @@ def resume_run(
     recipe, _, _ = resumed_description(folder, changes)
     checkpoint = Checkpoint.read(folder)
     if checkpoint is not None:
-        _check_same_recipe(Recipe.from_dict(checkpoint.description), recipe, folder)
+        check_same_recipe(Recipe.from_dict(checkpoint.description), recipe, folder)
     corpus = resumed_text(folder, changes)
     texts = training_data(corpus, recipe)
     continuation = resumed_hardware(read_hardware(folder), hardware)
@@ -187,119 +231,3 @@ def resume_run(
                 say(continuation.warning)
             amend_description(folder, recipe, continuation.kept)
         return train(trainer)
-
-
-def resumed_description(
-    folder: Path, changes: dict[str, Any]
-) -> tuple[Recipe, Tokenizer, DataChoice]:
-    """Return what a run is made of, if it is what the user asks for.
-
-    A run may be made longer: given more updates, it goes on by the schedule of that many.
-
-    Args:
-        folder: The run's folder.
-        changes: What the user named: attributes of the recipe, `preset`, `tokenizer`, or parts of
-            the data choice. None and what agrees with the run changes nothing.
-
-    Returns:
-        Recipe, tokenizer and data.
-
-    Raises:
-        ValueError: The folder holds no run, or a change contradicts it.
-    """
-    recipe, tokenizer, choice = read_description(folder)
-    kept = {
-        **asdict(recipe.model), **asdict(recipe.training), **asdict(choice),
-        "preset": recipe.preset, "tokenizer": _name(tokenizer),
-        "slots": tokenizer.slots is not None,
-    }  # fmt: skip
-    if changes.get("positions") is not None:
-        positions = recipe.with_positions(read_positions(changes["positions"])).model.positions
-        changes = {**changes, "positions": positions}
-    differ = [
-        name
-        for name, value in changes.items()
-        if value is not None
-        and name != "num_steps"
-        and value != kept[name]
-        # Texts may have moved; their tokens are compared where they are read.
-        and not (name in TEXTS and kept[name] and _as_many(value, kept[name]))
-    ]
-    if differ:
-        raise _contradicting(folder, differ)
-    asked = changes.get("num_steps")
-    steps = recipe.training.num_steps if asked is None else asked
-    if steps < recipe.training.num_steps:
-        raise ValueError(
-            f"The run in {folder} has {recipe.training.num_steps} updates; it can be resumed with "
-            f"more of them, not with {steps}."
-        )
-    return recipe.with_changes(num_steps=steps), tokenizer, choice
-
-
-def resumed_text(folder: Path, changes: dict[str, Any]) -> Corpus | SequenceCorpus:
-    """Return the text of a run that is to be continued, wherever it lies now.
-
-    Args:
-        folder: The run's folder.
-        changes: What the user named; `data`, `more_data`, `valid` and `test` say where the texts
-            are now.
-
-    Returns:
-        The text, whose tokens are those the run began with.
-
-    Raises:
-        ValueError: There is no such text, or a text that the user named is another one.
-    """
-    _, tokenizer, choice = read_description(folder)
-    moved = places(*(changes.get(name) for name in TEXTS))
-    texts = opened(moved)
-    try:
-        return find_text(folder, choice, tokenizer, texts)
-    except OtherTextError:
-        if not moved:
-            raise
-        raise _contradicting(folder, list(moved)) from None
-
-
-def _as_many(value: str | tuple[str, ...], kept: str | tuple[str, ...]) -> bool:
-    return isinstance(value, str) or len(value) == len(kept)
-
-
-def _contradicting(folder: Path, names: list[str]) -> ValueError:
-    return ValueError(
-        f"A resumed run keeps its recipe, but {', '.join(names)} would differ from that in "
-        f"{folder}: start a new run in another folder to change it."
-    )
-
-
-# What a start that was cut off may leave, with our lock among it.
-_BEGINNINGS = {
-    LOCK, TOKENIZER, LENGTHS,
-    f".{TOKENIZER}.partial", f".{LENGTHS}.partial", f".{RECIPE}.partial",
-}  # fmt: skip
-
-
-def _check_free(folder: Path) -> None:
-    """Refuse a folder that holds anything but what a start that was cut off left there."""
-    if not folder.exists():
-        return
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
-    if names and not (LOCK in names and names <= _BEGINNINGS):
-        go_on = "continue its run with --resume, or " if RECIPE in names else ""
-        raise ValueError(f"{folder} already exists and is not empty: {go_on}choose another --out.")
-
-
-def _check_same_recipe(saved: Recipe, recipe: Recipe, folder: Path) -> None:
-    """Refuse a checkpoint that is not of a recipe; that of a run since made longer is."""
-    steps = recipe.training.num_steps
-    if saved.training.num_steps > steps or saved.with_changes(num_steps=steps) != recipe:
-        raise ValueError(f"The checkpoint in {folder} is not of the recipe beside it.")
-
-
-def _name(tokenizer: Tokenizer) -> str:
-    """Return what --tokenizer calls the tokenizer of a run, without what is laid around it."""
-    facts = tokenizer.to_dict()
-    while "inner" in facts:
-        facts = facts["inner"]
-    return facts.get("name", facts["kind"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stochloc.nn import LocalizationModel
+from stochloc.nn.frozen import freeze
 from stochloc.training.checkpoint import Checkpoint, flatten
 from stochloc.training.export import export
 from stochloc.training.optimizers import optimizer_family
@@ -21,13 +22,15 @@ def write_beginning(recipe: Recipe, model: LocalizationModel, folder: Path) -> N
 
     Args:
         recipe: How training would go on; of the model's configuration.
-        model: The weights, in float32 on the CPU.
+        model: The weights, in float32 on the CPU; the recipe's frozen parts become frozen.
         folder: The run's folder, which exists.
     """
+    freeze(model, recipe.freeze)
     family = optimizer_family(recipe.training)
     moments: dict[str, dict[str, Tensor]] = {
         name: {moment: torch.zeros(size) for moment, size in family.moments(own.shape).items()}
         for name, own in model.named_parameters()
+        if own.requires_grad
     }
     state = model.state_dict()
     parts = {"model": state, "average": state, "optimizer": flatten(moments)}

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from stochloc.nn import ENCODER, TWO_SIDED, Backbone, ModelConfig
 from stochloc.training.snr import (
     Endpoints,
+    IndependentSides,
     LeftToRight,
+    Masks,
     SentenceLogNormal,
     SidedSnrLaw,
     SnrLaw,
@@ -77,3 +79,32 @@ SEEING = Choices(SHOWN)
 OURS = replace(SEEING, law=LeftToRight(SHOWN), architecture=TWO_SIDED)
 # Sections 3 and 4, B.1 and C.2 of the paper; 16 dimensions are its authors' public value.
 PAPER = Choices(SentenceLogNormal(), code_dimension=16, evidence=False, unigram=False, beta=0.0)
+# What `train --law` may ask for.
+NAMED_LAWS: dict[str, SnrLaw | SidedSnrLaw] = {
+    "sentence": SentenceLogNormal(),
+    "token": TokenLogNormal(),
+    "endpoints": SHOWN,
+    "masks": Masks(),
+    "left-to-right": OURS.law,
+    "independent-sides": IndependentSides(SHOWN),
+}
+
+
+def named_law(name: str) -> SnrLaw | SidedSnrLaw:
+    """Return a distribution of γ by its name.
+
+    Args:
+        name: One of `NAMED_LAWS`.
+
+    Returns:
+        The distribution.
+
+    Raises:
+        ValueError: There is none with that name.
+    """
+    if name not in NAMED_LAWS:
+        raise ValueError(
+            f"There is no distribution of γ {name[:40]!r}; those there are: "
+            f"{', '.join(NAMED_LAWS)}."
+        )
+    return NAMED_LAWS[name]

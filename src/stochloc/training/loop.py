@@ -48,7 +48,7 @@ def train(trainer: Trainer) -> LocalizationModel:
     )
     with Interruption() as interruption, progress as display:
         started_s = time.monotonic() - trained_s
-        while trainer.step < config.num_steps:
+        while not trainer.has_ended:
             loss = trainer.update()
             step = trainer.step
             is_last, is_best = step == config.num_steps, False
@@ -72,11 +72,19 @@ def train(trainer: Trainer) -> LocalizationModel:
                         f"step {step}: held-out {record['valid_bits_per_token']:.3f}{spread} bits "
                         f"per token{per_byte} (masked path)\n  {record['sample']}"
                     )
-            signum = 0 if is_last else _signal_to_any(fabric, interruption, step, config.log_every)
-            if step % config.checkpoint_every == 0 or is_last or is_best or signum:
+            has_ended = trainer.has_ended
+            signum = (
+                0 if has_ended else _signal_to_any(fabric, interruption, step, config.log_every)
+            )
+            if step % config.checkpoint_every == 0 or has_ended or is_best or signum:
                 trainer.save()
             if signum:
                 raise Stopped(signum)
+        if trainer.is_out_of_patience and trainer.step < config.num_steps:
+            display.say(
+                f"Training ends at step {trainer.step} of {config.num_steps}: the last "
+                f"{trainer.bounds_since_best} held-out bounds were no better than the best."
+            )
     return LocalizationModel.from_pretrained(folder).eval()
 
 

@@ -100,14 +100,23 @@ class Recipe:
         preset: Name of the preset it came from.
         model: What the model is made of.
         training: How it is trained.
+        freeze: Names of the model's parts whose weights stay as they begin, see `nn.frozen`.
+        patience: Held-out bounds in turn without a better one after which training ends; 0 for
+            training that goes on to its last update.
     """
 
     preset: str
     model: ModelConfig
     training: TrainingConfig
+    freeze: tuple[str, ...] = ()
+    patience: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.patience < 0:
+            raise ValueError(f"The patience is a number of held-out bounds, not {self.patience}.")
+        if not all(isinstance(name, str) for name in self.freeze):
+            raise ValueError("The parts to freeze are given by their names.")
         architecture, law = self.model.architecture, self.training.law
         if isinstance(law, SidedSnrLaw) and not leaves_out(architecture):
             raise ValueError(
@@ -119,7 +128,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         training = {**asdict(self.training), "law": law_to_dict(self.training.law)}
-        return {"preset": self.preset, "model": asdict(self.model), "training": training}
+        own = {"freeze": list(self.freeze), "patience": self.patience}
+        return {"preset": self.preset, "model": asdict(self.model), "training": training, **own}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
@@ -136,7 +146,9 @@ class Recipe:
         """
         try:
             training = {**values["training"], "law": law_from_dict(values["training"]["law"])}
-            return cls(values["preset"], ModelConfig(**values["model"]), TrainingConfig(**training))
+            model, training = ModelConfig(**values["model"]), TrainingConfig(**training)
+            freeze, patience = tuple(values.get("freeze", ())), values.get("patience", 0)
+            return cls(values["preset"], model, training, freeze, patience)
         except (KeyError, TypeError) as error:
             raise ValueError(f"This is no recipe of this version of stochloc: {error}.") from error
 
@@ -186,7 +198,8 @@ class Recipe:
         """Return the recipe with some attributes of its model or its training replaced.
 
         Args:
-            changes: Attributes of `ModelConfig` or `TrainingConfig` and their new values.
+            changes: Attributes of `ModelConfig` or `TrainingConfig`, or `freeze` or `patience`, and
+                their new values.
 
         Returns:
             A new recipe.
@@ -195,10 +208,12 @@ class Recipe:
             ValueError: A value is out of range.
         """
         of_model = {f.name for f in fields(ModelConfig)}
+        own = {name: changes.pop(name) for name in ("freeze", "patience") if name in changes}
         model = {name: value for name, value in changes.items() if name in of_model}
         training = {name: value for name, value in changes.items() if name not in of_model}
         return replace(
             self,
+            **own,
             model=replace(self.model, **model),
             training=replace(self.training, **training),
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from stochloc.nn import LocalizationModel
+from stochloc.nn.frozen import freeze
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.optimizers import optimizer_family
 from stochloc.training.recipes import Recipe
@@ -30,13 +31,15 @@ def _shapes(recipe: Recipe) -> dict[str, torch.Size]:
     """Names and shapes of what `save` writes, known to every process without gathering."""
     with torch.device("meta"):
         model = LocalizationModel(recipe.model)
+    freeze(model, recipe.freeze)
     shapes = {
         f"{part}.{name}": tensor.shape
         for part in ("model", "average")
         for name, tensor in model.state_dict().items()
     }
     family = optimizer_family(recipe.training)
-    for name, parameter in model.named_parameters():
+    trained = ((name, own) for name, own in model.named_parameters() if own.requires_grad)
+    for name, parameter in trained:
         moments = family.moments(parameter.shape)
         shapes |= {f"optimizer.{name}.{moment}": shape for moment, shape in moments.items()}
     return shapes

@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from stochloc.nn import LocalizationModel
+from stochloc.nn.frozen import freeze
 from stochloc.training.checkpoint import BEST, Best, Checkpoint, flatten, replacing
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.export import export, export_once
@@ -77,6 +78,7 @@ class Trainer:
         check_sharing(self.config, fabric.world_size)
         torch.manual_seed(self.config.seed)
         self.model = LocalizationModel(recipe.model)
+        freeze(self.model, recipe.freeze)  # before processes agree on whose gradients to share
         counts = texts.counts(recipe.model.vocabulary_size)
         self.parameter_names = [name for name, _ in self.model.named_parameters()]
         self.wrapped = fabric.setup_module(self.model)
@@ -127,13 +129,29 @@ class Trainer:
         """
         check_same_model(checkpoint, recipe, folder)
         trainer = cls(fabric, recipe, texts, folder)
-        trainer._load(checkpoint)
+        trainer.load(checkpoint)
         return trainer
 
     @property
     def step(self) -> int:
         """Number of updates done."""
         return self.updates.done
+
+    @property
+    def bounds_since_best(self) -> int:
+        """How many held-out bounds in turn were no better than the best of before."""
+        every = self.config.eval_every
+        return 0 if self.best is None else self.step // every - self.best.step // every
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether training ends before its last update, by the recipe's patience."""
+        return 0 < self.recipe.patience <= self.bounds_since_best
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no update is left to do."""
+        return self.step >= self.config.num_steps or self.is_out_of_patience
 
     def update(self) -> Tensor:
         """Do one update and return its loss, in nats per token."""
@@ -241,7 +259,12 @@ class Trainer:
     def _is_model_the_last(self) -> bool:
         return self.best is None or self.best.step == self.step
 
-    def _load(self, checkpoint: Checkpoint) -> None:
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Make the run what it was when a checkpoint was written; collective.
+
+        Args:
+            checkpoint: One of the run's recipe.
+        """
         groups = self._optimizer_state(StateDictOptions(full_state_dict=True))["param_groups"]
         load_average(self.model_module, self.average, checkpoint.part("average"))
         weights = dict[str, Any](checkpoint.part("model"))

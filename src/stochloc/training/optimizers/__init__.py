@@ -40,7 +40,9 @@ def make_optimizer(
     undecayed: Iterable[nn.Parameter] = (),
     is_fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of every parameter of a module; vectors and scalars are not decayed.
+    """Return the optimizer of the parameters of a module that are not frozen.
+
+    Vectors and scalars are not decayed.
 
     Args:
         model: The module to train.
@@ -55,8 +57,9 @@ def make_optimizer(
         ValueError: There is no such kind.
     """
     kept = {id(p) for p in undecayed}
-    matrices = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in kept]
-    others = [p for p in model.parameters() if p.ndim < 2 or id(p) in kept]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim >= 2 and id(p) not in kept]
+    others = [p for p in trained if p.ndim < 2 or id(p) in kept]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
