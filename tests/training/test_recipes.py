@@ -298,7 +298,7 @@ def test_json_values_are_plain():
         "law": "Mixture",
         "first": {"law": "Endpoints",
                   "inside": {"law": "TokenLogNormal", "mean": 0.25, "sigma": 2.0}},
-        "second": {"law": "Masks"},
+        "second": {"law": "Masks", "least": 0.0, "most": 1.0},
         "share": 0.125,
     }  # fmt: skip
     assert law_from_dict(law_to_dict(law)) == law
