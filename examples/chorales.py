@@ -57,7 +57,7 @@ def as_text(chords: Sequence[Chord], shift: int = 0) -> str:
 
 
 def as_chords(text: str) -> list[Chord]:
-    """Return the chords of a line of text; a rest of one voice is None in none: it drops out.
+    """Return the chords of a line of text; a voice that rests has no note in its chord.
 
     Args:
         text: A multiple of four characters.
