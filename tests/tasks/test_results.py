@@ -202,7 +202,8 @@ def test_sample_prints_what_the_core_draws_with_the_same_seed(
                    Follow(named_path(path)), TRANSITIONS[transition], 5, streams(9, 2))  # fmt: skip
     assert result["samples"] == [opened.tokenizer.decode(row) for row in drawn.tokens]
     assert result["denoiser_calls"] == drawn.denoiser_calls
-    assert set(result) == {"samples", "denoiser_calls", "seconds", "snr_received"}
+    assert set(result) == {"samples", "denoiser_calls", "seconds", "snr_received", "lengths"}
+    assert result["lengths"] == [16, 16]
 
 
 def test_a_text_is_the_same_however_many_are_drawn_beside_it(trained, call_json):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tasks.conftest import TRAIN
 
 from stochloc.cli import main
-from stochloc.core import Masked, line_integral
+from stochloc.core import Framed, Masked, line_integral
 from stochloc.data.lengths import Lengths
 from stochloc.data.sequences import Sequences
 from stochloc.nn import TWO_SIDED, LocalizationModel, ModelConfig
@@ -105,7 +105,8 @@ def test_a_run_of_sequences_holds_their_lengths_and_never_samples_a_boundary(wor
     longest = max(map(len, WORDS))
     assert run.length == math.ceil((longest + 2) / 8) * 8
     assert run.lengths is not None and run.lengths.longest == run.length - 2
-    assert run.denoiser_for(3) is run.model
+    boundary = (run.tokenizer.boundary,)
+    assert run.denoiser_for(3) == Framed(run.model, boundary, boundary)
     assert run.model.config.given_tokens == 1 and run.data.sequences
     lines = (words / "run" / "metrics.jsonl").read_text().splitlines()
     samples = [json.loads(line)["sample"] for line in lines if "sample" in line]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from stochloc.nn import Backbone, LocalizationModel, ModelConfig
@@ -83,7 +84,8 @@ def test_defaults_of_laws_models_and_backbones_are_those_measured():
     assert Backbone() == Backbone(128, 4, 4, rotary_base=100.0, neighbour_logit=12.0)
     assert (FASTEST_TIME, UNLABELLED_SHARE) == (1000.0, 0.1)
     # No token of a text is a label unless one says so.
-    assert Texts.first_label == 0
+    nothing = np.zeros(1, dtype=np.uint8)
+    assert Texts(nothing, nothing, lambda model: "").first_label == 0
 
 
 def test_the_smallest_preset_has_as_many_parameters_as_the_tables_say():
