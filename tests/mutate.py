@@ -67,8 +67,8 @@ MUTATIONS = {
     "futures of one past": ("nn/backbones/past.py", "room.written != begin or ", ""),
     "later places of the last ones": (
         "nn/backbones/encoder.py",
-        "triu(1 + length - queries)",
-        "triu(1)",
+        "everywhere.tril(length - queries)",
+        "everywhere.tril()",
     ),
     "unknown tokens in front": ("core/denoisers/padded.py", "(before, 0), value", "(0, 0), value"),
     "known tokens count": (

@@ -75,10 +75,10 @@ class DataChoice:
         Raises:
             KeyError, TypeError, ValueError: A value is missing or of another type.
         """
-        values = {f.name: facts[f.name] for f in fields(cls) if f.name in facts or f.name in _OLD}
         settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
+            f.name: tuple(facts[f.name]) if isinstance(f.default, tuple) else facts[f.name]
+            for f in fields(cls)
+            if f.name in facts or f.name in _OLD
         }
         choice = cls(**settings)
         names = [*choice.named().values(), choice.field or "", choice.hf_split or ""]

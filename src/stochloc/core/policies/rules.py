@@ -58,12 +58,14 @@ class AllDifferent:
         """Return the tokens that occur more than once in a unit, and those out of values.
 
         Args:
-            known: The tokens known so far, `-1` elsewhere; every place of a unit must exist.
+            known: The tokens known so far, `-1` elsewhere; places of a unit behind the end of the
+                sequence are left out.
 
         Returns:
             Where the rule is broken.
         """
-        first, second = self.pairs.to(known.device).unbind(-1)
+        pairs = self.pairs.to(known.device)
+        first, second = pairs[(pairs < known.shape[1]).all(-1)].unbind(-1)
         alike = (known[:, first] == known[:, second]) & (known[:, first] != UNKNOWN)
         count = torch.zeros_like(known).index_add_(1, first, alike.long())
         twice = count.index_add_(1, second, alike.long()) > 0
