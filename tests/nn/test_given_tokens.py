@@ -145,7 +145,10 @@ PLAIN = {"diffusion": Follow(Diffusion()), "masked": Follow(Masked()),
 
 
 @pytest.mark.bulk
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [
+    name if name in ("encoder", "two-sided") else pytest.param(name, marks=pytest.mark.slow)
+    for name in CONFIGS
+])  # fmt: skip
 @pytest.mark.parametrize("transition", [Ancestral(), Euler()], ids=["ancestral", "euler"])
 def test_no_walk_ends_in_a_given_token_that_was_not_given(name, transition):
     model = shaken(CONFIGS[name])

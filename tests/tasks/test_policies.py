@@ -186,6 +186,7 @@ def classes(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.bulk
 def test_a_label_alone_makes_the_letters_of_its_class_more_likely_everywhere(classes):
     # Half of the text is of either class, so a model deaf to labels gives both sums one half.

@@ -148,7 +148,9 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.bulk
-@BOTH
+@pytest.mark.parametrize("number", [
+    pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM,
+])  # fmt: skip
 def test_a_signal_saves_the_run_within_seconds_and_it_resumes_to_the_same_model(
     place, tmp_path, number
 ):

@@ -45,7 +45,9 @@ def stochloc(place, *arguments):
     return process.returncode, process.stdout.decode(), process.stderr.decode()
 
 
-@pytest.fixture(scope="module", params=["32-true", "bf16-mixed"])
+@pytest.fixture(scope="module", params=[
+    "32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow),
+])  # fmt: skip
 def first_update(request, tmp_path_factory):
     """A folder with a run of one update in two processes, and what they said."""
     place = tmp_path_factory.mktemp("first")

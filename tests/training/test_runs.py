@@ -175,6 +175,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, monkeypatch):
         Trainer(fabric(), recipe(batch_size=3), texts(), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.bulk
 def test_a_trained_models_bound_comes_down_to_the_exact_entropy_and_never_below(tmp_path):
     """The oracle for training: a Markov chain's exact -log P beside the model's bound."""
