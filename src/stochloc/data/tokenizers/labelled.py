@@ -1,20 +1,17 @@
 """A tokenizer with labels of classes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-from jaxtyping import Int64, Integer
-
-from stochloc.data.tokenizers.parts import Parts
-from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, checked
+from stochloc.data.tokenizers.around import AroundText
+from stochloc.data.tokenizers.protocol import Tokenizer
 from stochloc.data.tokenizers.slots import Slots
 
 
 @final
 @dataclass(frozen=True)
-class LabelledTokenizer:
+class LabelledTokenizer(AroundText):
     """A tokenizer with an additional token for every class; labels stand for no text.
 
     Args:
@@ -25,7 +22,6 @@ class LabelledTokenizer:
         ValueError: a name is empty or given twice.
     """
 
-    inner: Tokenizer
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -57,52 +53,14 @@ class LabelledTokenizer:
         return self.inner.vocabulary_size + len(self.labels)
 
     @property
-    def is_byte_level(self) -> bool:
-        """Whether the texts are read as bytes."""
-        return self.inner.is_byte_level
-
-    @property
     def boundary(self) -> int | None:
         """The token before and after every sequence, if the texts are sequences."""
         return self.inner.boundary
 
     @property
-    def parts(self) -> Parts:
-        """What the texts' tokenizer knows or does not know."""
-        return self.inner.parts
-
-    @property
     def slots(self) -> Slots | None:
         """The slots of the texts, if they are laid out in some."""
         return self.inner.slots
-
-    def is_label(self, ids: Integer[np.ndarray, "*shape"]) -> np.ndarray:
-        """Return where the tokens are labels."""
-        return np.asarray(ids) >= self.inner.vocabulary_size
-
-    def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
-        """Return the token ids of a text, without a label."""
-        return self.inner.encode(text)
-
-    def decode(self, ids: TokenIds) -> str:
-        """Return the text that token ids stand for; labels stand for nothing."""
-        return self.inner.decode(self._text(ids))
-
-    def decode_bytes(self, ids: TokenIds) -> bytes:
-        """Return the bytes that token ids stand for; labels stand for nothing."""
-        return self.inner.decode_bytes(self._text(ids))
-
-    def _text(self, ids: TokenIds) -> np.ndarray:
-        array = checked(ids, self.vocabulary_size)
-        return array[~self.is_label(array)]
-
-    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
-        """Yield token ids of UTF-8 bytes, without a label."""
-        return self.inner.encode_stream(chunks)
-
-    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
-        """Return, for every token of a text, the position of the character it comes from."""
-        return self.inner.places(text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values from which `tokenizer_from_dict` makes an equal tokenizer."""

@@ -5,20 +5,17 @@ says where a text begins and ends, is never a target and never sampled, and stan
 with labels, `encode` returns the tokens of text alone; `data.sequences` sets the boundaries.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-from jaxtyping import Int64, Integer
-
-from stochloc.data.tokenizers.parts import Parts
-from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, checked
+from stochloc.data.tokenizers.around import AroundText
+from stochloc.data.tokenizers.protocol import Tokenizer
 
 
 @final
 @dataclass(frozen=True)
-class SequenceTokenizer:
+class SequenceTokenizer(AroundText):
     """A tokenizer with one more token, the boundary before and after every sequence.
 
     Args:
@@ -27,8 +24,6 @@ class SequenceTokenizer:
     Raises:
         ValueError: the inner tokenizer has labels, slots or a boundary of its own.
     """
-
-    inner: Tokenizer
 
     def __post_init__(self) -> None:
         if self.inner.labels or self.inner.slots is not None or self.inner.boundary is not None:
@@ -52,21 +47,6 @@ class SequenceTokenizer:
         return cls(facts["inner"])
 
     @property
-    def vocabulary_size(self) -> int:
-        """The tokens of the texts and the boundary, **V**."""
-        return self.inner.vocabulary_size + 1
-
-    @property
-    def is_byte_level(self) -> bool:
-        """Whether the texts are read as bytes."""
-        return self.inner.is_byte_level
-
-    @property
-    def parts(self) -> Parts:
-        """What the texts' tokenizer knows or does not know."""
-        return self.inner.parts
-
-    @property
     def labels(self) -> tuple[str, ...]:
         """None: labels are laid around a tokenizer of sequences."""
         return ()
@@ -80,30 +60,6 @@ class SequenceTokenizer:
     def slots(self) -> None:
         """None: sequences are not laid out in slots."""
         return
-
-    def encode(self, text: str) -> Int64[np.ndarray, " tokens"]:
-        """Return the token ids of a text, without boundaries."""
-        return self.inner.encode(text)
-
-    def decode(self, ids: TokenIds) -> str:
-        """Return the text that token ids stand for; boundaries stand for nothing."""
-        return self.inner.decode(self._text(ids))
-
-    def decode_bytes(self, ids: TokenIds) -> bytes:
-        """Return the bytes that token ids stand for; boundaries stand for nothing."""
-        return self.inner.decode_bytes(self._text(ids))
-
-    def _text(self, ids: TokenIds) -> np.ndarray:
-        array = checked(ids, self.vocabulary_size)
-        return array[array != self.boundary]
-
-    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
-        """Yield token ids of UTF-8 bytes, without boundaries."""
-        return self.inner.encode_stream(chunks)
-
-    def places(self, text: str) -> Int64[np.ndarray, " tokens"]:
-        """Return, for every token of a text, the position of the character it comes from."""
-        return self.inner.places(text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the kind and the inner tokenizer's facts."""

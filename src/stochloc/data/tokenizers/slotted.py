@@ -19,14 +19,14 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from stochloc.data.tokenizers.parts import Parts
-from stochloc.data.tokenizers.protocol import TokenIds, Tokenizer, checked, token_dtype
+from stochloc.data.tokenizers.around import AroundText
+from stochloc.data.tokenizers.protocol import Tokenizer, token_dtype
 from stochloc.data.tokenizers.slots import Slots
 
 
 @final
 @dataclass(frozen=True)
-class SlottedTokenizer:
+class SlottedTokenizer(AroundText):
     """A tokenizer whose texts have a gap before, between and after their tokens.
 
     Args:
@@ -38,7 +38,6 @@ class SlottedTokenizer:
         ValueError: the rate is outside (0, 1), or the inner tokenizer has labels or a boundary.
     """
 
-    inner: Tokenizer
     rate: float = 0.1
 
     def __post_init__(self) -> None:
@@ -69,24 +68,9 @@ class SlottedTokenizer:
         return cls(facts["inner"], facts["rate"])
 
     @property
-    def vocabulary_size(self) -> int:
-        """The tokens of the texts and the empty one, **V**."""
-        return self.inner.vocabulary_size + 1
-
-    @property
     def empty(self) -> int:
         """The token that stands for no character."""
         return self.inner.vocabulary_size
-
-    @property
-    def is_byte_level(self) -> bool:
-        """Whether the texts are read as bytes."""
-        return self.inner.is_byte_level
-
-    @property
-    def parts(self) -> Parts:
-        """What the texts' tokenizer knows or does not know."""
-        return self.inner.parts
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -117,18 +101,6 @@ class SlottedTokenizer:
         """
         ids = self._followed_by_gaps(self.inner.encode(text))
         return np.concatenate([[self.empty], ids]).astype(np.int64) if ids.size else ids
-
-    def decode(self, ids: TokenIds) -> str:
-        """Return the text of a layout; empty tokens stand for nothing."""
-        return self.inner.decode(self._text(ids))
-
-    def decode_bytes(self, ids: TokenIds) -> bytes:
-        """Return the bytes of a layout; empty tokens stand for nothing."""
-        return self.inner.decode_bytes(self._text(ids))
-
-    def _text(self, ids: TokenIds) -> np.ndarray:
-        array = checked(ids, self.vocabulary_size)
-        return array[array != self.empty]
 
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Integer[np.ndarray, " tokens"]]:
         """Yield the layout of a clean text chunk by chunk.
