@@ -1,4 +1,4 @@
-"""The chorales of docs/results/chorales.md: from JSON to text and back, and what is said of the harmony.
+"""The chorales of docs/results/chorales.md: from JSON to text and back, and figures of the harmony.
 
     python examples/chorales.py convert jsb-chorales-quarter.json OUT [--transpose 3]
     python examples/chorales.py fill RUN FOLDER [--number 16] [--ranges] [--draws 4]

@@ -1,4 +1,4 @@
-"""The names of docs/results/names.md: how many sampled names are new, repeated, or real ones held out.
+"""The names of docs/results/names.md: how many sampled ones are new, repeated, or held out.
 
     python examples/first_names.py FILE [NAME=SAMPLES.json ...]
 

@@ -1,4 +1,4 @@
-"""The promoters of docs/results/promoters.md: a split without leaks, and samples beside real sequences.
+"""The promoters of docs/results/promoters.md: a split without leaks, samples beside real ones.
 
     python examples/promoters.py split FILE OUT
     python examples/promoters.py markov FOLDER [--orders 8]

@@ -8,8 +8,8 @@ change are imported once and inherited by a fork, so most mutations cost seconds
 
 What no test has noticed after `--longest` seconds of tests counts as a survivor, although a slower
 test might have; a test that never ends is a failure too. Survivors are listed with their line, to
-be judged: `docs/development/trust.md` gives the reason of each. `tests/mutate.py` has the mutations that were
-chosen by hand.
+be judged: `docs/development/trust.md` gives the reason of each. `tests/mutate.py` has the
+mutations that were chosen by hand.
 """
 
 import argparse

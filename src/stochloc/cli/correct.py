@@ -39,7 +39,8 @@ class Correct:
     """The text as read."""
     file: MaybeText = None
     """A file that holds the text, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, - for
-    standard input, or another format of docs/how-to/files.md, whose records are joined by line breaks."""
+    standard input, or another format of docs/how-to/files.md, whose records are joined by line
+    breaks."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     out: MaybePath = None
     """A file for the corrected text; it is replaced only when the text is whole."""

@@ -33,7 +33,7 @@ from stochloc.tasks.correct.lines import correct_lines, is_several
 from stochloc.tasks.correct.reading import Decision, Decoder, Reading
 from stochloc.tasks.runs import Run
 
-# In nats and as a probability: measured on validation text (docs/results/correction.md), for all models.
+# In nats and as a probability, for all models: from validation text (docs/results/correction.md).
 EDIT_SNR, EDIT_THRESHOLD = 7.0, 0.5
 
 

@@ -7,8 +7,8 @@ left to right in one call for all answers,
     nats = -Σ_i log Q(x_i | x_<i),
 
 which ranks the right answer first more often than that of the blanks given the rest
-(docs/results/infilling.md). For any other, an answer is scored by unmasking its blanks one token at a time,
-in K orders that are the same for all answers,
+(docs/results/infilling.md). For any other, an answer is scored by unmasking its blanks one token
+at a time, in K orders that are the same for all answers,
 
     nats = -log (1/K) Σ_k Π_i Q(x_i | given tokens, blanks earlier in order k),
 
