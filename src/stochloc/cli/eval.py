@@ -32,8 +32,8 @@ class Eval:
 
     run_folder: RunFolder
     data: MaybeText = None
-    """A file or folder of any format of docs/how-to/files.md, a pipe, - for standard input, or a corpus
-    by name; the run's own data when absent, and when its tokens are those of the run's own."""
+    """A file or folder of any format of docs/how-to/files.md, a pipe, - for standard input, or a
+    corpus by name; the run's own data when absent, and when its tokens are those of its own."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     split: Annotated[Split | None, choices(Split)] = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
