@@ -12,7 +12,8 @@ networks are conditioned on the time, as in the authors' code
 (louaaron/Score-Entropy-Discrete-Diffusion, `model/transformer.py`), although the distribution of a
 masked token does not depend on it. Both kernels use the authors' log-linear noise; with the uniform
 kernel their geometric noise gives the same bound within its error (docs/development/log.md).
-Training times begin at 1e-3, as theirs do (`losses.py`, `sampling_eps`); the bound covers all times.
+Training times begin at 1e-3, as theirs do (`losses.py`, `sampling_eps`); the bound covers all
+times.
 
 Our choices: the time enters as t by an added embedding, theirs as `-log α` by modulating every
 layer; training times are stratified over the batch, theirs are drawn independently; masks end at
