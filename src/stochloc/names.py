@@ -1,27 +1,42 @@
-"""The names that commands, runs and reports use: one table, without their meanings.
+"""The names that commands offer, read from the tables that give them a meaning.
 
-What a name stands for is in the table of the module that creates it: `tasks.paths` for paths and
-transitions, `tasks.policies` for policies and correctors, `core.policies.certainties` for measures
-of certainty, `nn.backbones` for architectures, `data.tokenizers.named` for tokenizers,
-`viz.figures` for figures. Those tables need torch or numpy, which help pages do without;
-`tests/tasks/test_names.py` says what is missing here.
-Imports nothing, so that help pages and tasks can read the same names.
+A name is written once, as a key of the table that says what it stands for. Those tables create
+what they name, so their modules need torch or numpy, which help pages do without: the keys are read
+from the source instead, as tyro reads the help texts of options. A table that moves, or gets a key
+that is computed, fails here at once.
+Imports nothing but the standard library, so that help pages and tasks can read the same names.
 """
 
-from typing import Literal
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-PathName = Literal[
-    "masked",
-    "spread",
-    "diffusion",
-    "autoregressive",
-    "block",
-    "rolling",
-    "hybrid",
-    "tuned",
-]
-TransitionName = Literal["ancestral", "euler"]
-CERTAINTIES = ("confidence", "entropy")
+
+def keys(table: str, file: str) -> tuple[str, ...]:
+    """Return the keys of a table of the package without importing its module.
+
+    Args:
+        table: Name of a dict displayed at the top of a module, its keys strings or constants of
+            that module.
+        file: The module's file, relative to the package.
+
+    Returns:
+        The keys in their order.
+    """
+    tree = ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8"))
+    values: dict[str, ast.expr | None] = {}
+    for node in tree.body:
+        match node:
+            case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), _, value):
+                values[name] = value
+    display = values.get(table)
+    assert isinstance(display, ast.Dict), f"{file} has no table {table}"
+    found = []
+    for key in display.keys:
+        constant = values.get(key.id) if isinstance(key, ast.Name) else key
+        assert isinstance(constant, ast.Constant), f"{table} of {file} has a computed key"
+        found.append(str(constant.value))
+    return tuple(found)
 
 
 def policies_of(certainty: str) -> tuple[str, str, str, str]:
@@ -38,22 +53,39 @@ def policies_of(certainty: str) -> tuple[str, str, str, str]:
     return certainty, f"{certainty}-apart", f"threshold{suffix}", f"share{suffix}"
 
 
+PATHS = keys("PATHS", "tasks/paths.py")
+TRANSITIONS = keys("TRANSITIONS", "tasks/paths.py")
+CERTAINTIES = keys("CERTAINTIES", "core/policies/certainties/__init__.py")
 POLICIES = (
     "path",
     *(name for certainty in CERTAINTIES for name in policies_of(certainty)),
-    "curvature",
-    "curvature-difference",
-    "tolerance",
-    "remdm-cap",
-    "remdm-rescale",
-    "remdm-conf",
-    "remdm-loop",
+    *keys("OTHER_POLICIES", "tasks/policies.py"),
 )
-CorrectorName = Literal["exact", "together", "least-confident"]
-ArchitectureName = Literal["encoder", "two-sided", "dit"]
-TokenizerName = Literal["characters", "bytes", "text8", "words"]
-# How other tokenizers are named: by a number of tokens, a file, or a repository on the hub.
-TOKENIZER_FORMS = ("bpe:N", "FILE.json", "hub:NAME")
-LawName = Literal["sentence", "token", "endpoints", "masks", "left-to-right", "independent-sides"]
+CORRECTORS = keys("CORRECTORS", "tasks/policies.py")
+ARCHITECTURES = keys("ARCHITECTURES", "nn/backbones/__init__.py")
+LAWS = keys("NAMED_LAWS", "training/choices.py")
+FIGURES = keys("FIGURES", "viz/figures.py")
+# Tokenizers are also named by a number of tokens, a file, or a repository on the hub.
+TOKENIZERS = (
+    *keys("TOKENIZERS", "data/tokenizers/named.py"),
+    *(f"{kind}:N" for kind in keys("LEARNED", "data/tokenizers/named.py")),
+    "FILE.json",
+    "hub:NAME",
+)
 CheckpointName = Literal["best", "last"]
-FigureName = Literal["paths", "cyclic", "training", "error", "steps", "calibration", "walk", "all"]
+
+# Types of options, from which tyro makes choices; a type checker cannot know the names.
+if TYPE_CHECKING:
+    PathName = str
+    TransitionName = str
+    CorrectorName = str
+    ArchitectureName = str
+    LawName = str
+    FigureName = str
+else:
+    PathName = Literal[*PATHS, "tuned"]
+    TransitionName = Literal[TRANSITIONS]
+    CorrectorName = Literal[CORRECTORS]
+    ArchitectureName = Literal[ARCHITECTURES]
+    LawName = Literal[LAWS]
+    FigureName = Literal[*FIGURES, "all"]

@@ -17,11 +17,10 @@ from stochloc.cli.output import warn
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.names import (
     POLICIES,
-    TOKENIZER_FORMS,
+    TOKENIZERS,
     CheckpointName,
     CorrectorName,
     PathName,
-    TokenizerName,
     TransitionName,
 )
 
@@ -87,7 +86,7 @@ Fractions = Annotated[
 Tokenizer = Annotated[
     str | None,
     optional(
-        "{" + ",".join((*get_args(TokenizerName), *TOKENIZER_FORMS)) + "}",
+        "{" + ",".join(TOKENIZERS) + "}",
         "How text becomes tokens; characters for files, text8 for the corpora known by name. words "
         "are what white space separates; bpe:8000 learns 8,000 subwords from the text; FILE.json "
         "and hub:NAME are tokenizers of the package tokenizers, or a run's tokenizer.json.",

@@ -18,7 +18,7 @@ from stochloc.cli.options import (
     optional,
 )
 from stochloc.cli.unused import Unused, unused_path
-from stochloc.names import FigureName, PathName
+from stochloc.names import PATHS, FigureName, PathName
 from stochloc.terminal import say, tell
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ class Plot:
     of_file: OfFile = field(default_factory=ReadingOptions)
     sequences: int = 64
     """Windows of held-out text, evenly spaced."""
-    paths: tuple[PathName, ...] = (
-        "masked", "spread", "diffusion", "autoregressive", "block", "rolling", "hybrid",
-    )  # fmt: skip
+    paths: tuple[PathName, ...] = PATHS
     """The paths of the figure of steps."""
     counts: tuple[int, ...] = (8, 16, 32, 64)
     """The numbers of steps of the figure of steps."""

@@ -34,7 +34,7 @@ def named_path(name: str, continuous: bool = False) -> Path:
     """Return the path with a name that commands use.
 
     Args:
-        name: One of `names.PathName` except "tuned", which is a path of a run (`tasks.tuned`).
+        name: One of `PATHS`; "tuned" is a path of a run (`tasks.tuned`).
         continuous: Whether it is for a line integral; else it is for a walk.
 
     Returns:
@@ -52,7 +52,7 @@ def named_transition(name: str) -> Transition:
     """Return the transition with a name that commands use.
 
     Args:
-        name: One of `names.TransitionName`.
+        name: One of `TRANSITIONS`.
 
     Returns:
         The transition.

@@ -52,10 +52,8 @@ def _by_certainty(name: str) -> dict[str, _Maker]:
     return dict(zip(policies_of(name), makers, strict=True))
 
 
-# By name; those of a measure of certainty follow from the table of measures.
-_MAKERS: dict[str, _Maker] = {
-    "path": (lambda path, _, __: Follow(path), None),
-    **{key: made for name in CERTAINTIES for key, made in _by_certainty(name).items()},
+# By name, but for "path" and those of a measure of certainty, which the table of measures names.
+OTHER_POLICIES: dict[str, _Maker] = {
     "curvature": (lambda _, d, value: Curvature(JacobianProduct(d), value), 0.01),
     "curvature-difference": (lambda _, __, value: Curvature(FiniteDifference(), value), 0.01),
     "tolerance": (lambda _, __, value: Tolerance(value), 0.05),
@@ -64,8 +62,13 @@ _MAKERS: dict[str, _Maker] = {
     "remdm-conf": (lambda _, __, value: Remasking(Rescaled(value), by_confidence=True), 1.0),
     "remdm-loop": (lambda _, __, value: Remasking(Looped(value)), 0.02),
 }
+_MAKERS: dict[str, _Maker] = {
+    "path": (lambda path, _, __: Follow(path), None),
+    **{key: made for name in CERTAINTIES for key, made in _by_certainty(name).items()},
+    **OTHER_POLICIES,
+}
 POLICIES = tuple(_MAKERS)
-# Name (`names.CorrectorName`): which tokens are taken back, and how they come up again.
+# Name: which tokens are taken back, and how they come up again.
 CORRECTORS: dict[str, tuple[Choice, Redraw]] = {
     "exact": (AtRandom(), OneByOne()),
     "together": (AtRandom(), Together()),

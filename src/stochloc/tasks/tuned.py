@@ -65,7 +65,7 @@ def path_for(
 
     Args:
         run: The model.
-        name: One of `names.PathName`.
+        name: One of `names.PATHS`, or "tuned".
         transition: Name of the transition of the walk.
         num_steps: Steps of the walk.
         continuous: Whether the path is for a line integral.

@@ -211,8 +211,9 @@ class WalkSettings:
     """How to walk, by name.
 
     Attributes:
-        path: Name of the path, one of `names.PathName`; ignored unless the policy follows it.
-        transition: Name of the transition, one of `names.TransitionName`.
+        path: Name of the path, one of `names.PATHS` or "tuned"; ignored unless the policy follows
+            it.
+        transition: Name of the transition, one of `names.TRANSITIONS`.
         num_steps: Steps requested; for a line integral, times drawn per sequence.
         policy: Allocates SNR; by default it follows the path.
         temperature: As in `Walk`.

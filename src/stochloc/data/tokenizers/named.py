@@ -3,8 +3,8 @@
 Every tokenizer turns text into integers `0 .. vocabulary_size - 1`. Encoding a stream gives the
 same ids as encoding the whole, however the bytes are cut, in memory that does not grow with the
 text. A new tokenizer is one file that follows the `Tokenizer` protocol and one line in
-`TOKENIZERS`, by which a user chooses it and a run is read again; `names.py` has the name for help
-pages. One that needs a setting is chosen by a line in `LEARNED`, and read again by one in `STORED`.
+`TOKENIZERS`, by which a user chooses it and a run is read again. One that needs a setting is chosen
+by a line in `LEARNED`, and read again by one in `STORED`.
 Knows nothing of caches, corpora or splits.
 """
 
