@@ -43,7 +43,7 @@ class Correct:
     breaks."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     out: MaybePath = None
-    """A file for the corrected text; it is replaced only when the text is whole."""
+    """A file for the corrected text; it is replaced only once all of the text is written."""
     snr: MaybeFloat = None
     """SNR of the soft mask: log-odds of the character that was read against any other one, which
     is the cost of an edit; when absent 7 for edits, else chosen on validation text."""
@@ -52,11 +52,11 @@ class Correct:
     threshold: MaybeFloat = None
     """A change is made if its probability exceeds this; 0.5 or chosen with the SNR when absent."""
     data: MaybeText = None
-    """Where the run's own text is now, if it has moved; what is absent is chosen on its validation
-    part."""
+    """Where the run's own text is now, if it has moved; settings that are absent are chosen on its
+    validation part."""
     edits: bool = False
-    """Replace, insert, leave out and swap characters where that makes the exact likelihood of the
-    text better by more than the edit costs: the default of two-sided models."""
+    """Replace, insert, delete and swap characters where that raises the exact likelihood of the
+    text by more than the edit costs: the default of two-sided models."""
     one_pass: bool = False
     """Call the model once and keep the length: the default of other models, and of those with
     slots."""
@@ -65,7 +65,7 @@ class Correct:
     steps: int = 32
     """Most steps of the walk."""
     policy: str = "threshold:0.9"
-    """Who decides the order of the walk, as in sample."""
+    """The policy that decides the order of the walk, as in sample."""
     path: MaybePathName = None
     """The path of the walk, with --walk --policy path; as in eval when absent."""
     seed: Seed = 0

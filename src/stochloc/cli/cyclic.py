@@ -25,7 +25,7 @@ class Cyclic:
     """SNR of the soft mask in the recovery experiment."""
     seed: Seed = 0
     figures: MaybePath = None
-    """Folder for figures of one generation and one recovery, still and moving."""
+    """Folder for figures of one generation and one recovery, as images and animations."""
     json: bool = False
     """Print one JSON object instead of tables."""
 

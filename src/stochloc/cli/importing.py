@@ -23,8 +23,8 @@ class Import:
     out: Path
     """Folder for the run, which must not exist."""
     data: str
-    """The run's text, to evaluate and train on; for tokens that are characters, the one that was
-    the checkpoint's, since its characters are the alphabet."""
+    """The run's text, to evaluate and train on; if tokens are characters, the text that the
+    checkpoint was trained on, since its characters are the alphabet."""
     tokenizer: Tokenizer = None
     valid: ValidText = None
     test: TestText = None

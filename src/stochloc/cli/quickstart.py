@@ -15,7 +15,7 @@ class Quickstart:
     out: Path = Path("runs/quickstart")
     """Folder for the run; a run that is already there is shown again without training."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of all randomness."""
     json: Json = False
 
     def run(self) -> None:

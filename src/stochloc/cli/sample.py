@@ -51,7 +51,7 @@ class Sample:
     speculate: bool = False
     """Draw from left to right with several tokens to a call of a two-sided model: each call
     verifies a draft of the rest, and the texts keep their distribution. Fewer calls than tokens,
-    but each is about the whole text, where --path autoregressive remembers what it has read."""
+    but each reads the whole text, where --path autoregressive remembers what it has read."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     corrector: CorrectorName = "exact"
     """Which tokens a round rewinds, and how they are drawn again: exact rewinds random ones and
@@ -60,7 +60,7 @@ class Sample:
     call. The last two are cheaper and draw more probable, less varied texts."""
     transition: Transition = "ancestral"
     temperature: float = 1.0
-    """Below 1 sharper, above 1 flatter than what was learned."""
+    """Below 1 sharper, above 1 flatter than the learned distribution."""
     top_p: TopP = 1.0
     prompt: str = ""
     """Text that every sample begins with."""

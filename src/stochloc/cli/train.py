@@ -60,10 +60,10 @@ class Train:
     others many times over. dit for the transformer of the masked-diffusion literature, which
     sees all places too."""
     steps: MaybeInt = None
-    """Number of updates; with --resume it may be larger than it was, and the run goes on by the
-    learning rates of one that long."""
+    """Number of updates; with --resume it may be larger than it was, and the run goes on with
+    the learning rates of one that long."""
     seed: MaybeInt = None
-    """Seed of everything random."""
+    """Seed of all randomness."""
     from_run: Annotated[
         str | None, tyro.conf.arg(name="from", metavar="RUN", help_behavior_hint="")
     ] = None
@@ -76,13 +76,13 @@ class Train:
     """Which SNRs training shows; the preset's, or those of the run in --from, when absent. sentence
     is the paper's, masked diffusion has masks."""
     patience: MaybeInt = None
-    """End training when so many held-out bounds in turn were no better than the best one; 0, the
+    """End training when this many held-out bounds in turn were no better than the best one; 0, the
     default, for never. With --resume it may differ from what it was."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint; --data says where its text is now, if it
     has moved."""
     dry_run: bool = False
-    """Print the resolved configuration as JSON and stop; the hardware as it was asked for."""
+    """Print the resolved configuration as JSON and stop; the hardware is given as requested."""
     tokenizer: Tokenizer = None
     sequences: bool = False
     """Every line of the text is one sequence, with a beginning, an end and a length of its own: a
@@ -95,7 +95,7 @@ class Train:
     fractions: Fractions = None
     positions: MaybeText = None
     """What the places of a sequence mean, whatever stands there: rotary (the default) says only
-    how far two tokens are apart; learned has a vector for every place, for records of one form;
+    how far apart two tokens are; learned has a vector for every place, for records of one form;
     grid:9x9 knows the row and the column of a cell, and grid:9x9:3x3 its box as well; a file, CSV
     or JSON, gives whole numbers of your own for every place in turn, such as voice and beat."""
     length: MaybeInt = None
@@ -103,8 +103,8 @@ class Train:
     included: longer ones are cut; when absent, what the longest takes, up to four windows of the
     preset."""
     batch_size: MaybeInt = None
-    """Windows per update, over all devices together; with --sequences, an update has as many
-    sequences of similar length as fill so many windows."""
+    """Windows per update, over all devices together; with --sequences, an update has as
+    many sequences of similar length as fill that many windows."""
     learning_rate: MaybeFloat = None
     """Peak of the learning rate."""
     warmup_steps: MaybeInt = None

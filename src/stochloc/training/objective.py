@@ -58,8 +58,8 @@ def cross_entropy(
     """Return the average nats per target of a batch.
 
     Labels are a condition: given with all of a sequence or, one time in ten, with none of it, so
-    that the same model learns `P(x|y)` and `P(x)`. Under the law of the other tokens a label would
-    hardly ever be known where little else is.
+    that the same model learns `P(x|y)` and `P(x)`. Under the distribution of the other tokens a
+    label would hardly ever be known where little else is.
 
     Args:
         model: The model to train; the codes of learned codebooks receive gradients through z.

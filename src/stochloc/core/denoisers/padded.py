@@ -15,7 +15,7 @@ from stochloc.core.denoisers.two_sided import Between, between
 class Padded:
     """A denoiser of short texts made from one of longer texts: the rest is there, but unknown.
 
-    Exact when the wrapped denoiser is: the marginal law of a stretch of the longer text.
+    Exact when the wrapped denoiser is: the marginal distribution of a stretch of the longer text.
 
     Attributes:
         denoiser: The denoiser of texts with `before + after` more tokens.
