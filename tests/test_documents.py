@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import tyro
 
-import stochloc
 from stochloc.cli import main
 
 pytestmark = pytest.mark.bulk
@@ -55,7 +54,13 @@ def shown(page: str) -> list[list[str]]:
 
 
 SHOWN = [(page, line) for page in PAGES for line in shown(page)]
-MINE = [line for block in blocks("README.md", "sh") for line in commands(block)]
+# Pages that a reader follows with a text of his own, in the folder that the README speaks of.
+FOLLOWED = ("README.md", "docs/tutorials/own-text.md", "docs/tutorials/paths-and-policies.md",
+            "docs/tutorials/infill-and-correct.md", "docs/how-to/choose.md")  # fmt: skip
+RUN_AS_THEY_STAND = ("README.md", *(page for page in PAGES if page.startswith("docs/tutorials/")),
+                     "docs/how-to/extend.md")  # fmt: skip
+EVERY = (line for page in FOLLOWED for block in blocks(page, "sh") for line in commands(block))
+MINE = [*dict.fromkeys(tuple(line) for line in EVERY)]
 CHEAP = [line for line in MINE if shlex.join(line[:2]) not in TOO_LONG and line[1] != "train"]
 
 
@@ -118,12 +123,12 @@ def test_the_cheap_commands_of_the_readme_do_what_they_say(number, at_place, cap
     if "tuned" in line:
         main(["tune", "runs/mine", "--sequences", "1"])
     capsys.readouterr()
-    main(line[1:])
+    main([*line[1:]])
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("block", blocks("README.md", "python"), ids=lambda b: b.splitlines()[0])
-def test_the_python_of_the_readme_runs_as_it_stands(block, at_place):
-    # Later blocks go on with the run that the first one opened.
-    names = {"run": stochloc.open_run("runs/mine")}
-    exec(compile(block, "README.md", "exec"), names)
+@pytest.mark.parametrize("page", [page for page in RUN_AS_THEY_STAND if blocks(page, "python")])
+def test_the_python_of_a_page_runs_as_it_stands_block_after_block(page, at_place):
+    names = {"__name__": "page"}
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), names)
