@@ -17,8 +17,10 @@ Seen = Callable[[Tensor, Tensor], Tensor]
 def marginals(log_likelihood: Tensor, cavity: bool = False) -> Tensor:
     """`log P(x_i = v | evidence)` from `log p(evidence_j | x_j)`, `(B, L, V)`.
 
-    With `cavity`, token i's own evidence is left out.
+    With `cavity`, token i's own evidence is left out. Thousands of rows often share a few kinds of
+    evidence, each of which is enumerated once.
     """
+    log_likelihood, place = log_likelihood.unique(dim=0, return_inverse=True)
     sequences = every_sequence()
     one_hot = torch.nn.functional.one_hot(sequences, VOCABULARY).double()
     finite = log_likelihood.clamp(min=-1e4)
@@ -29,7 +31,7 @@ def marginals(log_likelihood: Tensor, cavity: bool = False) -> Tensor:
         own = joint - each[..., i] if cavity else joint
         fits = torch.where(one_hot[:, i].bool(), own[..., None], -torch.inf)
         answers.append(fits.logsumexp(1))
-    return torch.stack(answers, 1).log_softmax(-1)
+    return torch.stack(answers, 1).log_softmax(-1)[place]
 
 
 def seen_or_masked(tokens: Tensor) -> Tensor:

@@ -189,7 +189,7 @@ def test_the_bound_of_untrained_ratios_of_one_is_log_v_per_token():
     torch.manual_seed(0)
     values = (
         METHODS["sedd-uniform"](frame())
-        .bound(every_sequence().repeat(200, 1), 40, generator(3))
+        .bound(every_sequence().repeat(60, 1), 40, generator(3))
         .values
     )
     assert_estimates(values, LENGTH * LOG_VOCABULARY)
