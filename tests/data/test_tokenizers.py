@@ -189,9 +189,14 @@ def test_a_boundary_is_the_first_token_after_those_of_text_and_stands_for_none(e
 def test_a_line_break_is_in_the_alphabet_of_sequences_only_if_one_holds_it():
     assert sequence_tokenizer_for("characters", ["ab", "cd"]).inner == CharacterTokenizer("abcd")
     assert "\n" in sequence_tokenizer_for("characters", ["ab", "c\nd"]).inner.alphabet
-    for name in TOKENIZERS:
-        tokenizer = sequence_tokenizer_for(name, ["ab", "cd"])
-        assert tokenizer.decode(tokenizer.encode("ab")) == "ab"
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_tokenizer_that_is_named_is_made_for_sequences(name):
+    text = EXAMPLES[name].read(EXAMPLES[name].text)
+    tokenizer = sequence_tokenizer_for(name, [text, text])
+    assert tokenizer.boundary is not None
+    assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_an_alphabet_beyond_256_characters_needs_two_bytes_per_id():
