@@ -47,8 +47,8 @@ def test_a_process_that_is_not_the_first_is_silent(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_what_is_said_is_printed_as_it_is_however_long_and_whatever_its_brackets(capsys):
-    sample = "[bold]and[/bold] [/x] 12 " + 40 * "words "
+def test_what_is_said_is_printed_as_it_is_however_long_and_whatever_its_signs(capsys):
+    sample = "[bold]and[/bold] [/x] 12 :smile:" + 40 * " words"
     with ProgressDisplay(0, 10, 64, "token") as display:
         display.say(sample)
     assert capsys.readouterr().err == sample + "\n"

@@ -59,7 +59,8 @@ class ProgressDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.bar.stop()
+        if not self.bar.disable:  # Before 14.3 rich writes an empty line even then.
+            self.bar.stop()
 
     def update(self, step: int, loss_nats: float) -> None:
         """Show the progress of the run.
@@ -87,4 +88,4 @@ class ProgressDisplay:
         Args:
             message: Plain text.
         """
-        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.console.out(message, highlight=False)
