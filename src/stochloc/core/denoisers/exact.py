@@ -9,6 +9,7 @@ from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.dense import DensePosterior
 from stochloc.core.numerics import draw_categorical
+from stochloc.core.paths.base import real_type
 from stochloc.core.streams import Randomness
 
 
@@ -69,7 +70,8 @@ class ExactDenoiser:
             Nats, normalised over the sequences.
         """
         known_codes, codes = self._known_codes(state).flatten(1), self._codes.flatten(1)
-        return self._agreeing(state.z.flatten(1) @ codes.T, known_codes @ codes.T)
+        agreement = known_codes @ codes.to(known_codes).T
+        return self._agreeing(state.z.flatten(1) @ codes.T, agreement)
 
     def __call__(self, state: State) -> DensePosterior:
         """Return the marginal posterior of every token; exact."""
@@ -122,13 +124,15 @@ class ExactDenoiser:
         return self.sequences[rows.to(self.sequences.device)]
 
     def _known_codes(self, state: State) -> Float[Tensor, "batch length dim"]:
-        return self.codebook.encode(state.known.clamp(min=0)) * state.is_known[..., None]
+        # Equal sequences must agree equally: in float32 the order of a long sum decides its end.
+        codes = self.codebook.encode(state.known.clamp(min=0)).to(real_type(state.is_known))
+        return codes * state.is_known[..., None]
 
     def _beside(
         self, left: Float[Tensor, "batch length dim"], right: Float[Tensor, "batch length dim"]
     ) -> Float[Tensor, "batch length sequences"]:
         """Return `Σ_(j<i) left_j·x_j + Σ_(j>i) right_j·x_j` for every place i and sequence x."""
-        before, after = (torch.einsum("bld,mld->blm", v, self._codes) for v in (left, right))
+        before, after = (torch.einsum("bld,mld->blm", v, self._codes.to(v)) for v in (left, right))
         before = F.pad(before[:, :-1], (0, 0, 1, 0)).cumsum(1)
         return before + F.pad(after[:, 1:], (0, 0, 0, 1)).flip(1).cumsum(1).flip(1)
 
@@ -140,6 +144,7 @@ class ExactDenoiser:
         """Return the log-posterior of the sequences that agree best with the known tokens."""
         best = agreement.amax(-1, keepdim=True)
         # Neighbours on a circle of 1,000 tokens agree to 2e-5, so only rounding may be forgiven.
-        rounding = min(1e-4, 64 * torch.finfo(best.dtype).eps * self.sequences.shape[-1])
+        eps = torch.finfo(self._codes.dtype).eps
+        rounding = min(1e-4, 64 * eps * self.sequences.shape[-1])
         log_joint = (self.log_prior + evidence).masked_fill(agreement < best - rounding, -torch.inf)
         return log_joint.log_softmax(-1)
