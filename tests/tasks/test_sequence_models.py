@@ -202,7 +202,7 @@ def test_both_sides_know_the_boundaries_whatever_the_law():
     config = ModelConfig(3, 16, 1, 2, architecture=TWO_SIDED, given_tokens=1, unigram=False)
 
     class Watched:
-        def token_nats(self, tokens, snr, right_snr, generator):
+        def token_nats(self, tokens, snr, right_snr, generator, is_full=None):
             self.shown = snr, right_snr
             return LocalizationModel(config).token_nats(tokens, snr, right_snr, generator)
 

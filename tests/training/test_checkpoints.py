@@ -17,13 +17,14 @@ from stochloc.core import Masked, line_integral
 from stochloc.data import held_out_windows
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.checkpoint import FILE_NAME, Checkpoint
+from stochloc.training.finite import FAILURE
 from stochloc.training.loop import train
 from stochloc.training.metrics import METRICS
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.seeds import seeded_streams
 from stochloc.training.texts import Texts
-from stochloc.training.trainer import FAILURE, Trainer
+from stochloc.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 CONFIGS = {

@@ -15,7 +15,7 @@ LABEL, NUM = 7, 20_000
 class Watched:
     """Notes the γ it is shown and charges every uncertain token one nat."""
 
-    def token_nats(self, tokens, snr, right_snr, generator):
+    def token_nats(self, tokens, snr, right_snr, generator, is_full=None):
         self.snr, self.right_snr = snr, right_snr
         return TargetNats(snr.isfinite().to(snr), snr.isfinite())
 

@@ -25,7 +25,7 @@ class Oracle:
     def __init__(self, denoiser):
         self.denoiser = denoiser
 
-    def token_nats(self, tokens, snr, right_snr, generator):
+    def token_nats(self, tokens, snr, right_snr, generator, is_full=None):
         assert right_snr is None
         state = observe(self.denoiser.codebook, tokens, snr, generator)
         return TargetNats(-self.denoiser(state).log_prob(tokens), ~state.is_known)
@@ -34,7 +34,7 @@ class Oracle:
 class Fixed:
     """Charges every token its place in the text, known or not asked."""
 
-    def token_nats(self, tokens, snr, right_snr, generator):
+    def token_nats(self, tokens, snr, right_snr, generator, is_full=None):
         place = torch.arange(1.0, tokens.shape[1] + 1).expand(tokens.shape)
         return TargetNats(place.masked_fill(snr.isinf(), 0.0), snr.isfinite())
 
@@ -130,7 +130,7 @@ def test_the_exact_posterior_has_the_least_loss_under_every_law():
         def __init__(self, temperature):
             self.temperature = temperature
 
-        def token_nats(self, tokens, snr, right_snr, generator):
+        def token_nats(self, tokens, snr, right_snr, generator, is_full=None):
             state = observe(denoiser.codebook, tokens, snr, generator)
             tempered = denoiser(state).tempered(self.temperature)
             return TargetNats(-tempered.log_prob(tokens), ~state.is_known)
@@ -158,7 +158,7 @@ def test_the_exact_leave_one_out_posterior_has_the_least_loss_whatever_the_sides
             self.is_warped = torch.arange(length) == place
             self.temperature = temperature
 
-        def token_nats(self, tokens, snr, right_snr, generator):
+        def token_nats(self, tokens, snr, right_snr, generator, is_full=None):
             left = observe(denoiser.codebook, tokens, snr, generator)
             right = left
             if right_snr is not None:

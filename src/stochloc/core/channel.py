@@ -28,7 +28,7 @@ from torch import Tensor
 
 from stochloc.core.codebook import Codebook
 from stochloc.core.numerics import draw_normal_like
-from stochloc.core.streams import Randomness, among
+from stochloc.core.streams import PartOfBatch, Randomness, among
 
 UNKNOWN = -1
 
@@ -191,7 +191,10 @@ def walk_towards(
         The moved state; tokens with an infinite step are unchanged.
     """
     finite = torch.where(dsnr.isinf() | state.is_known, 0.0, dsnr).to(state.z)
-    if not bool(finite.any()):
+    # Other devices would be waited for, and all parts of a batch make the same draws: noise that no
+    # token takes changes nothing.
+    may_skip = finite.is_cpu and not isinstance(generator, PartOfBatch)
+    if may_skip and not bool(finite.any()):
         return state
     noise = draw_normal_like(state.z, among(generator, finite.any(-1)))
     step = finite[..., None]

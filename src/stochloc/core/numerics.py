@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stochloc.core.streams import Randomness, Streams
+from stochloc.core.streams import Randomness
 
 
 def in_double(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -61,7 +61,7 @@ def draw_uniform(
     """
     if generator.device.type == "mps":
         dtype = torch.float32
-    if isinstance(generator, Streams):
+    if not isinstance(generator, torch.Generator):
         return generator.draw(lambda row, own: row.uniform_(generator=own), shape, dtype)
     return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
 
@@ -76,7 +76,7 @@ def draw_normal_like(x: Float[Tensor, "*shape"], generator: Randomness) -> Float
     Returns:
         Independent `N(0, 1)` values.
     """
-    if isinstance(generator, Streams):
+    if not isinstance(generator, torch.Generator):
         noise = generator.draw(lambda row, own: row.normal_(generator=own), tuple(x.shape), x.dtype)
     else:
         noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)

@@ -32,6 +32,7 @@ from stochloc.core import (
     State,
     observe,
 )
+from stochloc.core.streams import Randomness
 from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork, Surroundings
 from stochloc.nn.config import ModelConfig
 from stochloc.nn.place_embedding import PlaceEmbedding
@@ -190,7 +191,8 @@ class LocalizationModel(
         tokens: Int[Tensor, "batch length"],
         snr: Float[Tensor, "batch length"],
         right_snr: Float[Tensor, "batch length"] | None,
-        generator: torch.Generator,
+        generator: Randomness,
+        is_full: bool | None = None,
     ) -> TargetNats:
         """Return the training cross-entropy of every token at a drawn `z`.
 
@@ -203,26 +205,42 @@ class LocalizationModel(
             right_snr: The same as those to its left see it, with noise of its own; None for both
                 sides alike.
             generator: Source of the noise.
+            is_full: Whether every place has a token, if that is known; None to look, which waits
+                for the device.
 
         Returns:
             `-log Q(x_i|z)` of tokens not known (paper 3), or, where the backbone leaves a token's
             own place out, `-log Q(x_i|z_-i)` of all tokens; never of those only ever given, nor of
             places without a token, which no token sees.
         """
-        present = tokens >= 0
-        is_target = present & (tokens < self.config.num_predicted)
-        present = None if bool(present.all()) else present
+        is_target, present = self.is_target(tokens, snr), tokens >= 0
+        is_full = bool(present.all()) if is_full is None else is_full
+        present = None if is_full else present
         tokens = tokens.clamp(min=0)
         left = observe(self.codebook, tokens, snr, generator)
         if not self.transformer.leaves_out:
             assert right_snr is None
-            is_target = is_target & ~left.is_known
             readout = self.readout(left, present)
         else:
             alike = right_snr is None
             right = left if alike else observe(self.codebook, tokens, right_snr, generator)
             readout = self.context(left, right, present)
         return TargetNats(readout.token_nats(tokens.masked_fill(~is_target, UNKNOWN)), is_target)
+
+    def is_target(
+        self, tokens: Int[Tensor, "batch length"], snr: Float[Tensor, "batch length"]
+    ) -> Bool[Tensor, "batch length"]:
+        """Return which tokens are targets of the training cross-entropy: see `token_nats`.
+
+        Args:
+            tokens: The true tokens; `-1` at places without one.
+            snr: γ of every token, as those to its right see it.
+
+        Returns:
+            The same as `token_nats`, without a denoiser call.
+        """
+        is_asked = (tokens >= 0) & (tokens < self.config.num_predicted)
+        return is_asked if self.transformer.leaves_out else is_asked & ~snr.isinf()
 
     def _between(self, left: State, right: State) -> Posterior:
         return self.context(left, right).posterior

@@ -40,15 +40,18 @@ class AveragedWeights:
         return math.ceil(FLOAT32_BITS / bits)
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
+    def update(self, step: int, share: Tensor | None = None) -> None:
         """Move the averages towards the weights.
 
         Args:
             step: Number of updates done before this one.
+            share: How much of the way to go, in `[0, 1]`, on the device of the weights, which is
+                not waited for; None for all of it.
         """
-        decay = min(self.decay, (1 + step) / (10 + step))
+        way = 1 - min(self.decay, (1 + step) / (10 + step))
         weights = [_float32_at_least(p) for p in self.parameters]
-        torch._foreach_lerp_(self.averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        ways = way if share is None else [share.to(average) * way for average in self.averages]
+        torch._foreach_lerp_(self.averages, weights, ways)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

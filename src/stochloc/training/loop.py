@@ -52,7 +52,11 @@ def train(trainer: Trainer) -> LocalizationModel:
             loss = trainer.update()
             step = trainer.step
             is_last, is_best = step == config.num_steps, False
-            if step % config.log_every == 0 or is_last:
+            is_logged = step % config.log_every == 0 or is_last
+            is_evaluated = step % config.eval_every == 0 or is_last
+            if is_logged or is_evaluated:
+                trainer.check()
+            if is_logged:
                 nats = float(cast(Tensor, fabric.all_reduce(loss)))
                 display.update(step, nats)
                 record = {"step": step, "loss_bits": nats / math.log(2),
@@ -60,7 +64,7 @@ def train(trainer: Trainer) -> LocalizationModel:
                           "tokens": step * update_tokens,
                           "elapsed_s": round(time.monotonic() - started_s, 3)}  # fmt: skip
                 _log(fabric, folder, record)
-            if step % config.eval_every == 0 or is_last:
+            if is_evaluated:
                 record = trainer.evaluate()
                 is_best = trainer.keep_if_best(record)
                 _log(fabric, folder, record)

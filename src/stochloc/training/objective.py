@@ -17,15 +17,23 @@ whatever the two draws are, because none of its tokens occurs on both sides; so 
 every target has its minimum at the true leave-one-out posterior. The two draws decide only which
 states are shown how often: with the left known and the right at γ = 0, those of a left-to-right
 model. Adding the evidence, `Q(x_i|z) ∝ exp(z_i·x_i) Q(x_i|z_-i)`, then gives the true posterior.
+
+A batch may be computed in parts: γ and the noise are drawn for all of it, and every part is divided
+by the targets of all of it, so that the gradients of the parts add up to the batch's.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core.numerics import draw_uniform
+from stochloc.core.streams import Randomness, WholeBatch
 from stochloc.nn import TargetNats
 from stochloc.training.snr import SidedSnrLaw, SnrLaw, draw_sides
 
@@ -41,10 +49,49 @@ class Trainable(Protocol):
         tokens: Int[Tensor, "batch length"],
         snr: Float[Tensor, "batch length"],
         right_snr: Float[Tensor, "batch length"] | None,
-        generator: torch.Generator,
+        generator: Randomness,
+        is_full: bool | None = None,
     ) -> TargetNats:
         """Return the nats of every target at a drawn z."""
         ...
+
+
+IsTarget = Callable[
+    [Int[Tensor, "batch length"], Float[Tensor, "batch length"]], Bool[Tensor, "batch length"]
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A batch and the SNRs at which it is shown.
+
+    Attributes:
+        tokens: A batch of training text, -1 where there is no token.
+        left: γ of every token, in `[0, ∞]`, as those to its right see it.
+        right: The same as those to its left see it; None where both sides see the same.
+        is_full: Whether each row has a token at every place, as far as that is known on the CPU;
+            empty where it is not.
+    """
+
+    tokens: Int[Tensor, "batch length"]
+    left: Float[Tensor, "batch length"]
+    right: Float[Tensor, "batch length"] | None
+    is_full: tuple[bool, ...] = ()
+
+    def nats(self, model: Trainable, generator: Randomness, rows: slice) -> TargetNats:
+        """Return the nats of every target of some rows.
+
+        Args:
+            model: The model to train.
+            generator: Source of the noise of these rows.
+            rows: The rows.
+
+        Returns:
+            As `LocalizationModel.token_nats`; one denoiser call.
+        """
+        right = None if self.right is None else self.right[rows]
+        is_full = all(self.is_full[rows]) if self.is_full else None
+        return model.token_nats(self.tokens[rows], self.left[rows], right, generator, is_full)
 
 
 def cross_entropy(
@@ -63,7 +110,7 @@ def cross_entropy(
 
     Args:
         model: The model to train; the codes of learned codebooks receive gradients through z.
-        tokens: A batch of training text, -1 where there is no token.
+        tokens: A batch of training text, -1 where there is no token, on the CPU or with the model.
         law: Which γ to show; one with sides of its own only to a two-sided model.
         generator: Source of γ and of the noise.
         first_label: The first token that is a label; 0 when there are none.
@@ -73,11 +120,73 @@ def cross_entropy(
     Returns:
         The loss, in nats per target; 0 if there is none.
     """
-    batch, length = tokens.shape
-    left, right = draw_sides(law, batch, length, generator)
+    batch = shown(tokens, law, generator, first_label, boundary)
+    every = slice(0, len(tokens))
+    nats, is_target = batch.nats(model, WholeBatch(generator, len(tokens)).rows(every), every)
+    return nats.sum() / is_target.sum().clamp(min=1)
+
+
+def cross_entropy_in_parts(
+    model: Trainable,
+    is_target: IsTarget,
+    batch: Shown,
+    generator: torch.Generator,
+    num_parts: int,
+) -> list[Callable[[], Float[Tensor, ""]]]:
+    """Return functions that compute the parts of a batch's average nats per target.
+
+    Args:
+        model: The model to train.
+        is_target: Which tokens are targets: see `LocalizationModel.is_target`.
+        batch: The batch.
+        generator: Source of the noise, as after `shown`.
+        num_parts: How many parts, at least 1; a batch of fewer rows has as many as rows.
+
+    Returns:
+        The parts in order, of a row's difference in size; each is to be called once. The losses and
+        gradients add up to those of `cross_entropy`, to rounding. One denoiser call each.
+    """
+    num_rows = len(batch.tokens)
+    num = min(num_parts, num_rows)
+    total = is_target(batch.tokens, batch.left).sum().clamp(min=1)
+    noise = WholeBatch(generator, num_rows)
+
+    def part(rows: slice) -> Float[Tensor, ""]:
+        return batch.nats(model, noise.rows(rows), rows).nats.sum() / total
+
+    bounds = [num_rows * n // num for n in range(num + 1)]
+    return [partial(part, slice(*pair)) for pair in pairwise(bounds)]
+
+
+def shown(
+    tokens: Int[Tensor, "batch length"],
+    law: SnrLaw | SidedSnrLaw,
+    generator: torch.Generator,
+    first_label: int = 0,
+    boundary: int | None = None,
+) -> Shown:
+    """Return a batch at drawn SNRs; labels and boundaries as for `cross_entropy`.
+
+    Args:
+        tokens: A batch of training text, -1 where there is no token. From the CPU they are moved to
+            the generator's device.
+        law: Which γ to show.
+        generator: Source of γ.
+        first_label: The first token that is a label; 0 when there are none.
+        boundary: The token at both ends of a sequence; None where texts have no ends.
+
+    Returns:
+        The batch.
+    """
+    # Asked on the CPU, where nobody waits for the answer.
+    is_full = tuple((tokens >= 0).all(1).tolist()) if tokens.is_cpu else ()
+    if tokens.is_cpu:
+        tokens = tokens.to(generator.device, non_blocking=True)
+    num_rows, length = tokens.shape
+    left, right = draw_sides(law, num_rows, length, generator)
     left, right = left.to(tokens.device), None if right is None else right.to(tokens.device)
     if first_label:
-        is_given = draw_uniform((batch, 1), generator).to(left) >= UNLABELLED_SHARE
+        is_given = draw_uniform((num_rows, 1), generator).to(left) >= UNLABELLED_SHARE
         label_snr = torch.zeros_like(left).masked_fill(is_given, torch.inf)
         is_label = tokens >= first_label
         left = torch.where(is_label, label_snr, left)
@@ -86,5 +195,4 @@ def cross_entropy(
         is_boundary = tokens == boundary
         left = left.masked_fill(is_boundary, torch.inf)
         right = None if right is None else right.masked_fill(is_boundary, torch.inf)
-    nats, is_target = model.token_nats(tokens, left, right, generator)
-    return nats.sum() / is_target.sum().clamp(min=1)
+    return Shown(tokens, left, right, is_full)

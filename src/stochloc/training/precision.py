@@ -23,6 +23,7 @@ Which one is faster depends on the processor: CPUs without float16 units take ma
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, final
 
+import torch
 from lightning_fabric.plugins import FSDPPrecision, HalfPrecision, MixedPrecision, Precision
 
 PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
@@ -54,6 +55,18 @@ def precision_plugin(precision: PrecisionName, accelerator: str, is_sharded: boo
     raise ValueError(f"There is no precision {precision!r}.")
 
 
+def unscales_for_one_kernel(precision: Precision) -> bool:
+    """Return whether gradients of scaled losses can be clipped before an optimizer of one kernel.
+
+    Args:
+        precision: The plugin in use.
+
+    Returns:
+        True of this module's own; Fabric's refuse such optimizers.
+    """
+    return isinstance(precision, HalfProducts)
+
+
 @final
 class HalfProducts(MixedPrecision):
     """Products in half precision by autocast; inputs and outputs of the module are unchanged."""
@@ -65,6 +78,15 @@ class HalfProducts(MixedPrecision):
     def convert_output(self, data: Any) -> Any:  # noqa: ANN401
         """Return the module's outputs unchanged."""
         return data
+
+    def unscale_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Undo the scale of the loss, before clipping, for optimizers of one kernel too.
+
+        Fabric's own refuses those. The scaler knows that it has been done, tells the kernel which
+        updates to skip, and waits for no device.
+        """
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
 
 
 @final

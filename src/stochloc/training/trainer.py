@@ -4,7 +4,7 @@ On Lightning Fabric: one process or many, CPU or GPU, any precision. Random numb
 see `training.update`.
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricOptimizer
-from safetensors.torch import save
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -24,20 +23,28 @@ from torch.distributed.checkpoint.state_dict import (
 
 from stochloc.nn import LocalizationModel
 from stochloc.nn.frozen import freeze
-from stochloc.training.checkpoint import BEST, Best, Checkpoint, flatten, replacing
+from stochloc.training.checkpoint import BEST, Best, Checkpoint, flatten
 from stochloc.training.ema import AveragedWeights
+from stochloc.training.execution import PLAIN, Execution
 from stochloc.training.export import export, export_once
+from stochloc.training.finite import (
+    FirstFailure,
+    failure_message,
+    first_failed,
+    write_failure,
+)
 from stochloc.training.gathered import WHOLE, averaged_state, load_average
 from stochloc.training.held_out import held_out_record
 from stochloc.training.metrics import best_without_record
-from stochloc.training.objective import cross_entropy
+from stochloc.training.objective import cross_entropy, cross_entropy_in_parts, shown
 from stochloc.training.optimizers import make_optimizer
+from stochloc.training.precision import unscales_for_one_kernel
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.shapes import check_same_model
 from stochloc.training.texts import TrainingData
-from stochloc.training.update import Engine, Optimizer, Updates
+from stochloc.training.update import Engine, Optimizer, Part, Updates
+from stochloc.training.windows import SeededWindows, WindowsAhead
 
-FAILURE = "failure.safetensors"
 SCALE = "scale_of_gradients"
 
 
@@ -66,28 +73,42 @@ class Trainer:
         recipe: What to train and how.
         texts: What to train and measure on.
         folder: The run's folder, which need not exist before the first update.
+        execution: How updates are computed.
 
     Raises:
         ValueError: A text is shorter than a window, or the batch cannot be shared equally.
     """
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, texts: TrainingData, folder: Path) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        texts: TrainingData,
+        folder: Path,
+        execution: Execution = PLAIN,
+    ) -> None:
         self.fabric, self.recipe, self.texts, self.folder = fabric, recipe, texts, folder
-        self.config = recipe.training
+        self.config, self.execution = recipe.training, execution
         next(texts.held_out(self.config.length, 1))
         check_sharing(self.config, fabric.world_size)
+        execution.check_rows(self.config.batch_size // fabric.world_size)
         torch.manual_seed(self.config.seed)
         self.model = LocalizationModel(recipe.model)
         freeze(self.model, recipe.freeze)  # before processes agree on whose gradients to share
         counts = texts.counts(recipe.model.vocabulary_size)
         self.parameter_names = [name for name, _ in self.model.named_parameters()]
+        execution.prepare(cast(torch.nn.Module, self.model.transformer))
         self.wrapped = fabric.setup_module(self.model)
         # After that: a precision of half the bits rounds the module, but must not round the prior.
         self.model.set_unigram(torch.from_numpy(counts))
         self.wrapped.mark_forward_method("token_nats")
-        optimizer = make_optimizer(self.wrapped, self.config, is_fused=not self._is_scaled)
+        is_fused = not self._is_scaled or unscales_for_one_kernel(fabric.strategy.precision)
+        optimizer = make_optimizer(self.wrapped, self.config, is_fused=is_fused)
         self.optimizer = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
+        self.watch = FirstFailure(optimizer, self._is_scaled, fabric.device)
+        windows = SeededWindows(self._draw, self.config, fabric.global_rank, fabric.world_size)
+        self.windows = WindowsAhead(windows, fabric.device, self.config.num_steps)
         # A marked method bypasses Fabric's own autocast, unless a strategy wraps the module: the
         # update enters it.
         self.updates = Updates(
@@ -96,10 +117,9 @@ class Trainer:
             cast(Optimizer, self.optimizer),
             self.average,
             self.config,
-            self._draw,
-            self._loss,
-            self._check_loss,
-            self._check_gradient,
+            self.windows,
+            self._parts,
+            self.watch,
         )
         self.best: Best | None = None
 
@@ -160,44 +180,38 @@ class Trainer:
     def _draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
         return self.texts.draw(rows, length, generator)
 
-    def _loss(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        texts, model = self.texts, cast(Any, self.wrapped)
-        return cross_entropy(
-            model, tokens, self.config.law, generator, texts.first_label, texts.boundary
-        )
-
-    def _check_loss(self, loss: Tensor, tokens: Tensor) -> None:
-        if not self._is_finite_everywhere(loss):
-            raise self._failure(tokens, "loss", loss)
-
-    def _check_gradient(self, norm: Tensor, tokens: Tensor) -> None:
-        # A loss scaler expects infinite gradients now and then, and skips the step itself.
-        if not (self._is_scaled or self._is_finite_everywhere(norm)):
-            raise self._failure(tokens, "gradient", norm)
+    def _parts(self, tokens: Tensor, noise: torch.Generator) -> Sequence[Part]:
+        texts, model, num_parts = self.texts, cast(Any, self.wrapped), self.execution.accumulate
+        drawn = (tokens, self.config.law, noise, texts.first_label, texts.boundary)
+        if num_parts == 1:
+            return [lambda: cross_entropy(model, *drawn)]
+        batch, is_target = shown(*drawn), self.model.is_target
+        return cross_entropy_in_parts(model, is_target, batch, noise, num_parts)
 
     @property
     def _is_scaled(self) -> bool:
         return getattr(self.fabric.strategy.precision, "scaler", None) is not None
 
-    def _is_finite_everywhere(self, value: Tensor) -> bool:
-        # An average over processes: 1 if it is finite in all of them.
-        return float(cast(Tensor, self.fabric.all_reduce(value.detach().isfinite().to(value)))) == 1
+    def check(self) -> None:
+        """Raise if an update since the last check was not finite; collective, and waits.
 
-    def _failure(self, tokens: Tensor, name: str, value: Tensor) -> ValueError:
-        # Collective: the weights before the update, and the batch of the first process.
+        Raises:
+            ValueError: One was. It and all later ones have been skipped: the weights are those
+                before it, which `failure.safetensors` now holds with the batch of this process.
+        """
+        update = first_failed(self.watch, self._reduced)
+        if update is None:
+            return
+        message = failure_message(self.watch, update, self._reduced, self.folder)
         weights = get_model_state_dict(self.model_module, options=WHOLE)
-        value = cast(Tensor, self.fabric.all_reduce(value.detach()))  # one infinite is all
-        path = self.folder / FAILURE
         if self.fabric.is_global_zero:
-            tensors = flatten({"model": cast(dict[str, Tensor], weights)})
-            note = {"step": self.step, "recipe": self.recipe.to_dict()}
-            with replacing(path) as temporary:
-                header = {"failure": json.dumps(note)}
-                temporary.write_bytes(save({**tensors, "tokens": tokens}, metadata=header))
-        return ValueError(
-            f"The {name} became {float(value)} in update {self.step + 1}: lower the "
-            f"learning rate. The batch and the weights before it are in {path}."
-        )
+            note = {"step": update, "recipe": self.recipe.to_dict()}
+            tokens = self.windows.of(update)
+            write_failure(self.folder, cast(dict[str, Tensor], weights), tokens, note)
+        raise ValueError(message)
+
+    def _reduced(self, value: Tensor, operation: str) -> Tensor:
+        return cast(Tensor, self.fabric.all_reduce(value, reduce_op=operation))
 
     def evaluate(self) -> dict[str, Any]:
         """Return the held-out bound of the averaged weights and a sample, as a line of metrics.
@@ -234,7 +248,11 @@ class Trainer:
 
         Collective, written by the first process. The checkpoint comes first: it holds the same
         averages, so a run cut off in between writes its model when it is resumed.
+
+        Raises:
+            ValueError: As `check`; nothing is written then.
         """
+        self.check()
         weights = get_model_state_dict(self.model_module, options=WHOLE)
         averaged = averaged_state(self.model_module, self.average, self.parameter_names)
         optimizer = self._optimizer_state(WHOLE)

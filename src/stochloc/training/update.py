@@ -2,15 +2,17 @@
 
     windows of text -> loss -> gradient, clipped -> optimizer -> running average of the weights
 
+A batch may be computed in parts, whose gradients are added up.
+
 Every update seeds its own generators from the seed, the number of updates before it and the
 process: the windows are drawn from one, the noise from the other. A run that was cut off and
 resumed therefore computes the same numbers as one that was not, and all methods of a comparison see
 the same windows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -18,13 +20,17 @@ from torch import Tensor, nn
 
 from stochloc.nn.backbones.products import half_products
 from stochloc.training.ema import AveragedWeights
+from stochloc.training.finite import Unwatched, Watch
 from stochloc.training.recipes import TrainingConfig
 from stochloc.training.schedule import learning_rate
 from stochloc.training.seeds import seeded_generator
+from stochloc.training.windows import Windows
 
-Draw = Callable[[int, int, torch.Generator], Tensor]
-Loss = Callable[[Tensor, torch.Generator], Tensor]
-Check = Callable[[Tensor, Tensor], None]
+# Computes the loss of a part of a batch, once.
+Part = Callable[[], Tensor]
+# Given the tokens of a batch, on the CPU, and a stream of noise; losses of parts add up to that of
+# the batch.
+Parts = Callable[[Tensor, torch.Generator], Sequence[Part]]
 
 
 @runtime_checkable
@@ -72,6 +78,10 @@ class Engine(Protocol):
         """Add the gradient of a loss to the parameters."""
         ...
 
+    def no_backward_sync(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """Return the context in which gradients stay in their process."""
+        ...
+
     def clip_gradients(
         self,
         module: nn.Module,
@@ -107,6 +117,10 @@ class OneProcess:
         """Add the gradient of a loss to the parameters."""
         tensor.backward()
 
+    def no_backward_sync(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Return a context without effect."""
+        return nullcontext()
+
     def clip_gradients(
         self,
         module: nn.Module,
@@ -125,8 +139,16 @@ class OneProcess:
         )
 
 
-def accept(value: Tensor, tokens: Tensor) -> None:
-    """Accept any loss or norm: the check for callers that examine the loss afterwards."""
+def as_one_part(loss: Callable[[Tensor, torch.Generator], Tensor]) -> Parts:
+    """Return the loss of a batch as its only part.
+
+    Args:
+        loss: Returns the loss of tokens on the generator's device, from a stream of noise.
+
+    Returns:
+        The parts of a batch: one.
+    """
+    return lambda tokens, noise: [lambda: loss(tokens.to(noise.device), noise)]
 
 
 @dataclass
@@ -138,12 +160,11 @@ class Updates:
         module: The module to train, as the engine wraps it.
         optimizer: Updates the parameters, as the engine wraps it.
         average: The running average of the weights.
-        config: Seed, batch, length, learning rate and norm of the gradient.
-        draw: Draws a number of windows of a length from the training text.
-        loss: Returns the loss of a batch, nats per token, from a stream of noise.
-        check_loss: Called with the loss and the batch before the gradient is computed; raises if
-            training must end.
-        check_gradient: The same for the gradient's norm, before the weights change.
+        config: Seed, learning rate and norm of the gradient.
+        windows: Gives the tokens of every update.
+        parts: Returns the parts of a batch, whose losses add up to its nats per token; each is
+            computed when the gradients of those before have been added.
+        watch: Looks at losses and gradients before the weights change.
         done: Number of updates done.
     """
 
@@ -152,10 +173,9 @@ class Updates:
     optimizer: Optimizer
     average: AveragedWeights
     config: TrainingConfig
-    draw: Draw
-    loss: Loss
-    check_loss: Check = accept
-    check_gradient: Check = accept
+    windows: Windows
+    parts: Parts
+    watch: Watch = field(default_factory=Unwatched)
     done: int = 0
 
     def update(self, progress: int | float) -> Tensor:
@@ -168,23 +188,28 @@ class Updates:
             The loss of this process's share of the batch, before the update.
         """
         engine, config = self.engine, self.config
-        seeds = config.seed, self.done, engine.global_rank
-        choice = seeded_generator(torch.device("cpu"), *seeds, 0)
-        noise = seeded_generator(engine.device, *seeds, 1)
-        tokens = self.draw(config.batch_size // engine.world_size, config.length, choice)
+        noise = seeded_generator(engine.device, config.seed, self.done, engine.global_rank, 1)
+        parts = self.parts(self.windows.of(self.done), noise)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, progress)
-        with engine.autocast():
-            loss = self.loss(tokens.to(engine.device), noise)
-        self.check_loss(loss, tokens)
-        engine.backward(loss)
+        losses = [self._backward(part, n == len(parts)) for n, part in enumerate(parts, start=1)]
+        loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
         norm = engine.clip_gradients(
             self.module, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
         )
         assert norm is not None
-        self.check_gradient(norm, tokens)
-        self.optimizer.step()
+        if self.watch.judge(loss, norm, self.done):
+            self.optimizer.step()
         self.optimizer.zero_grad()
-        self.average.update(self.done)
+        self.average.update(self.done, self.watch.kept_share)
         self.done += 1
+        return loss
+
+    def _backward(self, part: Part, is_last: bool) -> Tensor:
+        """Add the gradient of a part; processes share gradients when all parts are added up."""
+        engine = self.engine
+        with nullcontext() if is_last else engine.no_backward_sync(self.module):
+            with engine.autocast():
+                loss = part()
+            engine.backward(self.watch.weighed(loss))
         return loss.detach()

@@ -25,7 +25,8 @@ from stochloc.training.checkpoint import Checkpoint, flatten
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.seeds import seeded_generator
-from stochloc.training.update import OneProcess, Updates
+from stochloc.training.update import OneProcess, Updates, as_one_part
+from stochloc.training.windows import SeededWindows
 
 SHOWN_TEXTS = 2
 
@@ -55,8 +56,8 @@ class TrialRun:
             self.optimizer,
             self.average,
             trial.training,
-            self._draw,
-            self.method.loss,
+            SeededWindows(self._draw, trial.training),
+            as_one_part(self.method.loss),
         )
         self.seconds, self.cpu_seconds = 0.0, 0.0
         self.curve: list[dict[str, Any]] = []

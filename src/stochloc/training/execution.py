@@ -1,0 +1,100 @@
+"""How the numbers of an update are computed: in parts, with less memory, by compiled code.
+
+None of this changes what an update is: weights after it are the same to rounding, and with
+activations computed again to the last bit.
+
+A backbone keeps its blocks in `nn.ModuleList`s. Each is compiled, or computed again, by itself: one
+graph serves all blocks of a kind, whatever the depth.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from stochloc.nn.declared import check_types
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the numbers of an update are computed.
+
+    Attributes:
+        accumulate: Parts of a batch whose gradients are added up; each takes memory by itself.
+        checkpoint_activations: Whether what blocks compute is computed once more in the backward
+            pass in place of being kept.
+        compile: Whether blocks are compiled (`torch.compile`).
+    """
+
+    accumulate: int = 1
+    checkpoint_activations: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.accumulate < 1:
+            raise ValueError(f"A batch has at least one part to accumulate, not {self.accumulate}.")
+
+    def __str__(self) -> str:
+        said = (
+            f"{self.accumulate} parts an update" * (self.accumulate > 1),
+            "activations computed again" * self.checkpoint_activations,
+            "compiled" * self.compile,
+        )
+        return ", ".join(filter(None, said))
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse more parts than there are rows.
+
+        Args:
+            rows: Windows of an update in each process.
+
+        Raises:
+            ValueError: There are more parts.
+        """
+        if self.accumulate > rows:
+            raise ValueError(
+                f"An update has {rows} windows in each process, which are no {self.accumulate} "
+                "parts: lower --accumulate or raise --batch-size."
+            )
+
+    def prepare(self, network: nn.Module) -> None:
+        """Make the blocks of a network compute as described; its weights keep their names.
+
+        Args:
+            network: The backbone of a model in training.
+        """
+        if not (self.compile or self.checkpoint_activations):
+            return
+        for block in blocks_of(network):
+            forward: Callable[..., Tensor] = block.forward
+            if self.compile:
+                forward = torch.compile(forward)
+            if self.checkpoint_activations:
+                # Blocks draw nothing, so no state of random numbers is needed.
+                forward = partial(_computed_again, forward)
+            block.forward = forward
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a backbone: what it keeps in lists.
+
+    Args:
+        network: The backbone.
+
+    Returns:
+        Its blocks, in order.
+    """
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    return [block for one in lists for block in one]
+
+
+def _computed_again(forward: Callable[..., Tensor], *inputs: Any) -> Tensor:  # noqa: ANN401
+    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+PLAIN = Execution()
