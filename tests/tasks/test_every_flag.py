@@ -40,7 +40,8 @@ RECIPE = {
     "--test": "OTHER", "--fractions": (0.8, 0.1, 0.1), "--accelerator": "cuda", "--devices": 2,
     "--strategy": "fsdp", "--precision": "bf16-mixed", "--resume": SWITCH, "--dry-run": SWITCH,
     "--out": "NEW", "--data": "OTHER", "--positions": "learned", "--weights": 2, **READING,
-    "--from": "RUN", "--freeze": "head", "--law": "masks", "--patience": 2,
+    "--from": "RUN", "--freeze": "head", "--law": "masks", "--patience": 2, "--accumulate": 2,
+    "--checkpoint-activations": SWITCH, "--compile": SWITCH,
 }  # fmt: skip
 SHARED = {"--checkpoint": "last", "--accelerator": "cuda"}
 WALK = {

@@ -136,6 +136,57 @@ def test_two_processes_that_resume_continue_as_if_never_cut(place):
     assert (whole / "model.safetensors").read_bytes() == (cut / "model.safetensors").read_bytes()
 
 
+PARTS = ("--accumulate", "2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--sequences",), ("--precision", "16-mixed")], ids=str)
+def test_two_processes_that_add_up_parts_train_the_model_of_whole_batches(place, more):
+    """Gradients are shared once an update, and float16 products round parts and batches alike."""
+    (place / "text.txt").write_text(TEXT.replace(" ", "\n"), encoding="utf-8")
+    weights, arguments = [], ("train", "--data", place / "text.txt", *SETTINGS, *TWO, "--steps", 4)
+    for name, parts in (("whole", ()), ("parts", PARTS)):
+        code, _, errors = stochloc(place, *arguments, *more, *parts, "--out", place / name)
+        assert code == 0, errors
+        weights.append(load_file(place / name / "checkpoint.safetensors"))
+    bound = 2e-3 if "16-mixed" in more else 2e-5
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=bound, rtol=bound, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_a_loss_that_is_not_finite_in_the_second_process_ends_both_with_one_sentence(
+    place, precision
+):
+    script = (
+        "import sys, torch, stochloc.training.trainer as trainer\n"
+        "whole, calls = trainer.cross_entropy, []\n"
+        "def exploding(*arguments):\n"
+        "    calls.append(1)\n"
+        "    bad = len(calls) == 3 and torch.distributed.get_rank() == 1\n"
+        "    return whole(*arguments) * (float('nan') if bad else 1.0)\n"
+        "trainer.cross_entropy = exploding\n"
+        "from stochloc.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    (place / "explode.py").write_text(script)
+    environment = {**os.environ, "STOCHLOC_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+    arguments = ["train", "--data", place / "text.txt", "--out", place / "run", *SETTINGS, *TWO,
+                 "--steps", 9, "--eval-every", 9, "--checkpoint-every", 9,
+                 "--precision", precision]  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, str(place / "explode.py"), *map(str, arguments)],
+        env=environment, capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    errors = ended.stderr.decode()
+    assert ended.returncode == 2, errors
+    assert errors.count("The loss became nan in update 3") == 1, errors
+    assert "Traceback" not in errors
+    kept = load_file(place / "run" / "failure.safetensors")
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
 def test_a_batch_that_two_processes_cannot_share_is_refused_and_nothing_is_written(place):
     code, output, errors = stochloc(place, "train", "--data", place / "text.txt", "--out",
                                     place / "run", *SETTINGS, *TWO, "--batch-size", 3)  # fmt: skip

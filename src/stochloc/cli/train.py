@@ -124,7 +124,7 @@ class Train:
     checkpoint_every: MaybeInt = None
     """Updates between two checkpoints."""
     accelerator: Annotated[Accelerator | None, choices(Accelerator)] = None
-    """Where to train; auto for a new run. A resumed run goes on where it was, as for the three
+    """Where to train; auto for a new run. A resumed run goes on where it was, as for the four
     below, unless told otherwise."""
     devices: MaybeInt = None
     """Number of devices, one process each; 1 for a new run."""
@@ -134,6 +134,15 @@ class Train:
     """Type of the transformer's products: mixed keeps the weights in float32, bf16-true keeps them
     in bfloat16 too; 32-true for a new run. Losses and held-out bounds are float32 in all of them.
     """
+    accumulate: MaybeInt = None
+    """Compute every update in so many parts, one after the other, in less memory: the same numbers
+    to rounding; 1 for a new run."""
+    checkpoint_activations: bool = False
+    """Compute what blocks did once more for the gradient instead of keeping it: the same numbers in
+    less memory and more time. A resumed run goes on with it, as with --compile."""
+    compile: bool = False
+    """Compile the blocks of the network: the same numbers to rounding, sooner after a minute or so;
+    on CPUs it needs a C++ compiler."""
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
@@ -165,7 +174,7 @@ class Train:
             field=self.of_file.field, hf_split=self.of_file.hf_split,
             more_data=self.data[1:], weights=self.weights,
         )  # fmt: skip
-        hardware = Hardware().changed(self._named(_HARDWARE_FLAGS))
+        hardware = Hardware().changed(self._hardware())
         changes = self._changes()
         if self.from_run is not None:
             self._start_from(choice, changes, hardware)
@@ -200,11 +209,10 @@ class Train:
         from stochloc.tasks.hardware import Hardware
         from stochloc.tasks.runs import read_hardware
 
-        # A switch that is left out says nothing of a run.
-        switches = {flag: value or None for flag, value in self._named(_SWITCHES).items()}
+        switches = self._switched_on(_SWITCHES)
         named = {**self._named(_RUN_FLAGS), **self._named_data()}
         changes = {**self._changes(), **named, **switches}
-        hardware = self._named(_HARDWARE_FLAGS)
+        hardware = self._hardware()
         if not self.dry_run:
             train.resume_run(self.out, changes, hardware, warn)
             return
@@ -218,6 +226,14 @@ class Train:
         """Return what the user named of the recipe; None where nothing."""
         freeze = None if self.freeze is None else tuple(self.freeze.split(","))
         return {"num_steps": self.steps, "freeze": freeze, **self._named(_RECIPE_FLAGS)}
+
+    def _hardware(self) -> dict[str, Any]:
+        """Return what the user named of the hardware; None where nothing."""
+        return {**self._named(_HARDWARE_FLAGS), **self._switched_on(_HARDWARE_SWITCHES)}
+
+    def _switched_on(self, flags: Iterable[str]) -> dict[str, Any]:
+        """Return the switches that are on: one that is left out says nothing of a run."""
+        return {flag: value or None for flag, value in self._named(flags).items()}
 
     def _named(self, flags: Iterable[str]) -> dict[str, Any]:
         return {flag: getattr(self, flag) for flag in flags}
@@ -256,7 +272,8 @@ _RECIPE_FLAGS = (
     "law", "patience", "architecture", "positions", "width", "depth", "heads", "eval_every",
     "checkpoint_every",
 )  # fmt: skip
-_HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision")
+_HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision", "accumulate")
+_HARDWARE_SWITCHES = ("checkpoint_activations", "compile")
 _RUN_FLAGS = ("preset", "tokenizer", "valid", "test", "fractions")
 _SWITCHES = ("slots", "sequences")
 # What the model in --from has decided.

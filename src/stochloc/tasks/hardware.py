@@ -1,4 +1,4 @@
-"""Where a run trains and in which precision: stored in the run, since the results depend on it."""
+"""Where a run trains, in which precision and how: stored in the run, since results depend on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from stochloc.nn.declared import check_types
+from stochloc.training.execution import Execution
 from stochloc.training.precision import PrecisionName, precision_plugin
 
 NAMES = {
@@ -26,12 +27,18 @@ class Hardware:
         devices: Number of processes, one per device.
         strategy: "auto", "ddp" or "fsdp".
         precision: "32-true", "bf16-mixed", "16-mixed" or "bf16-true": see `training.precision`.
+        accumulate: As in `training.execution.Execution`, on which results depend by rounding alone.
+        checkpoint_activations: The same.
+        compile: The same.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     strategy: str = "auto"
     precision: PrecisionName = "32-true"
+    accumulate: int = 1
+    checkpoint_activations: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -42,6 +49,12 @@ class Hardware:
                 raise ValueError(f"The {name} is one of {allowed}, not {str(value)[:40]!r}.")
         if self.devices < 1:
             raise ValueError(f"Training needs at least one device, not {self.devices}.")
+        _ = self.execution
+
+    @property
+    def execution(self) -> Execution:
+        """How an update is computed."""
+        return Execution(self.accumulate, self.checkpoint_activations, self.compile)
 
     def changed(self, named: Mapping[str, Any]) -> "Hardware":
         """Return the same with what a user named.
@@ -100,7 +113,8 @@ class Hardware:
 
     def __str__(self) -> str:
         several = "" if self.devices == 1 else f" x {self.devices} ({self.strategy})"
-        return f"{self.accelerator}{several}, {self.precision}"
+        how = str(self.execution)
+        return f"{self.accelerator}{several}, {self.precision}" + (f", {how}" if how else "")
 
 
 def available_accelerator(accelerator: str) -> str:

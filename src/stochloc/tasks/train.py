@@ -172,7 +172,7 @@ def _train_new(
     texts = training_data(corpus, recipe)
     fabric = hardware.launch()
     # Whether there is room for the model is seen before there is a run.
-    trainer = Trainer(fabric, recipe, texts, folder)
+    trainer = Trainer(fabric, recipe, texts, folder, hardware.execution)
     lengths = lengths_of(corpus, recipe) if isinstance(corpus, SequenceCorpus) else None
     if fabric.is_global_zero:
         if isinstance(corpus, SequenceCorpus):
@@ -222,9 +222,11 @@ def resume_run(
     fabric = continuation.here.launch()
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
         trainer = (
-            Trainer(fabric, recipe, texts, folder)
+            Trainer(fabric, recipe, texts, folder, continuation.here.execution)
             if checkpoint is None
-            else Trainer.resumed(fabric, recipe, texts, folder, checkpoint)
+            else Trainer.resumed(
+                fabric, recipe, texts, folder, checkpoint, continuation.here.execution
+            )
         )
         if fabric.is_global_zero:
             if continuation.warning is not None:

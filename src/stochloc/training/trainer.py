@@ -131,6 +131,7 @@ class Trainer:
         texts: TrainingData,
         folder: Path,
         checkpoint: Checkpoint,
+        execution: Execution = PLAIN,
     ) -> "Trainer":
         """Return a training run as it was when a checkpoint was written.
 
@@ -140,6 +141,7 @@ class Trainer:
             texts: What to train and measure on, as at the start.
             folder: The run's folder.
             checkpoint: As read from the folder.
+            execution: How updates are computed from now on.
 
         Returns:
             The run.
@@ -148,7 +150,7 @@ class Trainer:
             ValueError: The checkpoint is of another model; checked before memory is allocated.
         """
         check_same_model(checkpoint, recipe, folder)
-        trainer = cls(fabric, recipe, texts, folder)
+        trainer = cls(fabric, recipe, texts, folder, execution)
         trainer.load(checkpoint)
         return trainer
 
