@@ -1,6 +1,7 @@
 """However an update is computed, the weights after it are the same."""
 
 from contextlib import ExitStack
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from stochloc.data.sequences import Sequences
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.nn.backbones import ARCHITECTURES, leaves_out
+from stochloc.nn.backbones import ARCHITECTURES, Backbone, leaves_out
+from stochloc.nn.backbones.encoder import rotary_angles
 from stochloc.training.choices import NAMED_LAWS
 from stochloc.training.ema import AveragedWeights
-from stochloc.training.execution import Execution
+from stochloc.training.execution import Execution, blocks_of
 from stochloc.training.objective import cross_entropy, cross_entropy_in_parts, shown
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import Recipe, TrainingConfig
@@ -163,3 +165,44 @@ def test_activations_computed_again_give_the_same_bits_and_are_kept_nowhere(tmp_
     for one, same in zip(plain.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, same)
     assert plain.model.state_dict().keys() == again.model.state_dict().keys()
+
+
+@pytest.mark.bulk
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_block_is_one_graph_of_real_numbers_with_absent_places_and_without(architecture):
+    """Complex products would leave the compiled code for torch's own kernels."""
+    network = ARCHITECTURES[architecture](Backbone(16, 4, 2))
+    inputs = torch.randn(2, 6, 16), rotary_angles(6, 8, 100.0, CPU)
+    blocks = blocks_of(network)
+    assert len(blocks) == 4
+    for block, present in product((blocks[0], blocks[-1]), (None, torch.ones(2, 6).bool())):
+        torch._dynamo.reset()
+        explained = torch._dynamo.explain(block.forward)(*inputs, present)
+        assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained
+        operations = {str(node.target) for graph in explained.graphs for node in graph.graph.nodes}
+        assert any("scaled_dot_product" in name for name in operations)
+        assert not [name for name in operations if "complex" in name or "polar" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.bulk
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("is_sequences", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_compiled_updates_are_plain_ones_to_rounding_and_leave_the_names_of_weights(
+    tmp_path, architecture, is_sequences, again
+):
+    torch._dynamo.reset()
+    executions = Execution(), Execution(2, checkpoint_activations=again, compile=True)
+    plain, compiled = (trainer(tmp_path, e, architecture, is_sequences) for e in executions)
+    torch._dynamo.utils.counters.clear()
+    for _ in range(6):
+        torch.testing.assert_close(plain.update(), compiled.update(), atol=1e-5, rtol=1e-5)
+    seen = torch._dynamo.utils.counters
+    assert seen["stats"]["unique_graphs"] >= 1
+    assert not seen["graph_break"]
+    state = compiled.model.state_dict()
+    assert state.keys() == LocalizationModel(plain.recipe.model).state_dict().keys()
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(state[name], value, atol=2e-4, rtol=2e-3, msg=name)

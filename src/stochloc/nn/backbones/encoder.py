@@ -335,7 +335,8 @@ def rotate(
         The turned vectors, in float32.
     """
     pairs = x.float().unflatten(-1, (-1, 2))
-    if x.is_mps:
+    # Neither MPS nor torch's compiler multiplies complex numbers.
+    if x.is_mps or torch.compiler.is_compiling():
         a, b = pairs.unbind(-1)
         cos, sin = angles.cos(), angles.sin()
         return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
