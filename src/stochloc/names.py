@@ -64,6 +64,7 @@ POLICIES = (
 CORRECTORS = keys("CORRECTORS", "tasks/policies.py")
 ARCHITECTURES = keys("ARCHITECTURES", "nn/backbones/__init__.py")
 LAWS = keys("NAMED_LAWS", "training/choices.py")
+LOGGERS = keys("LOGGERS", "training/loggers/__init__.py")
 FIGURES = keys("FIGURES", "viz/figures.py")
 # Tokenizers are also named by a number of tokens, a file, or a repository on the hub.
 TOKENIZERS = (
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     CorrectorName = str
     ArchitectureName = str
     LawName = str
+    LoggerName = str
     FigureName = str
 else:
     PathName = Literal[*PATHS, "tuned"]
@@ -88,4 +90,5 @@ else:
     CorrectorName = Literal[CORRECTORS]
     ArchitectureName = Literal[ARCHITECTURES]
     LawName = Literal[LAWS]
+    LoggerName = Literal[LOGGERS]
     FigureName = Literal[*FIGURES, "all"]

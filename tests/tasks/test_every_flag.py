@@ -41,7 +41,7 @@ RECIPE = {
     "--strategy": "fsdp", "--precision": "bf16-mixed", "--resume": SWITCH, "--dry-run": SWITCH,
     "--out": "NEW", "--data": "OTHER", "--positions": "learned", "--weights": 2, **READING,
     "--from": "RUN", "--freeze": "head", "--law": "masks", "--patience": 2, "--accumulate": 2,
-    "--checkpoint-activations": SWITCH, "--compile": SWITCH,
+    "--checkpoint-activations": SWITCH, "--compile": SWITCH, "--logger": "tensorboard",
 }  # fmt: skip
 SHARED = {"--checkpoint": "last", "--accelerator": "cuda"}
 WALK = {

@@ -26,6 +26,7 @@ from stochloc.training.seeds import seeded_streams
 from stochloc.training.texts import Texts
 from stochloc.training.trainer import Trainer
 
+TIMED = ("elapsed_s", "tokens_per_s")
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 CONFIGS = {
     "simplex": ModelConfig(3, width=8, depth=1, heads=2, beta=1.0, mask_slot=True),
@@ -64,7 +65,7 @@ def contents(folder):
         files |= {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
         files |= file.metadata()
     lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    return files, [{k: v for k, v in line.items() if k != "elapsed_s"} for line in lines]
+    return files, [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
 
 
 @pytest.fixture(scope="module", params=CONFIGS)

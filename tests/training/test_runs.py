@@ -20,6 +20,7 @@ from stochloc.training.schedule import learning_rate
 from stochloc.training.texts import Texts
 from stochloc.training.trainer import Trainer
 
+TIMED = ("elapsed_s", "tokens_per_s")
 pytestmark = pytest.mark.filterwarnings("ignore:.*barrier.*", "ignore:.*not a DDP.*")
 
 
@@ -44,7 +45,7 @@ def fabric():
 def without_time(folder):
     records = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     assert all(0 <= record.get("elapsed_s", 0) < 600 for record in records)
-    return [{k: v for k, v in record.items() if k != "elapsed_s"} for record in records]
+    return [{k: v for k, v in record.items() if k not in TIMED} for record in records]
 
 
 class Cut(Exception):

@@ -24,7 +24,7 @@ from stochloc.cli.options import (
 )
 from stochloc.cli.output import print_json, warn
 from stochloc.cli.unused import Unused, unused_shares
-from stochloc.names import ArchitectureName, LawName
+from stochloc.names import ArchitectureName, LawName, LoggerName
 from stochloc.terminal import tell
 
 if TYPE_CHECKING:
@@ -143,13 +143,18 @@ class Train:
     compile: bool = False
     """Compile the blocks of the network: the same numbers to rounding, sooner after a minute or so;
     on CPUs it needs a C++ compiler."""
+    logger: Annotated[tuple[LoggerName, ...], choices(LoggerName)] = ()
+    """Show metrics elsewhere too, beside metrics.jsonl: in TensorBoard, by event files in the run's
+    folder, or in Weights & Biases (WANDB_MODE=offline to send nothing). Several may be named; each
+    needs the extra of its name."""
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
         alone = {"--weights": "with one --data"} if len(self.data) == 1 else {}
+        shown = {"--logger": "with --dry-run"} if self.dry_run else {}
         fixed = {} if self.from_run is None else dict.fromkeys(_OF_THE_MODEL, "with --from")
         begun = {"--from": "with --resume"} if self.resume else {}
-        return {**unused_shares(self.valid, self.test), **alone, **fixed, **begun}
+        return {**unused_shares(self.valid, self.test), **alone, **fixed, **begun, **shown}
 
     def run(self) -> None:
         """Train, or print what would be trained."""
@@ -181,7 +186,9 @@ class Train:
             return
         preset = "tiny" if self.preset is None else self.preset
         if not self.dry_run:
-            train.start_run(self.out, choice, self.tokenizer, preset, changes, hardware, self.slots)
+            train.start_run(
+                self.out, choice, self.tokenizer, preset, changes, hardware, self.slots, self.logger
+            )
             return
         corpus = choice.load(self.tokenizer, self.slots)
         recipe = train.resolve_recipe(preset, corpus, changes)
@@ -197,7 +204,7 @@ class Train:
         assert self.from_run is not None
         parent = Parent.open(self.from_run)
         if not self.dry_run:
-            train.start_from(parent, self.out, choice, changes, hardware)
+            train.start_from(parent, self.out, choice, changes, hardware, self.logger)
             return
         corpus, recipe = parent.load(parent.fitting(choice)), parent.recipe(changes)
         said = {**train.describe_data(corpus, recipe), "from": parent.to_dict()}
@@ -214,7 +221,7 @@ class Train:
         changes = {**self._changes(), **named, **switches}
         hardware = self._hardware()
         if not self.dry_run:
-            train.resume_run(self.out, changes, hardware, warn)
+            train.resume_run(self.out, changes, hardware, warn, self.logger)
             return
         recipe = resuming.resumed_description(self.out, changes)[0]
         if self.data or self.valid or self.test:

@@ -1,6 +1,6 @@
 """Training a model on a text, into a run's folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from stochloc.terminal import tell
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.choices import named_law
 from stochloc.training.exclusive import exclusive
+from stochloc.training.loggers import check_loggers, opened_loggers
 from stochloc.training.loop import train
 from stochloc.training.recipes import Recipe, preset
 from stochloc.training.trainer import Trainer
@@ -107,6 +108,7 @@ def start_run(
     changes: dict[str, Any],
     hardware: Hardware,
     slots: bool = False,
+    loggers: Sequence[str] = (),
 ) -> LocalizationModel:
     """Train a new run.
 
@@ -119,21 +121,28 @@ def start_run(
         hardware: Where to train.
         slots: Whether to lay texts out in slots (`data.tokenizers.slotted`), for a model whose
             corrections may change the length of a text.
+        loggers: Where metrics are shown too, some of `training.loggers.LOGGERS`.
 
     Returns:
         The trained model.
 
     Raises:
-        ValueError: The folder holds a run, or the data or the recipe is unusable.
+        ValueError: The folder holds a run, or the data, the recipe or a logger is unusable.
     """
+    check_loggers(loggers)
     _check_start(folder, choice, hardware)
     corpus = choice.load(tokenizer, slots)
     recipe = resolve_recipe(preset_name, corpus, changes)
-    return _train_new(folder, choice, corpus, recipe, hardware)
+    return _train_new(folder, choice, corpus, recipe, hardware, loggers=loggers)
 
 
 def start_from(
-    parent: Parent, folder: Path, choice: DataChoice, changes: dict[str, Any], hardware: Hardware
+    parent: Parent,
+    folder: Path,
+    choice: DataChoice,
+    changes: dict[str, Any],
+    hardware: Hardware,
+    loggers: Sequence[str] = (),
 ) -> LocalizationModel:
     """Train a new run that begins with the weights of a trained model.
 
@@ -143,16 +152,19 @@ def start_from(
         choice: What to train on.
         changes: Attributes that replace those of the model's own recipe.
         hardware: Where to train.
+        loggers: Where metrics are shown too, some of `training.loggers.LOGGERS`.
 
     Returns:
         The trained model.
 
     Raises:
-        ValueError: The folder holds a run, or the data or the recipe is unusable.
+        ValueError: The folder holds a run, or the data, the recipe or a logger is unusable.
     """
+    check_loggers(loggers)
     _check_start(folder, choice, hardware)
     choice = parent.fitting(choice)
-    return _train_new(folder, choice, parent.load(choice), parent.recipe(changes), hardware, parent)
+    corpus, recipe = parent.load(choice), parent.recipe(changes)
+    return _train_new(folder, choice, corpus, recipe, hardware, parent, loggers)
 
 
 def _check_start(folder: Path, choice: DataChoice, hardware: Hardware) -> None:
@@ -168,6 +180,7 @@ def _train_new(
     recipe: Recipe,
     hardware: Hardware,
     parent: Parent | None = None,
+    loggers: Sequence[str] = (),
 ) -> LocalizationModel:
     texts = training_data(corpus, recipe)
     fabric = hardware.launch()
@@ -189,7 +202,7 @@ def _train_new(
         fabric.barrier()
         if (beginning := Checkpoint.read(folder)) is not None:
             trainer.load(beginning)
-        return train(trainer)
+        return _train_and_show(trainer, loggers)
 
 
 def resume_run(
@@ -197,6 +210,7 @@ def resume_run(
     changes: dict[str, Any],
     hardware: dict[str, Any],
     say: Callable[[str], None],
+    loggers: Sequence[str] = (),
 ) -> LocalizationModel:
     """Continue a run from its last checkpoint, or from the start if it has none.
 
@@ -205,6 +219,7 @@ def resume_run(
         changes: What the user named; see `resuming.resumed_description`.
         hardware: Attributes of `Hardware` that the user named; None is what the run has kept.
         say: Warns a person, once, of what makes the run's numbers others than they would be.
+        loggers: Where metrics are shown too, from here on; some of `training.loggers.LOGGERS`.
 
     Returns:
         The trained model.
@@ -212,6 +227,7 @@ def resume_run(
     Raises:
         ValueError: The folder holds no run, its checkpoint is damaged, or a change contradicts it.
     """
+    check_loggers(loggers)
     recipe, _, _ = resumed_description(folder, changes)
     checkpoint = Checkpoint.read(folder)
     if checkpoint is not None:
@@ -232,4 +248,11 @@ def resume_run(
             if continuation.warning is not None:
                 say(continuation.warning)
             amend_description(folder, recipe, continuation.kept)
-        return train(trainer)
+        return _train_and_show(trainer, loggers)
+
+
+def _train_and_show(trainer: Trainer, loggers: Sequence[str]) -> LocalizationModel:
+    names = loggers if trainer.fabric.is_global_zero else ()
+    facts = trainer.recipe.to_dict()
+    with opened_loggers(names, trainer.folder, facts, trainer.step) as opened:
+        return train(trainer, opened)

@@ -7,6 +7,7 @@ A run lives in a folder: `recipe.json` (what is trained, how, on what), `tokeniz
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,18 +17,21 @@ from torch import Tensor
 
 from stochloc.nn import LocalizationModel
 from stochloc.training.interruption import Interruption, Stopped
+from stochloc.training.loggers.base import Logger
 from stochloc.training.metrics import append_metrics, keep_metrics_until
 from stochloc.training.progress import ProgressDisplay
 from stochloc.training.schedule import learning_rate
+from stochloc.training.throughput import throughput_of
 from stochloc.training.trainer import Trainer
 
 
-def train(trainer: Trainer) -> LocalizationModel:
+def train(trainer: Trainer, loggers: Sequence[Logger] = ()) -> LocalizationModel:
     """Train a model to the end of its recipe.
 
     Args:
         trainer: The run, new or resumed; its folder, which exists now, gets metrics, checkpoints
             and the model.
+        loggers: Show the metrics elsewhere; those of the first process are used.
 
     Returns:
         The model of the best held-out bound, its averaged weights, on the CPU of each process.
@@ -46,6 +50,9 @@ def train(trainer: Trainer) -> LocalizationModel:
     progress = ProgressDisplay(
         trainer.step, config.num_steps, update_tokens, trainer.model.target, fabric.is_global_zero
     )
+    throughput = throughput_of(
+        trainer.model, config.length, config.batch_size, fabric.world_size, trainer.step
+    )
     with Interruption() as interruption, progress as display:
         started_s = time.monotonic() - trained_s
         while not trainer.has_ended:
@@ -58,30 +65,26 @@ def train(trainer: Trainer) -> LocalizationModel:
                 trainer.check()
             if is_logged:
                 nats = float(cast(Tensor, fabric.all_reduce(loss)))
-                display.update(step, nats)
+                speed = throughput.record(step)
+                display.update(step, nats, speed.get("share_of_peak"))
                 record = {"step": step, "loss_bits": nats / math.log(2),
                           "learning_rate": learning_rate(config, step - 1),
                           "tokens": step * update_tokens,
-                          "elapsed_s": round(time.monotonic() - started_s, 3)}  # fmt: skip
-                _log(fabric, folder, record)
+                          "elapsed_s": round(time.monotonic() - started_s, 3), **speed}  # fmt: skip
+                _log(fabric, folder, record, loggers)
             if is_evaluated:
                 record = trainer.evaluate()
                 is_best = trainer.keep_if_best(record)
-                _log(fabric, folder, record)
-                if fabric.is_global_zero:
-                    spread = "" if record["stderr"] is None else f" ± {record['stderr']:.3f}"
-                    byte = record["valid_bits_per_byte"]
-                    per_byte = "" if byte is None else f", {byte:.3f} per byte"
-                    display.say(
-                        f"step {step}: held-out {record['valid_bits_per_token']:.3f}{spread} bits "
-                        f"per token{per_byte} (masked path)\n  {record['sample']}"
-                    )
+                _log(fabric, folder, record, loggers)
+                display.say(_held_out_line(record))
             has_ended = trainer.has_ended
             signum = (
                 0 if has_ended else _signal_to_any(fabric, interruption, step, config.log_every)
             )
             if step % config.checkpoint_every == 0 or has_ended or is_best or signum:
                 trainer.save()
+            if is_evaluated or step % config.checkpoint_every == 0:
+                throughput.begin(step)
             if signum:
                 raise Stopped(signum)
         if trainer.is_out_of_patience and trainer.step < config.num_steps:
@@ -108,6 +111,18 @@ def _signal_to_any(fabric: Fabric, interruption: Interruption, step: int, every:
     )
 
 
-def _log(fabric: Fabric, folder: Path, record: dict[str, Any]) -> None:
+def _held_out_line(record: dict[str, Any]) -> str:
+    spread = "" if record["stderr"] is None else f" ± {record['stderr']:.3f}"
+    byte = record["valid_bits_per_byte"]
+    per_byte = "" if byte is None else f", {byte:.3f} per byte"
+    return (
+        f"step {record['step']}: held-out {record['valid_bits_per_token']:.3f}{spread} bits "
+        f"per token{per_byte} (masked path)\n  {record['sample']}"
+    )
+
+
+def _log(fabric: Fabric, folder: Path, record: dict[str, Any], loggers: Sequence[Logger]) -> None:
     if fabric.is_global_zero:
         append_metrics(folder, record)
+        for logger in loggers:
+            logger.log(record)

@@ -62,12 +62,13 @@ class ProgressDisplay:
         if not self.bar.disable:  # Before 14.3 rich writes an empty line even then.
             self.bar.stop()
 
-    def update(self, step: int, loss_nats: float) -> None:
+    def update(self, step: int, loss_nats: float, share_of_peak: float | None = None) -> None:
         """Show the progress of the run.
 
         Args:
             step: Updates done.
             loss_nats: Recent training loss, nats per target.
+            share_of_peak: Recent share of the devices' peak, in `[0, 1]`; None if not known.
         """
         elapsed_s = max(time.monotonic() - self.started_s, 1e-9)
         tokens = (step - self.first_step) * self.update_tokens
@@ -75,6 +76,8 @@ class ProgressDisplay:
             f"loss {loss_nats:.3f} nats = {loss_nats / math.log(2):.3f} bits per {self.target}, "
             f"{tokens / elapsed_s:,.0f} tokens/s"
         )
+        if share_of_peak is not None:
+            status += f" ({share_of_peak:.0%} of the device's peak)"
         self.bar.update(self.task, completed=step, status=status)
         done = step / self.num_steps
         if self.bar.disable and done >= self.next_line:
