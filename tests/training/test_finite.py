@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from waits import Waits
 
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.training.ema import AveragedWeights
@@ -24,26 +24,6 @@ class Given:
 
     def of(self, update):
         return torch.arange(24).view(4, 6) % 5
-
-
-class Waits(TorchDispatchMode):
-    """Counts what would wait for a device: numbers that are read, shapes that are looked up."""
-
-    WAITING = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique")
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        by_mask = name.startswith("index") and any(
-            getattr(index, "dtype", None) == torch.bool
-            for index in (args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ())
-        )
-        if name in self.WAITING or by_mask:
-            self.seen.append(name)
-        return func(*args, **(kwargs or {}))
 
 
 def failing(at, factor, optimizer=None):

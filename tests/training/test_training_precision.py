@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
+from waits import Waits
 
 from stochloc.core import LearnedCodebook, SimplexCodebook, observe
 from stochloc.nn import LocalizationModel, ModelConfig
@@ -81,6 +82,21 @@ def test_every_product_of_an_update_is_in_the_type_asked_for_and_evidence_in_flo
     evidence = [types for _, of_codes, types in products.seen if of_codes]
     assert bool(evidence) == (name == "learned")
     assert all(types == {torch.float32} for types in evidence)
+
+
+@pytest.mark.bulk
+@pytest.mark.parametrize("precision", TYPES)
+def test_nothing_in_an_update_waits_for_the_device_whatever_the_precision(tmp_path, precision):
+    """Nor does the scaler of losses: the optimizer's one kernel skips the steps that it rejects."""
+    work = trainer(tmp_path, precision)
+    assert work.optimizer.optimizer.defaults["fused"]
+    work.update()
+    with Waits() as waits:
+        work.update()
+    assert waits.seen == []
+    with Waits() as waits:
+        work.check()
+    assert waits.seen == ["_local_scalar_dense"]
 
 
 @pytest.mark.parametrize("precision", TYPES)
