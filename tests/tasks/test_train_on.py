@@ -273,12 +273,13 @@ def test_missing_hardware_is_replaced_with_a_warning_and_stays_in_the_run(run, c
     if torch.cuda.is_available():
         pytest.skip("this machine has what is to be missing")
     recipe = json.loads((run / "recipe.json").read_text())
-    recipe["hardware"] = asdict(Hardware("cuda", 8, "ddp", "bf16-mixed"))
+    kept = Hardware("cuda", 8, "ddp", "bf16-mixed", accumulate=2)
+    recipe["hardware"] = asdict(kept)
     (run / "recipe.json").write_text(json.dumps(recipe))
     told = call(*RESUME, run, "--steps", 6).err
-    assert "cuda x 8 (ddp), bf16-mixed" in told
-    assert "continues on cpu, bf16-mixed (This machine has no cuda" in told
-    assert read_hardware(run) == Hardware("cuda", 8, "ddp", "bf16-mixed")
+    assert "cuda x 8 (ddp), bf16-mixed, 2 parts an update" in told
+    assert "continues on cpu, bf16-mixed, 2 parts an update (This machine has no cuda" in told
+    assert read_hardware(run) == kept
     assert "no cuda" in refuse(*RESUME, run, "--accelerator", "cuda")
 
 

@@ -137,6 +137,10 @@ def available_accelerator(accelerator: str) -> str:
     return accelerator
 
 
+# What a run keeps on a machine that lacks its accelerator or its devices.
+_ON_ANY_MACHINE = ("precision", "accumulate", "checkpoint_activations", "compile")
+
+
 @dataclass(frozen=True)
 class Continuation:
     """The hardware on which a run continues.
@@ -174,7 +178,8 @@ def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuati
     except ValueError as error:
         if asked.get("accelerator") is not None or asked.get("devices") is not None:
             raise
-        here = Hardware().changed({**asked, "precision": wanted.precision}).resolved()
+        stays = {name: getattr(wanted, name) for name in _ON_ANY_MACHINE}
+        here = Hardware().changed({**asked, **stays}).resolved()
         remembered, reason = kept, str(error).rstrip(".")
     if here == kept:
         return Continuation(here, kept)
