@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from stochloc.cli.compare import Compare
 from stochloc.cli.correct import Correct
 from stochloc.cli.cyclic import Cyclic
+from stochloc.cli.demo import Demo
 from stochloc.cli.eval import Eval
 from stochloc.cli.importing import Import
 from stochloc.cli.infill import Infill
@@ -38,4 +39,5 @@ COMMANDS: dict[str, type[Command]] = {
     "plot": Plot,
     "compare": Compare,
     "import": Import,
+    "demo": Demo,
 }

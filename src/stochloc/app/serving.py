@@ -1,0 +1,81 @@
+"""Serving on this machine: a free port, a server that ends when it is told to, a browser."""
+
+import os
+import socket
+import sys
+import webbrowser
+from collections.abc import Callable
+from threading import Thread
+
+import uvicorn
+from fastapi import FastAPI
+
+FIRST_PORT, PORTS_TRIED = 7860, 50
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens.
+
+    Args:
+        host: The address.
+        port: The port; the first free one from 7860 when absent.
+
+    Returns:
+        The socket.
+
+    Raises:
+        ValueError: The port is taken, or the address is not one of this machine.
+    """
+    ports = range(FIRST_PORT, FIRST_PORT + PORTS_TRIED) if port is None else [port]
+    reason = OSError()
+    for number in ports:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, number))
+            return bound
+        except OSError as error:
+            bound.close()
+            reason = error
+    raise ValueError(
+        f"{host}:{ports[0]} cannot be served ({reason.strerror or reason}); give another --port or "
+        "--host."
+    ) from reason
+
+
+def run(app: FastAPI, bound: socket.socket, on_stop: Callable[[], None]) -> None:
+    """Serve until the process is interrupted.
+
+    Args:
+        app: The app.
+        bound: Where it listens.
+        on_stop: Called when the server is told to stop, before it waits for open connections.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it.
+    """
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: object) -> None:
+            on_stop()
+            super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
+    )
+    Server(config).run(sockets=[bound])
+
+
+def open_browser(address: str) -> None:
+    """Open the page in the user's browser, if there is a screen.
+
+    Args:
+        address: The page's address.
+    """
+    is_mute = sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    if not is_mute:
+        # Some browsers return only when they are closed.
+        Thread(target=webbrowser.open, args=(address,), daemon=True).start()
