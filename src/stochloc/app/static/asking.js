@@ -1,0 +1,41 @@
+/** One question to the server at a time: a form that asks, an answer, or the sentence of an error. */
+
+import { ask } from "./api.js";
+import { Problem, tell } from "./dom.js";
+
+export class Asking {
+  /**
+   * @param {string} path Of the HTTP interface.
+   * @param {function(object, object)} show Called with the answer and the request.
+   */
+  constructor(path, show) {
+    Object.assign(this, { path, show, problem: new Problem(), answer: null, request: null });
+  }
+
+  /** Ask; an earlier question that is still open is given up. */
+  async ask(form, body) {
+    this.stop(form);
+    const control = new AbortController();
+    this.control = control;
+    this.problem.clear();
+    form.busy(true);
+    tell("The model computes.");
+    try {
+      const answer = await ask(this.path, body, control.signal);
+      if (control.signal.aborted) return;
+      Object.assign(this, { answer, request: body });
+      tell("The answer is there.");
+      this.show(answer, body);
+    } catch (error) {
+      if (control.signal.aborted) return;
+      tell("");
+      this.problem.show(error);
+    }
+    form.busy(false);
+  }
+
+  stop(form) {
+    this.control?.abort();
+    form.busy(false);
+  }
+}

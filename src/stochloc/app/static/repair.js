@@ -1,0 +1,162 @@
+/** The tab that shades doubtful characters and proposes changes, each to be accepted or refused. */
+
+import { Cells, sign, spoken } from "./cells.js";
+import { button, el } from "./dom.js";
+import { copy, sharing } from "./downloads.js";
+import { area, choice, modelChoice, number } from "./forms.js";
+import { bitsOfProbability, DOUBT, shown } from "./scales.js";
+import { View } from "./view.js";
+
+const WAYS = [["", "automatic"], ["edits", "single edits"], ["one_pass", "one pass"], ["walk", "walk"]];
+
+export class RepairView extends View {
+  refused = new Set();
+
+  constructor(server, changed) {
+    super({ id: "repair", title: "Repair", path: "/api/correct", action: "Repair" }, server,
+      fields(server.models), changed);
+    this.cells = new Cells("The text as read, shaded by doubt", (place) => this.#toggleAt(place));
+    this.output = el("output", { class: "text", "aria-label": "The repaired text" });
+    this.list = el("ul", { class: "changes" });
+    this.summary = el("p", { class: "figures" });
+    const share = sharing("stochloc-repair", () => `${this.text()}\n`,
+      () => ({ ...this.asking.answer, accepted: this.#accepted(), result: this.text() }), () => this.cells.element);
+    this.result.append(this.summary, this.cells.element, DOUBT.legend(), el("h2", {}, "Changes"),
+      el("div", { class: "row" }, button("Accept all", () => this.#set([])),
+        button("Refuse all", () => this.#set(this.changes.keys()))), this.list,
+      el("h2", {}, "Repaired"), this.output,
+      el("div", { class: "row" }, button("Copy text", () => copy(this.text(), "The text was copied."))), share);
+  }
+
+  body() {
+    const { way, ...body } = this.form.body();
+    return way ? { ...body, [way]: true } : body;
+  }
+
+  values() {
+    return { ...super.values(), refused: [...this.refused].sort((a, b) => a - b).join(",") };
+  }
+
+  restore({ refused = "", ...values }) {
+    this.refused = new Set(refused.split(",").filter(Boolean).map(Number));
+    super.restore(values);
+  }
+
+  ask() {
+    this.refused.clear();
+    super.ask();
+  }
+
+  show({ read, places, changes, denoiser_calls: calls }) {
+    Object.assign(this, { read, places, changes });
+    this.summary.textContent = `${changes.length} ${changes.length === 1 ? "change" : "changes"} proposed · ${calls} calls`;
+    this.list.replaceChildren(...changes.map((change, n) => this.#item(change, n)));
+    this.#draw();
+  }
+
+  /** The text with the accepted changes. */
+  text() {
+    return repaired(this.read, this.#accepted());
+  }
+
+  #accepted() {
+    return this.changes.filter((_, n) => !this.refused.has(n));
+  }
+
+  #set(refused) {
+    this.refused = new Set(refused);
+    this.#draw();
+    this.changed(false);
+  }
+
+  #item(change, n) {
+    const tick = el("input", { type: "checkbox", on: { change: () => this.#toggle(n) } });
+    return el("li", {}, el("label", {}, tick, `place ${change.position + 1}: ${described(change)}, `,
+      `probability ${shown(change.probability, 3)}`));
+  }
+
+  #toggle(n) {
+    const refused = new Set(this.refused);
+    if (!refused.delete(n)) refused.add(n);
+    this.#set(refused);
+  }
+
+  #toggleAt(place) {
+    const n = this.#changeOf(place);
+    if (n >= 0) this.#toggle(n);
+  }
+
+  /** The first change that begins within a token. */
+  #changeOf(place) {
+    const [from, to] = this.spans[place];
+    const isLast = place === this.spans.length - 1;
+    return this.changes.findIndex(({ position }) => position >= from && (position < to || isLast));
+  }
+
+  #draw() {
+    this.spans = spans(this.places);
+    [...this.list.children].forEach((item, n) => {
+      item.querySelector("input").checked = !this.refused.has(n);
+    });
+    this.cells.show(this.places.map((place, n) => this.#cell(place, n)));
+    this.output.textContent = this.text();
+  }
+
+  #cell({ text, p, top }, place) {
+    const n = this.#changeOf(place);
+    const bits = p === null ? null : bitsOfProbability(p);
+    const doubt = p === null ? "unknown to the model" : `probability ${shown(p, 3)}, ${shown(bits)} bits`;
+    const cell = { text, top, shade: DOUBT.shade(bits), says: `${spoken(text)}, ${doubt}` };
+    if (n < 0) return cell;
+    const change = this.changes[n];
+    const verdict = this.refused.has(n) ? "refused" : "accepted";
+    return { ...cell, marks: ["change", verdict], says: `${cell.says}; ${described(change)}, ${verdict}`,
+      below: change.from === "" ? `+${sign(change.to)}` : (sign(change.to) === "·" ? "×" : sign(change.to)) };
+  }
+}
+
+/** Apply changes to a text: positions are those of its characters, not of UTF-16 units. */
+export function repaired(read, changes) {
+  const characters = [...read];
+  const before = new Map();
+  const at = new Map();
+  for (const { position, from, to } of changes) {
+    if (from === "") before.set(position, (before.get(position) ?? "") + to);
+    else at.set(position, { length: [...from].length, to });
+  }
+  let text = "";
+  for (let n = 0; n <= characters.length; n += 1) {
+    text += before.get(n) ?? "";
+    const change = at.get(n);
+    if (change) {
+      text += change.to;
+      n += change.length - 1;
+    } else if (n < characters.length) text += characters[n];
+  }
+  return text;
+}
+
+/** From which character to which every token goes. */
+function spans(places) {
+  let end = 0;
+  return places.map(({ text }) => {
+    const begin = end;
+    end += [...text].length;
+    return [begin, end];
+  });
+}
+
+function described({ from, to }) {
+  if (from === "") return `insert ${spoken(to)}`;
+  return to === "" ? `leave out ${spoken(from)}` : `${spoken(from)} → ${spoken(to)}`;
+}
+
+function fields(models) {
+  return [
+    area("text", "Text", { rows: 4, example: "teh quikc brwn fox" }),
+    modelChoice(models),
+    choice("way", "Way", () => WAYS, { hint: "as the model allows when automatic" }),
+    number("snr", "SNR of the soft mask", { step: "any", hint: "the cost of a change in nats; automatic when empty" }),
+    number("threshold", "Threshold", { max: 1, step: "any", hint: "a change must be this probable" }),
+  ];
+}
