@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "methods": {"core", "nn", "training", "methods"},
     "tasks": {"core", "nn", "data", "training", "methods", "tasks", "names", "terminal", "version"},
     "viz": {"core", "nn", "data", "training", "methods", "tasks", "terminal", "viz"},
-    "app": {"core", "nn", "data", "training", "tasks", "terminal", "app"},
+    "app": {"core", "nn", "data", "training", "tasks", "terminal", "version", "app"},
     "importers": {"core", "nn", "data", "training", "tasks", "terminal", "version", "importers"},
     "cli": {
         "core", "nn", "data", "training", "tasks", "viz", "app", "importers", "names", "terminal",

@@ -115,3 +115,87 @@ class WalkBody(Body):
     label: Label = None
     edits: Annotated[tuple[Edit, ...], Field(max_length=LIMITS.edits)] = ()
     after: Annotated[int, Field(ge=-1, le=10**6)] = -1
+
+
+class SampleBody(Body):
+    """Texts to draw; the flags of `stochloc sample`."""
+
+    n: Annotated[int, Field(ge=1, le=LIMITS.texts, description="Number of texts.")] = 4
+    length: Annotated[
+        Annotated[int, Field(ge=1, le=LIMITS.length)]
+        | Annotated[str, Field(pattern="^[0-9]{1,6}(-[0-9]{1,6})?$")]
+        | None,
+        Field(description="Tokens of a text; of a model of sequences also a range such as 5-12."),
+    ] = None
+    steps: Steps = None
+    path: Path = None
+    speculate: bool = False
+    policy: Policy = "path"
+    corrector_rounds: Rounds = 0
+    corrector_share: Share = 0.1
+    corrector_snr: Snr = 0.0
+    corrector: Corrector = "exact"
+    transition: Transition = "ancestral"
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    prompt: Text = ""
+    label: Label = None
+    guidance: Guidance = 1.0
+    seed: Seed = 0
+
+
+class ScoreBody(Body):
+    """Texts to score; the flags of `stochloc score`."""
+
+    text: Annotated[
+        Text | Annotated[list[Text], Field(min_length=1, max_length=LIMITS.texts)],
+        Field(description="A text, or several; each is what a line is to the command."),
+    ]
+    path: Path = None
+    transition: Annotated[str | None, Field(max_length=40, examples=list(TRANSITIONS))] = None
+    steps: Steps = None
+    continuous: bool = False
+    draws: Annotated[int | None, Field(ge=1, le=LIMITS.draws)] = None
+    seed: Seed = 0
+
+
+class InfillBody(Body):
+    """A text with blanks; the flags of `stochloc infill`."""
+
+    template: Annotated[
+        Text,
+        Field(description="The text: _ is a blank of one token, {3} of three, {2-5} of 2 to 5."),
+    ]
+    n: Annotated[int, Field(ge=1, le=LIMITS.draws, description="Most answers.")] = 5
+    draws: Annotated[int, Field(ge=1, le=LIMITS.draws)] = 32
+    constraint: Annotated[
+        tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=LIMITS.edits)
+    ] = ()
+    blank: Annotated[str, Field(min_length=1, max_length=8)] = "_"
+    steps: Steps = None
+    path: Path = None
+    policy: Policy = "path"
+    all_different: bool = False
+    transition: Transition = "ancestral"
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    seed: Seed = 0
+
+
+class CorrectBody(Body):
+    """A text to correct; the flags of `stochloc correct`, but those that name files."""
+
+    text: Text
+    snr: Snr | None = None
+    confidences: Annotated[
+        tuple[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)], ...] | None,
+        Field(max_length=LIMITS.characters),
+    ] = None
+    threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    edits: bool = False
+    one_pass: bool = False
+    walk: bool = False
+    steps: Annotated[int, Field(ge=1, le=LIMITS.steps)] = 32
+    policy: Policy = "threshold:0.9"
+    path: Path = None
+    seed: Seed = 0

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from stochloc.core import Posterior, State, Step
-from stochloc.core.denoisers.blocked import BLOCK_SIZE
+from stochloc.tasks.likely import likeliest
 
 NUM_LIKELY = 5
 LEAST_PROBABILITY = 1e-4
@@ -31,7 +29,7 @@ def frame(state: State, posterior: Posterior | None, texts: Sequence[str]) -> di
     snr = state.snr[0].tolist()
     likely = [[(token, 1.0)] for token in known]
     if posterior is not None:
-        probs, tokens = most_likely(posterior)
+        probs, tokens = likeliest(posterior, NUM_LIKELY)
         rows = zip(known, tokens[0].tolist(), probs[0].tolist(), strict=True)
         likely = [
             [(token, 1.0)] if token >= 0 else list(zip(best, its, strict=True))
@@ -50,34 +48,6 @@ def frame(state: State, posterior: Posterior | None, texts: Sequence[str]) -> di
             for best in likely
         ],
     }
-
-
-def most_likely(
-    posterior: Posterior,
-) -> tuple[Float[Tensor, "batch length few"], Int[Tensor, "batch length few"]]:
-    """Return the likeliest tokens of every place, five at most, and hold a block of others.
-
-    Args:
-        posterior: What the denoiser believes.
-
-    Returns:
-        Probabilities and tokens, the likeliest first.
-    """
-    size = posterior.codebook.vocabulary_size
-    best: Tensor | None = None
-    tokens: Tensor | None = None
-    for begin in range(0, size, BLOCK_SIZE):
-        block = posterior.log_probs_of(begin, min(begin + BLOCK_SIZE, size))
-        found = block.topk(min(NUM_LIKELY, block.shape[-1]))
-        values, places = found.values, found.indices + begin
-        if best is not None and tokens is not None:
-            values, places = torch.cat([best, values], -1), torch.cat([tokens, places], -1)
-            order = values.topk(min(NUM_LIKELY, values.shape[-1])).indices
-            values, places = values.gather(-1, order), places.gather(-1, order)
-        best, tokens = values, places
-    assert best is not None
-    assert tokens is not None
-    return best.exp(), tokens
 
 
 def bits_of(step: Step) -> float:

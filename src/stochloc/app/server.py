@@ -1,106 +1,103 @@
 """The app: the addresses of the page and of the HTTP interface."""
 
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastapi import FastAPI, Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from stochloc.app import failures
-from stochloc.app.bodies import WalkBody
+from stochloc.app import failures, reference
+from stochloc.app.answers import correct_events, infill_events, sample_events, score_events
+from stochloc.app.bodies import Body, CorrectBody, InfillBody, SampleBody, ScoreBody, WalkBody
 from stochloc.app.events import MEDIA_TYPE, Event
-from stochloc.app.failures import json_response, sentence_of
+from stochloc.app.guard import Door, Guard
 from stochloc.app.kept import KeptStates
 from stochloc.app.limits import LIMITS
-from stochloc.app.shelf import Shelf
+from stochloc.app.shelf import Served, Shelf
 from stochloc.app.steering import SteeredWalk
-from stochloc.app.turns import Ended, Job, Turns
+from stochloc.app.streams import streamed, whole
+from stochloc.app.turns import Turns
+from stochloc.version import __version__
 
 STATIC = Path(str(files("stochloc.app") / "static"))
-STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def create_app(shelf: Shelf, turns: Turns | None = None) -> FastAPI:
+def create_app(shelf: Shelf, turns: Turns | None = None, door: Door | None = None) -> FastAPI:
     """Return the app that serves some models.
 
     Args:
         shelf: The models.
-        turns: Who computes.
+        turns: Who computes; a new one where absent.
+        door: Who may ask; by default who asks this machine under its own name.
 
     Returns:
         An ASGI app.
     """
-    app = FastAPI(title="stochloc", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="stochloc", version=__version__, docs_url=None, redoc_url=None,
+        description="Walks through signal-to-noise ratios, and what the command line answers.",
+        responses=reference.REFUSALS,
+    )  # fmt: skip
     turns = turns or Turns(LIMITS.running)
     for served in shelf.models.values():
         turns.share(served.run.model)
     failures.install(app)
-    kept = KeptStates()
-
-    @app.get("/", include_in_schema=False)
-    def page() -> Response:
-        return FileResponse(STATIC / "index.html")
-
-    @app.get("/api/models")
-    def models() -> Response:
-        return json_response(shelf.to_dict())
-
-    @app.post("/api/walk")
-    async def walk(body: WalkBody) -> Response:
-        def events() -> Iterator[Event]:
-            yield from SteeredWalk.of(shelf.find(body.model), body, kept).events()
-
-        return await stream(turns, events)
-
-    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    app.add_middleware(Guard, door=door or Door())
+    _add_pages(app)
+    _add_interface(app, shelf, turns)
     return app
 
 
-async def stream(turns: Turns, events: Callable[[], Iterator[Event]]) -> Response:
-    """Return a response of events as they are computed.
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
-    Args:
-        turns: Who computes.
-        events: Computes them.
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(reference.page(app.openapi()))
 
-    Returns:
-        The response; an error before the first event has a status of its own, a later one is an
-        event.
-
-    Raises:
-        BusyError: As many requests are running as may run.
-        Exception: What went wrong before the first event.
-    """
-    job = turns.start(lambda job: _emit(job, events()))
-    try:
-        first = await job.next()
-    except BaseException:
-        job.leave()
-        raise
-    return StreamingResponse(_encoded(job, first), 200, STREAM_HEADERS, MEDIA_TYPE)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
-def _emit(job: Job, events: Iterator[Event]) -> None:
-    started_s = time.monotonic()
-    with torch.no_grad():
-        for name, data in events:
-            seconds: dict[str, Any] = {"seconds": round(time.monotonic() - started_s, 4)}
-            job.emit(Event(name, {**data, **seconds}).encode())
+def _add_interface(app: FastAPI, shelf: Shelf, turns: Turns) -> None:
+    kept = KeptStates()
 
+    @app.get("/api/models", summary="The models that are served, and the limits of requests.")
+    async def models() -> dict[str, Any]:
+        return shelf.to_dict()
 
-async def _encoded(job: Job, first: bytes) -> AsyncIterator[bytes]:
-    try:
-        yield first
-        with suppress(Ended):
-            while True:
-                yield await job.next()
-    except Exception as error:
-        yield Event("error", {"detail": sentence_of(error)}).encode()
-    finally:
-        job.leave()
+    @app.post("/api/walk", summary="A walk, step by step, and how it is steered.")
+    async def walk(request: Request, body: WalkBody) -> Response:
+        def events() -> Iterator[Event]:
+            yield from SteeredWalk.of(shelf.find(body.model), body, kept).events()
+
+        return await streamed(request, turns, events, is_large=False)
+
+    async def answer(
+        request: Request, body: Body, of: Callable[[Served], Iterator[Event]]
+    ) -> Response:
+        def events() -> Iterator[Event]:
+            yield from of(shelf.find(body.model))
+
+        wants_stream = MEDIA_TYPE in request.headers.get("accept", "")
+        return await (streamed if wants_stream else whole)(request, turns, events, is_large=True)
+
+    @app.post("/api/sample", summary="Texts drawn from a model: stochloc sample --json.")
+    async def sample(request: Request, body: SampleBody) -> Response:
+        return await answer(request, body, lambda served: sample_events(served, body))
+
+    @app.post("/api/score", summary="The cost of texts: stochloc score --tokens --json.")
+    async def score(request: Request, body: ScoreBody) -> Response:
+        return await answer(request, body, lambda served: score_events(served, body))
+
+    @app.post("/api/infill", summary="The blanks of a text filled: stochloc infill --json.")
+    async def infill(request: Request, body: InfillBody) -> Response:
+        return await answer(request, body, lambda served: infill_events(served, body))
+
+    @app.post("/api/correct", summary="A text corrected: stochloc correct --json.")
+    async def correct(request: Request, body: CorrectBody) -> Response:
+        return await answer(request, body, lambda served: correct_events(served, body))

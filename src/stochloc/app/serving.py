@@ -6,6 +6,7 @@ import sys
 import webbrowser
 from collections.abc import Callable
 from threading import Thread
+from urllib.parse import urlencode
 
 import uvicorn
 from fastapi import FastAPI
@@ -42,6 +43,24 @@ def bind(host: str, port: int | None) -> socket.socket:
         f"{host}:{ports[0]} cannot be served ({reason.strerror or reason}); give another --port or "
         "--host."
     ) from reason
+
+
+def address_of(host: str, bound: socket.socket, token: str | None) -> str:
+    """Return the address of the page.
+
+    Args:
+        host: The address that is served.
+        bound: Where the server listens.
+        token: What a client must know; None for nothing.
+
+    Returns:
+        An address that opens on this machine.
+    """
+    # An address that stands for all of this machine's is none to go to.
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = f"[{name}]" if ":" in name else name
+    query = "" if token is None else f"?{urlencode({'token': token})}"
+    return f"http://{shown}:{bound.getsockname()[1]}/{query}"
 
 
 def run(app: FastAPI, bound: socket.socket, on_stop: Callable[[], None]) -> None:

@@ -1,9 +1,11 @@
 """Turns: many requests share one model, and each computes for an equal share of the time.
 
 Every request is a job in a thread of its own, written as if it were alone. Only the thread that has
-the turn computes; it offers the turn whenever the network is called, and the turn goes to the job
-that has computed least so far. So a job of long calls takes as much time as one of short calls, a
-newcomer waits for one call, and with k jobs running each takes k times as long as alone.
+the turn computes; when it has computed for some milliseconds, the next part of the network that is
+called offers the turn, which goes to the job that has computed least so far. So a job of large
+calls takes as much time as one of small calls, a newcomer waits for a part of a call, and with k
+jobs running each takes k times as long as alone. Of jobs of large calls only a few are begun at a
+time: each of them may hold the numbers of an unfinished call.
 
 What a job emits waits in a queue of a few items; while it is full the job computes nothing, so a
 client that reads slowly costs no memory. When a client leaves, its job ends at the next call.
@@ -13,10 +15,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, final
 
 from torch import nn
 
+# How long a job computes before it offers the turn.
+SLICE_S = 0.01
+# Jobs of large calls that are begun at a time.
+MOST_LARGE = 4
 # Items that wait for their client; a job with so many computes nothing.
 MOST_WAITING = 8
 # How far a job that waited for its client may fall behind in time, and be given it at once.
@@ -27,11 +34,11 @@ class BusyError(Exception):
     """As many requests are running as may run."""
 
 
-class Ended(Exception):  # noqa: N818
+class Ended(Exception):
     """A job has emitted all of its items."""
 
 
-class ClientLeft(BaseException):  # noqa: N818
+class ClientLeft(BaseException):
     """Raised in a job whose client has left; no code below catches it."""
 
 
@@ -117,17 +124,19 @@ class Turns:
         self._waiting: list[Job] = []
         self._holder: Job | None = None
         self._here = threading.local()
+        self._large = threading.Semaphore(MOST_LARGE)
 
     @property
     def running(self) -> int:
         """Jobs that are running now."""
         return len(self._running)
 
-    def start(self, work: Callable[[Job], None]) -> Job:
+    def start(self, work: Callable[[Job], None], is_large: bool = False) -> Job:
         """Begin a job; called in the event loop.
 
         Args:
             work: Computes, and emits items to the job it is given.
+            is_large: Whether its calls are about many texts at once.
 
         Returns:
             The job, whose items `next` returns.
@@ -141,16 +150,16 @@ class Turns:
                 raise BusyError
             job.used_s = min((other.used_s for other in self._running), default=0.0)
             self._running.append(job)
-        threading.Thread(target=self._run, args=(job, work), daemon=True).start()
+        threading.Thread(target=self._run, args=(job, work, is_large), daemon=True).start()
         return job
 
     def share(self, model: nn.Module) -> None:
-        """Make a network offer the turn whenever it or a part of it is called.
+        """Make every part of a network offer the turn when it is called.
 
         Args:
-            model: The network; a walk that reads place by place calls some of its parts alone.
+            model: The network.
         """
-        for module in (model, *model.children()):
+        for module in model.modules():
             module.register_forward_pre_hook(lambda _, __: self.offer())
 
     def offer(self) -> None:
@@ -159,6 +168,8 @@ class Turns:
         if job is None:
             return
         job.check()
+        if time.monotonic() - job.since_s < SLICE_S:
+            return
         with self._lock:
             self._account(job)
             if all(other.used_s >= job.used_s for other in self._waiting):
@@ -196,19 +207,21 @@ class Turns:
         for job in list(self._running):
             job.leave()
 
-    def _run(self, job: Job, work: Callable[[Job], None]) -> None:
+    def _run(self, job: Job, work: Callable[[Job], None], is_large: bool) -> None:
         self._here.job = job
-        self.take(job)
         reason: BaseException | None = None
-        try:
-            work(job)
-        except BaseException as error:
-            reason = error
-        finally:
-            self.give(job)
-            with self._lock:
-                self._running.remove(job)
-            job.end(reason)
+        with self._large if is_large else nullcontext():
+            self.take(job)
+            try:
+                job.check()
+                work(job)
+            except BaseException as error:
+                reason = error
+            finally:
+                self.give(job)
+        with self._lock:
+            self._running.remove(job)
+        job.end(reason)
 
     def _account(self, job: Job) -> None:
         now_s = time.monotonic()

@@ -26,7 +26,6 @@ from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
 if TYPE_CHECKING:
-    from stochloc.tasks.correct.reading import Decoder
     from stochloc.tasks.runs import Run
 
 
@@ -83,11 +82,14 @@ class Correct:
 
     def run(self) -> None:
         """Correct and print."""
+        from stochloc.tasks.correct.chosen import CorrectionChoice
         from stochloc.tasks.correct.correct import correct, parse_confidences
         from stochloc.training.checkpoint import replacing
 
-        if self.walk + self.one_pass + self.edits > 1:
-            raise ValueError("Give either --walk, --one-pass or --edits.")
+        choice = CorrectionChoice(
+            self.edits, self.one_pass, self.walk, self.snr, self.threshold, self.data, self.steps,
+            self.policy, self.path, self.seed,
+        )  # fmt: skip
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
         if self.out is not None:
@@ -95,7 +97,7 @@ class Correct:
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = self.weights.open(self.run_folder)
         text = self._read(run) if self.text is None else typed(self.text)
-        decoder, snr = self._how(run)
+        decoder, snr = choice.resolve(run, tell)
         result = correct(run, text, decoder, snr, confidences)
         if decoder.keeps_places and run.tokenizer.slots is None:
             tell(
@@ -121,37 +123,6 @@ class Correct:
         from stochloc.data.reading import read_text
 
         return read_text(str(self.file), run.tokenizer, self.of_file.reading())
-
-    def _how(self, run: "Run") -> tuple["Decoder", float]:
-        """Return the decoder, and the SNR of the soft masks."""
-        from stochloc.tasks.correct.calibration import correction_defaults
-        from stochloc.tasks.correct.correct import EDIT_SNR, EDIT_THRESHOLD, prefers_edits
-        from stochloc.tasks.correct.decoding import FullWalk, OnePass
-        from stochloc.tasks.correct.edits import LikelyEdits
-        from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.walks import WalkSettings, default_path
-
-        threshold, snr = self.threshold, self.snr
-        if self.edits or (prefers_edits(run) and not self.walk and not self.one_pass):
-            if self.data is not None:
-                raise ValueError(
-                    "--data has no effect with edits, whose settings are the same for every model; "
-                    "leave it out, or take --one-pass or --walk."
-                )
-            threshold = EDIT_THRESHOLD if threshold is None else threshold
-            return LikelyEdits(threshold, lengths=run.lengths), EDIT_SNR if snr is None else snr
-        if threshold is not None and snr is not None and self.data is not None:
-            raise ValueError("--data has no effect with both --snr and --threshold.")
-        if threshold is None or snr is None:
-            defaults = correction_defaults(run, self.data, tell)
-            threshold = defaults.threshold if threshold is None else threshold
-            snr = defaults.snr if snr is None else snr
-        if not self.walk:
-            return OnePass(threshold), snr
-        name = self.path or default_path(self.steps, run.length)
-        policy = PolicyChoice(self.policy)
-        walk = WalkSettings(name, num_steps=self.steps, policy=policy).resolve(run)
-        return FullWalk(threshold, walk, self.seed), snr
 
 
 def _check_target(path: Path) -> None:

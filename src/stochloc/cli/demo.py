@@ -9,8 +9,6 @@ import tyro
 from stochloc.cli.options import MaybeInt, MaybeText, OfWeights, Weights
 from stochloc.terminal import say, tell
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 @dataclass
 class Demo:
@@ -35,20 +33,22 @@ class Demo:
                 raise ValueError(
                     f'The page needs {name}; install it with: pip install "stochloc[demo]"'
                 )
+        from stochloc.app.guard import Door
         from stochloc.app.limits import LIMITS
         from stochloc.app.server import create_app
-        from stochloc.app.serving import bind, open_browser, run
+        from stochloc.app.serving import address_of, bind, open_browser, run
         from stochloc.app.shelf import Shelf
         from stochloc.app.turns import Turns
 
         if not self.run_folders:
             raise ValueError("Give the folder of a run to serve.")
+        door = Door.of(self.host, self.token)
         shelf = Shelf.of([self.weights.open(folder) for folder in self.run_folders])
         shelf.warm_up()
         turns = Turns(LIMITS.running)
-        app = create_app(shelf, turns)
+        app = create_app(shelf, turns, door)
         bound = bind(self.host, self.port)
-        address = f"http://{self.host}:{bound.getsockname()[1]}/"
+        address = address_of(self.host, bound, self.token)
         say(address)
         tell("stochloc: Ctrl-C ends the server.")
         if self.open:

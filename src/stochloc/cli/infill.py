@@ -20,8 +20,6 @@ from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
-MOST_TO_SOLVE = 500
-
 
 @dataclass
 class Infill:
@@ -71,22 +69,14 @@ class Infill:
         """Draw, rank and print."""
         from dataclasses import asdict
 
+        from stochloc.tasks.infill.chosen import chosen_walk
         from stochloc.tasks.infill.fill import Infilling, infill
-        from stochloc.tasks.policies import PolicyChoice
-        from stochloc.tasks.solving import solving
-        from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
         run = self.weights.open(self.run_folder)
-        policy = PolicyChoice(self.policy)
-        length = run.text_length
-        most = MOST_TO_SOLVE if self.all_different else default_steps(self.path, run, length)
-        steps = most if self.steps is None else self.steps
-        path = self.path or default_path(steps, length)
-        walk = WalkSettings(
-            path, self.transition, steps, policy, self.temperature, top_p=self.top_p
-        ).resolve(run)
-        if self.all_different:
-            walk = solving(walk, run.model.config)
+        walk = chosen_walk(
+            run, self.path, self.steps, self.policy, self.transition, self.temperature, self.top_p,
+            self.all_different,
+        )  # fmt: skip
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
         template, constraints = typed(self.template), [typed(one) for one in self.constraint]
         result = infill(run, template, infilling, constraints, typed(self.blank), tell)

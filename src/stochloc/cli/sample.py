@@ -130,14 +130,14 @@ class Sample:
 
     def _walk(self, run: "Run", length: int) -> "Walk":
         """Return how to walk texts of a length."""
-        from stochloc.tasks.walks import WalkSettings, default_path, default_steps
+        from stochloc.tasks.walks import WalkSettings, path_and_steps
 
         policy = self.walk.choice(self.corrector)
         named = self.path or ("autoregressive" if self.speculate else None)
-        steps = default_steps(named, run, length) if self.steps is None else self.steps
+        path, steps = path_and_steps(named, self.steps, run, length)
         return WalkSettings(
-            named or default_path(steps, length), self.transition, steps, policy, self.temperature,
-            self.guidance, self.top_p, self.speculate,
+            path, self.transition, steps, policy, self.temperature, self.guidance, self.top_p,
+            self.speculate,
         ).resolve(run)  # fmt: skip
 
     def _asked(self) -> tuple[str, int, "Trace | None", str | None]:

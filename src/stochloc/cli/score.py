@@ -1,7 +1,7 @@
 """The command that gives the probability of every line, or bounds it."""
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import tyro
 
@@ -21,10 +21,6 @@ from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused
 from stochloc.names import TransitionName
 from stochloc.terminal import tell
-
-if TYPE_CHECKING:
-    from stochloc.tasks.runs import Run
-    from stochloc.tasks.scored import Scoring
 
 
 @dataclass
@@ -68,11 +64,13 @@ class Score:
     def run(self) -> None:
         """Score and report."""
         from stochloc.data.reading import read_lines
-        from stochloc.tasks.score import score
+        from stochloc.tasks.score import chosen_scoring, score
         from stochloc.tasks.scored import describe, remarks
 
         run = self.weights.open(self.run_folder)
-        scoring = self._scoring(run)
+        scoring = chosen_scoring(
+            run, self.path, self.transition, self.steps, self.draws, self.continuous, self.seed
+        )
         lines = read_lines(self.file, run.tokenizer, self.of_file.reading())
         result = score(run, lines, scoring)
         for remark in remarks(result):
@@ -81,20 +79,3 @@ class Score:
             print_json(result.to_dict(self.tokens))
         else:
             print(describe(result, self.tokens))
-
-    def _scoring(self, run: "Run") -> "Scoring":
-        """Return how to score: as a model does by default unless anything about it was named."""
-        from stochloc.tasks.score import default_scoring
-        from stochloc.tasks.scored import Scoring
-        from stochloc.tasks.walks import WalkSettings, default_steps
-
-        named = (self.path, self.transition, self.steps, self.draws)
-        if not self.continuous and all(value is None for value in named):
-            return replace(default_scoring(run), seed=self.seed)
-        path = self.path or "masked"
-        steps = self.steps
-        if steps is None:
-            steps = default_steps(None if self.continuous else path, run, run.text_length)
-        walk = WalkSettings(path, self.transition or WalkSettings.transition, steps)
-        draws = Scoring.num_draws if self.draws is None else self.draws
-        return Scoring(walk, self.continuous, self.seed, draws)

@@ -20,6 +20,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import what_is_counted
 from stochloc.tasks.runs import Run
 from stochloc.tasks.scored import Scored, ScoredLine, Scoring
-from stochloc.tasks.walks import Walk, WalkSettings
+from stochloc.tasks.walks import Walk, WalkSettings, default_steps
 from stochloc.training.seeds import seeded_streams
 
 Tokens = tuple[int, ...]
@@ -52,6 +53,42 @@ def default_scoring(run: Run) -> Scoring:
     if between(run.model) is None:
         return Scoring()
     return Scoring(WalkSettings("autoregressive", num_steps=run.text_length), num_draws=1)
+
+
+def chosen_scoring(
+    run: Run,
+    path: str | None = None,
+    transition: str | None = None,
+    steps: int | None = None,
+    draws: int | None = None,
+    continuous: bool = False,
+    seed: int = 0,
+) -> Scoring:
+    """Return how lines are scored where the user may have named something about it.
+
+    Args:
+        run: The model.
+        path: Name of the path; None if the user names none, as below.
+        transition: Name of the transition.
+        steps: Steps of the walk or of the integral.
+        draws: Walks that are averaged.
+        continuous: Whether to take the line integral.
+        seed: Seed of all randomness.
+
+    Returns:
+        `default_scoring` unless anything but the seed was named; then on the masked path, with as
+        many steps as `default_steps` says, where that is absent.
+
+    Raises:
+        ValueError: A number is not positive.
+    """
+    if not continuous and all(named is None for named in (path, transition, steps, draws)):
+        return replace(default_scoring(run), seed=seed)
+    path = path or "masked"
+    if steps is None:
+        steps = default_steps(None if continuous else path, run, run.text_length)
+    walk = WalkSettings(path, transition or WalkSettings.transition, steps)
+    return Scoring(walk, continuous, seed, Scoring.num_draws if draws is None else draws)
 
 
 def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) -> Scored:

@@ -68,6 +68,22 @@ def default_steps(path: str | None, run: Run, length: int) -> int:
     return length if reads else WalkSettings.num_steps
 
 
+def path_and_steps(path: str | None, steps: int | None, run: Run, length: int) -> tuple[str, int]:
+    """Return the path and the steps of a walk of which the user may have named either.
+
+    Args:
+        path: Name of the path; None if the user names none.
+        steps: Steps of the walk; None if the user gives none.
+        run: The model.
+        length: Tokens of a text.
+
+    Returns:
+        Both, what is absent by default (`default_path`, `default_steps`).
+    """
+    steps = default_steps(path, run, length) if steps is None else steps
+    return path or default_path(steps, length), steps
+
+
 @dataclass(frozen=True)
 class Walk:
     """How to walk.

@@ -108,7 +108,7 @@ def correct(
             "characters: take one pass or a walk."
         )
     seen = normalise(text, run.tokenizer)
-    read, unknown = _encode(run, seen)
+    read, unknown = read_tokens(run, seen)
     if not len(read):
         raise ValueError("There is no text to correct.")
     if run.lengths is not None and len(read) > run.text_length:
@@ -217,8 +217,19 @@ def _in_windows(
     )
 
 
-def _encode(run: Run, seen: NormalisedText) -> tuple[Int[Tensor, " length"], dict[int, str]]:
-    """Return the tokens of a text, token 0 for each unknown part of it, and where these are."""
+def read_tokens(run: Run, seen: NormalisedText) -> tuple[Int[Tensor, " length"], dict[int, str]]:
+    """Return the tokens of a text, of which some parts may be unknown to the model.
+
+    Args:
+        run: The model and its tokenizer.
+        seen: The text as read.
+
+    Returns:
+        Its tokens, token 0 for each unknown part, and these parts by the number of their token.
+
+    Raises:
+        ValueError: An unknown part is no token by itself.
+    """
     tokenizer, text, end = run.tokenizer, "", 0
     for place, part in seen.unknown.items():
         text += seen.text[end:place] + tokenizer.decode([0])
