@@ -1,7 +1,5 @@
 /** The HTTP interface of `stochloc demo`: JSON, server-sent events, and errors as one sentence. */
 
-const TOKEN = "stochloc-token";
-
 /** What the server refused, or that it does not answer; the message is a sentence for the user. */
 export class Refusal extends Error {
   constructor(sentence, status = 0) {
@@ -10,35 +8,16 @@ export class Refusal extends Error {
   }
 }
 
-/** Move a token out of the address, where it would be shared with it, into this tab's memory. */
-export function keepToken() {
-  const address = new URL(location.href);
-  const token = address.searchParams.get("token");
-  if (token === null) return;
-  sessionStorage.setItem(TOKEN, token);
-  address.searchParams.delete("token");
-  history.replaceState(null, "", address);
-}
-
-async function request(path, options, mayAsk = true) {
-  const token = sessionStorage.getItem(TOKEN);
-  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+async function request(path, options) {
   let answer;
   try {
-    answer = await fetch(path, { ...options, headers });
+    answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal("The server does not answer; is `stochloc demo` still running?");
   }
-  if (answer.ok) return answer;
-  if (answer.status === 401 && mayAsk) {
-    const typed = prompt("This server needs the token that `stochloc demo` was started with:");
-    if (typed) {
-      sessionStorage.setItem(TOKEN, typed);
-      return request(path, options, false);
-    }
-  }
-  throw await refusal(answer);
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
 }
 
 async function refusal(answer) {

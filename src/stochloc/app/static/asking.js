@@ -1,6 +1,6 @@
 /** One question to the server at a time: a form that asks, an answer, or the sentence of an error. */
 
-import { ask } from "./api.js";
+import { ask, stream } from "./api.js";
 import { Problem, tell } from "./dom.js";
 
 export class Asking {
@@ -10,6 +10,8 @@ export class Asking {
    */
   constructor(path, show) {
     Object.assign(this, { path, show, problem: new Problem(), answer: null, request: null });
+    /** Called with every event that comes before the answer; where it is set, answers are streamed. */
+    this.early = null;
   }
 
   /** Ask; an earlier question that is still open is given up. */
@@ -21,7 +23,7 @@ export class Asking {
     form.busy(true);
     tell("The model computes.");
     try {
-      const answer = await ask(this.path, body, control.signal);
+      const answer = await (this.early ? this.#streamed(body, control) : ask(this.path, body, control.signal));
       if (control.signal.aborted) return;
       Object.assign(this, { answer, request: body });
       tell("The answer is there.");
@@ -32,6 +34,16 @@ export class Asking {
       this.problem.show(error);
     }
     form.busy(false);
+  }
+
+  async #streamed(body, control) {
+    for await (const [event, data] of stream(this.path, body, control.signal)) {
+      if (control.signal.aborted) break;
+      if (event === "error") throw new Error(data.detail);
+      if (event === "done") return data;
+      this.early(event, data);
+    }
+    throw new Error("The connection to the server was lost.");
   }
 
   stop(form) {

@@ -7,9 +7,10 @@ const followsPath = (policy) => (values) => (values[policy] || "path") === "path
 const VALUED = /^(threshold|share|tolerance|curvature|remdm)/;
 
 /** The number after the colon of a policy; it is sent as part of the policy, not by itself. */
-function policyValue(name, label, policy, of) {
-  const field = number(name, label,
-    { step: "any", of, when: (values) => VALUED.test(values[policy] ?? ""), hint: "its own when empty" });
+function policyValue(name, policy, settings) {
+  const when = (values) => VALUED.test(values[policy] ?? "");
+  const field = number(name, "Policy's value",
+    { step: "any", when, hides: true, hint: "its own when empty", ...settings });
   field.value = () => undefined;
   return field;
 }
@@ -17,17 +18,18 @@ function policyValue(name, label, policy, of) {
 /**
  * Path, policy and transition of a walk.
  *
- * @param {object} settings `of` names the field of the model; `ending` is put behind each name, and
- *   `named` behind each label.
+ * @param {object} settings `of` names the field of the model, `group` the frame they stand in, and
+ *   `ending` is put behind each name.
  */
-export function walkChoices({ of = "model", ending = "", named = "" } = {}) {
+export function walkChoices({ of = "model", group = "", ending = "" } = {}) {
   const policy = `policy${ending}`;
+  const settings = { of, group };
   return [
-    choice(`path${ending}`, `Path${named}`, (model) => [["", "automatic"], ...model.paths],
-      { of, when: followsPath(policy), hint: "which tokens rise when" }),
-    choice(policy, `Policy${named}`, (model) => model.policies, { of, hint: "decides during the walk" }),
-    policyValue(`value${ending}`, `Policy's value${named}`, policy, of),
-    choice(`transition${ending}`, `Transition${named}`, (model) => model.transitions, { of }),
+    choice(`path${ending}`, "Path", (model) => [["", "automatic"], ...model.paths],
+      { ...settings, when: followsPath(policy), hint: "which tokens rise when" }),
+    choice(policy, "Policy", (model) => model.policies, { ...settings, hint: "decides during the walk" }),
+    policyValue(`value${ending}`, policy, settings),
+    choice(`transition${ending}`, "Transition", (model) => model.transitions, settings),
   ];
 }
 

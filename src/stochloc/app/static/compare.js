@@ -19,7 +19,7 @@ export class CompareView {
   constructor(server, changed) {
     this.changed = changed;
     this.form = new Form(server, "Compare", fields(server.models),
-      { submit: () => this.ask(), change: () => changed(false) });
+      { submit: () => this.ask(), change: () => changed(false) }, 1);
     this.form.stop.addEventListener("click", () => this.stop());
     this.problem = new Problem();
     this.walks = SIDES.map(() => new Walking());
@@ -40,8 +40,8 @@ export class CompareView {
   }
 
   values() {
-    const isPaused = this.hasAsked && !this.player.playing && this.player.at < this.player.last;
-    return { ...this.form.values(), at: isPaused ? this.player.at : "", go: this.hasAsked ? 1 : "" };
+    const at = this.hasAsked ? this.player.stays : "";
+    return { ...this.form.values(), at, go: this.hasAsked ? 1 : "" };
   }
 
   restore({ at = "", go = "", ...values }) {
@@ -91,10 +91,11 @@ export class CompareView {
 const nameOf = (body) => ((body.policy ?? "path") === "path" ? (body.path ?? "automatic path") : body.policy);
 
 function fields(models) {
-  const side = (ending) => [
-    modelChoice(models, `model${ending}`, `Model ${ending}`),
-    ...walkChoices({ of: `model${ending}`, ending, named: ` ${ending}` }),
-  ];
+  const side = (ending) => {
+    const group = `Walk ${ending}`;
+    return [modelChoice(models, `model${ending}`, { group }),
+      ...walkChoices({ of: `model${ending}`, group, ending })];
+  };
   return [
     area("prompt", "Text", { rows: 2, example: "To be, or not to be",
       hint: "both texts begin with this; blanks, ____, are filled in" }),

@@ -18,13 +18,14 @@ export class FillView extends View {
     return walkBody(this.form);
   }
 
-  show({ answers, ranking, scored, denoiser_calls: calls }) {
+  show({ answers, ranking, scored, denoiser_calls: calls, remarks = [] }) {
     const list = el("ol", { class: "answers" }, ...answers.map((answer, n) =>
       row(answer, n, this.asking.request.template)));
     const share = sharing("stochloc-fill", () => answers.map(({ text, nats }) =>
       `${shown(bitsOf(nats))}\t${text}`).join("\n").concat("\n"), () => this.asking.answer, () => list);
     this.result.replaceChildren(el("p", { class: "figures" },
-      `${answers.length} answers · ${calls} calls. Bits are those of the ${scored}: ${ranking}.`), list, share);
+      `${answers.length} answers · ${calls} calls. Bits are those of the ${scored}: ${ranking}.`),
+    ...remarks.map((remark) => el("p", { class: "aside" }, remark)), list, share);
   }
 }
 

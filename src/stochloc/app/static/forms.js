@@ -12,8 +12,8 @@ const isWide = () => matchMedia("(min-width: 48rem)").matches;
 
 /** What all kinds of fields share: a label, a hint, a control and its first text. */
 class Field {
-  constructor(name, label, control, { hint = "", first = "", wide = false, when, of } = {}) {
-    Object.assign(this, { name, control, first, when, of });
+  constructor(name, label, control, { hint = "", first = "", wide = false, when, hides = false, of, group = "" } = {}) {
+    Object.assign(this, { name, control, first, when, hides, of, group });
     control.id = `field-${(count += 1)}`;
     control.name = name;
     const hints = hint ? el("small", { id: `${control.id}-hint` }, hint) : null;
@@ -25,9 +25,11 @@ class Field {
 
   fit() {}
 
-  /** Grey out what has no effect beside the other values. */
+  /** Grey out, or hide, what has no effect beside the other values. */
   relate(values) {
-    if (this.when) this.control.disabled = !this.when(values);
+    if (!this.when) return;
+    this.control.disabled = !this.when(values);
+    if (this.hides) this.element.hidden = this.control.disabled;
   }
 
   text() {
@@ -112,8 +114,17 @@ export const words = (name, label, settings = {}) =>
   }), settings);
 
 /** The models of the server, one of which a request is about. */
-export const modelChoice = (models, name = "model", label = "Model") =>
-  choice(name, label, () => models.map((model) => model.name));
+export const modelChoice = (models, name = "model", settings = {}) =>
+  choice(name, "Model", () => models.map((model) => model.name), settings);
+
+/** Fields in a grid, those of a group in a frame of their own. */
+function grouped(fields) {
+  return [...new Set(fields.map((field) => field.group))].map((group) => {
+    const inside = fields.filter((field) => field.group === group).map((field) => field.element);
+    const grid = el("div", { class: "fields" }, ...inside);
+    return group ? el("fieldset", {}, el("legend", {}, group), grid) : grid;
+  });
+}
 
 /** Fields of a task, and the button that starts it. */
 export class Form {
@@ -129,7 +140,7 @@ export class Form {
     this.stop = el("button", { type: "button", hidden: true, class: "plain" }, "Stop");
     const settings = el("details", { class: "settings", open: isWide() },
       el("summary", {}, "Settings"),
-      el("div", { class: "fields" }, ...fields.slice(open).map((field) => field.element)));
+      el("div", { class: "groups" }, ...grouped(fields.slice(open))));
     this.element = el("form", {
       on: {
         submit: (event) => { event.preventDefault(); listeners.submit(); },

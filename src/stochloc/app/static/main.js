@@ -1,7 +1,7 @@
 /** Begin: ask which models there are, build the tabs, and follow the address. */
 
 import * as address from "./address.js";
-import { keepToken, models } from "./api.js";
+import { models } from "./api.js";
 import { CompareView } from "./compare.js";
 import { button, el, Problem, tell } from "./dom.js";
 import { FillView } from "./fill.js";
@@ -61,11 +61,10 @@ function follow(tabs) {
   // A walk that nobody looks at any more shall not go on.
   for (const other of tabs.views) if (other !== view) other.stop();
   tabs.show(view.id);
-  view.restore(values);
+  if (address.written(view.id, view.values()) !== location.hash) view.restore(values);
 }
 
 async function begin() {
-  keepToken();
   const server = await models();
   let tabs = null;
   const write = (view, isNew) => {

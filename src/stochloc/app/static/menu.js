@@ -12,28 +12,32 @@ import { shown } from "./scales.js";
  * @param {function(object)} choose Called with the edit, without its step.
  */
 export function openMenu(cell, about, choose) {
-  document.querySelector(".menu")?.remove();
   document.getElementById("tooltip").hidden = true;
   const title = el("p", { id: "menu-title", class: "menu-title" }, `Place ${about.place + 1}: `,
     el("b", { dir: "auto" }, sign(about.text)));
   const menu = el("div", { class: "menu", role: "dialog", "aria-labelledby": "menu-title" }, title);
-  const close = () => {
-    menu.remove();
+  const close = (mayFocus = true) => {
     document.removeEventListener("pointerdown", outside, true);
-    if (cell.isConnected) cell.focus();
+    menu.removeEventListener("focusout", left);
+    menu.remove();
+    if (mayFocus && cell.isConnected) cell.focus();
   };
   const outside = (event) => {
-    if (!menu.contains(event.target)) close();
+    if (!menu.contains(event.target)) close(false);
+  };
+  const left = (event) => {
+    if (event.relatedTarget && !menu.contains(event.relatedTarget)) close(false);
   };
   const act = (edit) => {
     close();
     choose({ place: about.place, ...edit });
   };
-  menu.append(fixing(about, act), ...lowering(about, act), button("Close", close, { class: "plain" }));
+  menu.append(fixing(about, act), ...lowering(about, act), button("Close", () => close(), { class: "plain" }));
   menu.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
     event.stopPropagation();
   });
+  menu.addEventListener("focusout", left);
   document.body.append(menu);
   document.addEventListener("pointerdown", outside, true);
   beneath(menu, cell);

@@ -24,11 +24,11 @@ export class Player {
       ...SPEEDS.map(([value, name]) => el("option", { value }, name)));
     this.count = el("span", { class: "count" });
     this.element = el("div", { class: "player", role: "group", "aria-label": "Playback" },
-      button("⏮", () => this.show(0, true), { "aria-label": "To the beginning" }),
+      button("|◂", () => this.show(0, true), { "aria-label": "To the beginning" }),
       button("◂ Back", () => this.step(-1)),
       this.toggle,
       button("Step ▸", () => this.step(1)),
-      button("⏭", () => this.show(this.last, true), { "aria-label": "To the last step" }),
+      button("▸|", () => this.show(this.last, true), { "aria-label": "To the last step" }),
       this.slider, this.count,
       el("label", { class: "speed" }, "Speed ", this.speed));
     for (const walk of walks) {
@@ -52,6 +52,12 @@ export class Player {
 
   get last() {
     return Math.max(0, ...this.walks.map((walk) => walk.last));
+  }
+
+  /** The step that is looked at, for the address; nothing while playing and at the end. */
+  get stays() {
+    if (this.wanted !== null) return this.wanted;
+    return !this.playing && (this.running || this.at < this.last) ? this.at : "";
   }
 
   get running() {

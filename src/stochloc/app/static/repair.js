@@ -15,6 +15,12 @@ export class RepairView extends View {
   constructor(server, changed) {
     super({ id: "repair", title: "Repair", path: "/api/correct", action: "Repair" }, server,
       fields(server.models), changed);
+    // What is doubtful is known long before what to do about it.
+    this.asking.early = (event, { places }) => {
+      if (event !== "places") return;
+      this.result.hidden = false;
+      this.show({ places, read: places.map(({ text }) => text).join(""), changes: [] });
+    };
     this.cells = new Cells("The text as read, shaded by doubt", (place) => this.#toggleAt(place));
     this.output = el("output", { class: "text", "aria-label": "The repaired text" });
     this.list = el("ul", { class: "changes" });
@@ -49,7 +55,8 @@ export class RepairView extends View {
 
   show({ read, places, changes, denoiser_calls: calls }) {
     Object.assign(this, { read, places, changes });
-    this.summary.textContent = `${changes.length} ${changes.length === 1 ? "change" : "changes"} proposed · ${calls} calls`;
+    const number = `${changes.length} ${changes.length === 1 ? "change" : "changes"} proposed`;
+    this.summary.textContent = calls === undefined ? "Looking for changes…" : `${number} · ${calls} calls`;
     this.list.replaceChildren(...changes.map((change, n) => this.#item(change, n)));
     this.#draw();
   }
@@ -102,11 +109,11 @@ export class RepairView extends View {
     this.output.textContent = this.text();
   }
 
-  #cell({ text, p, top }, place) {
+  #cell({ text, probability: p, likely }, place) {
     const n = this.#changeOf(place);
     const bits = p === null ? null : bitsOfProbability(p);
     const doubt = p === null ? "unknown to the model" : `probability ${shown(p, 3)}, ${shown(bits)} bits`;
-    const cell = { text, top, shade: DOUBT.shade(bits), says: `${spoken(text)}, ${doubt}` };
+    const cell = { text, top: likely ?? [], shade: DOUBT.shade(bits), says: `${spoken(text)}, ${doubt}` };
     if (n < 0) return cell;
     const change = this.changes[n];
     const verdict = this.refused.has(n) ? "refused" : "accepted";

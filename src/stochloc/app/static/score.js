@@ -18,15 +18,16 @@ export class ScoreView extends View {
 
   body() {
     const { A, B, ...rest } = this.form.body();
-    return { ...rest, texts: [A, B].filter((text) => text !== undefined), tokens: true };
+    return { ...rest, text: [A, B].filter((text) => text !== undefined) };
   }
 
-  show({ lines, estimator, denoiser_calls: calls }) {
+  show({ lines, estimator, denoiser_calls: calls, remarks = [] }) {
     const pair = el("div", { class: "pair" }, ...lines.map((line, n) => scored(line, NAMES[n])));
     const share = sharing("stochloc-score", () => lines.map(asText).join("\n"), () => this.asking.answer,
       () => pair);
     this.result.replaceChildren(el("p", { class: "figures" },
-      `${comparison(lines)}${estimator}, ${calls} ${calls === 1 ? "call" : "calls"}.`), pair, BITS.legend(), share);
+      `${comparison(lines)}Bits are ${estimator}; ${calls} ${calls === 1 ? "call" : "calls"}.`),
+    ...remarks.map((remark) => el("p", { class: "aside" }, remark)), pair, BITS.legend(), share);
   }
 }
 

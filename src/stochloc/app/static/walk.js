@@ -46,7 +46,7 @@ export class WalkView {
     return {
       ...this.form.values(),
       edits: this.edits.length ? JSON.stringify(this.edits) : "",
-      at: this.hasAsked && !this.player.playing && this.player.at < this.player.last ? this.player.at : "",
+      at: this.hasAsked ? this.player.stays : "",
       go: this.hasAsked ? 1 : "",
     };
   }

@@ -31,7 +31,9 @@ export class Walking extends EventTarget {
   async start(body, kept = -1) {
     this.stop();
     const control = new AbortController();
-    Object.assign(this, { body, control, running: true, problem: null, done: null });
+    // Time goes on from what was shown, though the server starts from a state that it has kept.
+    const earlier = this.frames[kept]?.seconds ?? 0;
+    Object.assign(this, { body, control, earlier, running: true, problem: null, done: null });
     this.frames.length = Math.min(this.frames.length, kept + 1);
     // The frame of the step that was edited comes anew, with what the model believes now.
     const request = kept > 0 ? { ...body, after: kept - 1 } : body;
@@ -60,7 +62,7 @@ export class Walking extends EventTarget {
     if (event === "start") {
       this.steps = data.steps;
       this.given = data.places.map((place) => place.known);
-    } else if (event === "frame") this.frames[data.step] = data;
+    } else if (event === "frame") this.frames[data.step] = { ...data, seconds: this.earlier + data.seconds };
     else if (event === "done") this.done = data;
     else if (event === "error") throw new Error(data.detail);
   }
