@@ -75,11 +75,10 @@ def score_events(served: Served, body: ScoreBody) -> Iterator[Event]:
         ValueError: As the command does.
     """
     run = served.run
-    lines = [body.text] if isinstance(body.text, str) else body.text
     scoring = chosen_scoring(
         run, body.path, body.transition, body.steps, body.draws, body.continuous, body.seed
     )
-    scored = score(run, lines, scoring)
+    scored = score(run, body.texts, scoring)
     values = scored.to_dict(with_tokens=True)
     for line in values["lines"]:
         for token in line["tokens"]:

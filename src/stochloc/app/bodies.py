@@ -158,6 +158,20 @@ class ScoreBody(Body):
     draws: Annotated[int | None, Field(ge=1, le=LIMITS.draws)] = None
     seed: Seed = 0
 
+    @property
+    def texts(self) -> list[str]:
+        """The texts; together they may be as long as one.
+
+        Raises:
+            ValueError: They are longer.
+        """
+        texts = [self.text] if isinstance(self.text, str) else self.text
+        if sum(map(len, texts)) > LIMITS.characters:
+            raise ValueError(
+                f"text: several texts have at most {LIMITS.characters} characters together."
+            )
+        return texts
+
 
 class InfillBody(Body):
     """A text with blanks; the flags of `stochloc infill`."""

@@ -1,6 +1,6 @@
 """What a client is told when something is wrong: a status and one sentence, never a traceback."""
 
-import sys
+import re
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,8 +16,11 @@ from stochloc.terminal import messages
 from stochloc.training.records import to_json
 
 RETRY_AFTER_S = 2
+# torch says so in a RuntimeError, on the CPU and on CUDA in different words.
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")
 FAILED = "The server failed at this request; its terminal says more."
 _SENTENCES = {
+    400: "The body is not JSON in UTF-8; send a JSON object.",
     404: "There is nothing at this address; GET / is the page and /docs describes the rest.",
     405: "This address does not take this method; /docs says which it takes.",
 }
@@ -55,7 +58,7 @@ def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None
     return json_response({"detail": sentence}, status, headers)
 
 
-def sentence_of(error: BaseException) -> str:
+def sentence_of(error: Exception) -> str:
     """Return what a client is told about an error, which goes to the terminal if it is our own.
 
     Args:
@@ -66,11 +69,32 @@ def sentence_of(error: BaseException) -> str:
     """
     if isinstance(error, ValueError):
         return " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "alloc" in str(error) or "out of memory" in str(error):
+    if isinstance(error, BusyError):
+        return "As many requests are running as may run at once; try again in a moment."
+    if _is_memory(error):
         return "There is not enough memory for this request; ask for fewer or shorter texts."
     traceback.print_exception(error, file=messages())
-    sys.stderr.flush()
     return FAILED
+
+
+def answer_to(error: Exception) -> Response:
+    """Return the response that tells of an error.
+
+    Args:
+        error: What ended a request before anything of its answer was sent.
+
+    Returns:
+        422 for what the client asked, 429 for too many requests, 503 where memory does not
+        suffice, 500 for errors of our own.
+    """
+    again = {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, ValueError):
+        return refusal(422, sentence_of(error))
+    if isinstance(error, BusyError):
+        return refusal(429, sentence_of(error), again)
+    if _is_memory(error):
+        return refusal(503, sentence_of(error), again)
+    return refusal(500, sentence_of(error))
 
 
 def install(app: FastAPI) -> None:
@@ -80,10 +104,13 @@ def install(app: FastAPI) -> None:
         app: The app.
     """
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ValueError, _bad_value)
-    app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _failed)
+    # The server itself writes such an error to the terminal.
+    app.add_exception_handler(Exception, lambda _, __: refusal(500, FAILED))
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _invalid(_: Request, error: Exception) -> Response:
@@ -96,21 +123,8 @@ def _invalid(_: Request, error: Exception) -> Response:
     return refusal(422, f"{where}: {reason[:1].lower()}{reason[1:]}{shown}.")
 
 
-def _bad_value(_: Request, error: Exception) -> Response:
-    return refusal(422, sentence_of(error))
-
-
-def _busy(_: Request, __: Exception) -> Response:
-    sentence = "As many requests are running as may run at once; try again in a moment."
-    return refusal(429, sentence, {"Retry-After": str(RETRY_AFTER_S)})
-
-
 def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
     phrase = _SENTENCES.get(status, f"{HTTPStatus(status).phrase}: {error.detail}.")
     return refusal(status, phrase, error.headers)
-
-
-def _failed(_: Request, error: Exception) -> Response:
-    return refusal(500, sentence_of(error))

@@ -17,6 +17,7 @@ _DETAIL = {
     }
 }
 _WHY = {
+    400: "The body is not JSON in UTF-8.",
     401: "The server needs its token, and it was not sent.",
     403: "The request comes from another site, or names another host.",
     408: "The body did not arrive in time.",

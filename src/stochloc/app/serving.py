@@ -27,6 +27,8 @@ def bind(host: str, port: int | None) -> socket.socket:
     Raises:
         ValueError: The port is taken, or the address is not one of this machine.
     """
+    if port is not None and not 0 <= port < 2**16:
+        raise ValueError(f"A port is a number from 0 to {2**16 - 1}, not {port}.")
     ports = range(FIRST_PORT, FIRST_PORT + PORTS_TRIED) if port is None else [port]
     reason = OSError()
     for number in ports:
@@ -35,6 +37,7 @@ def bind(host: str, port: int | None) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, number))
+            bound.listen()
             return bound
         except OSError as error:
             bound.close()

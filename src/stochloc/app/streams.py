@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from stochloc.app.events import MEDIA_TYPE, Event
-from stochloc.app.failures import json_response, refusal, sentence_of
+from stochloc.app.failures import answer_to, json_response, refusal, sentence_of
 from stochloc.app.turns import ClientLeft, Ended, Job, Turns
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -29,20 +29,15 @@ async def streamed(request: Request, turns: Turns, work: Work, is_large: bool) -
     Returns:
         The response; an error before the first event has a status of its own, a later one is an
         event.
-
-    Raises:
-        BusyError: As many requests are running as may run.
-        Exception: What went wrong before the first event.
     """
-    job = turns.start(lambda job: _emit(job, work()), is_large)
     try:
+        job = turns.start(lambda job: _emit(job, work()), is_large)
         async with _Watched(request, job):
             first: Event = await job.next()
     except ClientLeft:
         return _gone()
-    except BaseException:
-        job.leave()
-        raise
+    except Exception as error:
+        return answer_to(error)
     return StreamingResponse(_encoded(job, first), 200, HEADERS, MEDIA_TYPE)
 
 
@@ -56,14 +51,11 @@ async def whole(request: Request, turns: Turns, work: Work, is_large: bool) -> R
         is_large: As in `streamed`.
 
     Returns:
-        The response.
-
-    Raises:
-        BusyError: As many requests are running as may run.
-        Exception: What went wrong.
+        The response, or what went wrong.
     """
-    job, last = turns.start(lambda job: _emit(job, work()), is_large), Event("", {})
+    last = Event("", {})
     try:
+        job = turns.start(lambda job: _emit(job, work()), is_large)
         async with _Watched(request, job):
             while True:
                 last = await job.next()
@@ -71,8 +63,8 @@ async def whole(request: Request, turns: Turns, work: Work, is_large: bool) -> R
         return json_response(last.data)
     except ClientLeft:
         return _gone()
-    finally:
-        job.leave()
+    except Exception as error:
+        return answer_to(error)
 
 
 class _Watched:
@@ -84,10 +76,12 @@ class _Watched:
     async def __aenter__(self) -> None:
         self.task = asyncio.create_task(self._watch())
 
-    async def __aexit__(self, *reason: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
+        if kind is not None:
+            self.job.leave()
 
     async def _watch(self) -> None:
         while (await self.request.receive())["type"] != "http.disconnect":
