@@ -1,7 +1,9 @@
-"""The page for everyone: by keyboard, by ear, light and dark, on a phone; and what it never does."""
+"""The page for everyone: by keyboard, read out, light and dark, on a phone; what it never does."""
 
 import json
+import re
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ from browsing import at_step, button, ended, expect, field, letters, shown
 
 pytestmark = pytest.mark.bulk
 
+STATIC = Path(str(files("stochloc.app") / "static"))
 WALK = "#walk?length=16&steps=8&path=diffusion&go=1"
-TABS = ("walk", "compare", "fill", "repair", "score")
+OTHER_TABS = ("compare", "fill", "repair", "score")
+SLOW = pytest.mark.slow
 PHONE = {"width": 375, "height": 667}
 # WCAG 2.2: relative luminance and contrast of the text and the ground of every element.
 CONTRASTS = """all => {
@@ -71,7 +75,7 @@ def test_tabs_cells_menu_and_player_are_usable_by_keyboard_alone(visit):
     at_step(page, "6 / 6")
 
 
-@pytest.mark.parametrize("tab", TABS)
+@pytest.mark.parametrize("tab", ["walk", *(pytest.param(tab, marks=SLOW) for tab in OTHER_TABS)])
 def test_everything_one_can_use_has_a_name_and_results_are_announced(visit, tab):
     page = visit(f"#{tab}")
     names = shown(page).evaluate(
@@ -110,8 +114,16 @@ def test_every_shade_is_readable_in_light_and_dark(visit, scheme, tab, shades):
     assert len(set(grounds)) == shades
 
 
-@pytest.mark.parametrize("state", [WALK, "#compare?length=16&steps=4&go=1", "#fill", "#repair",
-                                   "#score?A=the+quick+brown+fox&B=dog&go=1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "state",
+    [
+        WALK,
+        pytest.param("#compare?length=16&steps=4&go=1", marks=SLOW),
+        pytest.param("#fill", marks=SLOW),
+        pytest.param("#repair", marks=SLOW),
+        pytest.param("#score?A=the+quick+brown+fox&B=dog&go=1", marks=SLOW),
+    ],
+)
 def test_nothing_is_wider_than_a_phone(visit, state):
     page = visit(state, viewport=PHONE, has_touch=True)
     if "go=1" in state:
@@ -169,32 +181,34 @@ def test_nothing_is_fetched_from_elsewhere(visit, served):
 
 
 def test_the_page_is_there_within_a_second(visit):
-    page = visit()
-    waited = []
-    for _ in range(3):
-        begun = time.monotonic()
-        page.reload()
-        page.wait_for_selector("body[data-ready]")
-        waited.append(time.monotonic() - begun)
-    assert min(waited) < 1, waited
+    ready = "() => performance.getEntriesByName('ready')[0].startTime"
+    waited = [visit().evaluate(ready) for _ in range(3)]
+    # Since the navigation began; the least of three, for the machine may be busy otherwise.
+    assert min(waited) < 1000, waited
+
+
+def test_the_browser_need_not_follow_imports_to_know_every_module():
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'href="/static/(\w+\.js)"', page)) | {"main.js"} == {
+        module.name for module in STATIC.glob("*.js")
+    }
 
 
 def test_frames_are_painted_while_the_walk_is_computed(visit):
     page = visit()
-    field(page, "Length").fill("256")
-    field(page, "Steps").fill("256")
+    field(page, "Length").fill("128")
+    field(page, "Steps").fill("128")
     field(page, "Path").select_option("masked")
     button(page, "Walk").click()
     ended(page)
     painted = page.evaluate(
-        """() => performance.getEntriesByName("painted").map(({ startTime, detail }) =>
-        [detail.step, performance.timeOrigin + startTime - 1000 * detail.clock])"""
+        """() => performance.getEntriesByName("painted").map(({ detail }) => detail)"""
     )
-    steps = [step for step, _ in painted]
+    steps = [frame["step"] for frame in painted]
     assert steps == sorted(set(steps))
-    assert len(steps) > 10, "frames were shown one by one, not all at the end"
-    delays = sorted(delay for _, delay in painted)
-    # The clocks are the same; a median of a fifth of a second would be a page that lags behind.
+    assert len(steps) > 10, "frames were shown as they came, not all at the end"
+    delays = sorted(frame["delay"] for frame in painted)
+    # A screen shows 60 frames a second; beside other work a fifth of a second is a page in time.
     assert 0 < delays[len(delays) // 2] < 200, delays
 
 

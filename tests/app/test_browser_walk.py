@@ -92,7 +92,7 @@ def test_one_steps_back_and_forth_and_replays_at_a_speed(visit):
 
 
 def test_a_walk_that_is_paused_stays_and_goes_on(visit):
-    page = visit("#walk?length=256&steps=256&path=masked&go=1")
+    page = visit("#walk?length=128&steps=128&path=masked&go=1")
     page.wait_for_selector(".cell")
     button(page, "Pause").click()
     page.wait_for_timeout(200)
@@ -100,9 +100,9 @@ def test_a_walk_that_is_paused_stays_and_goes_on(visit):
     at = count.text_content().split(" /")[0]
     page.wait_for_timeout(300)
     assert count.text_content().split(" /")[0] == at
-    assert f"&at={at}" in page.url or at == "256"
+    assert f"&at={at}" in page.url or at == "128"
     button(page, "Play").click()
-    at_step(page, "256 / 256")
+    at_step(page, "128 / 128")
 
 
 def test_hovering_shows_the_five_likeliest_tokens_with_their_probabilities(visit):
@@ -121,7 +121,7 @@ def test_hovering_shows_the_five_likeliest_tokens_with_their_probabilities(visit
     assert tooltip.is_hidden()
 
 
-@pytest.mark.parametrize("how", ["likely", "typed"])
+@pytest.mark.parametrize("how", ["likely", pytest.param("typed", marks=pytest.mark.slow)])
 def test_a_token_that_is_fixed_stays_to_the_end_and_the_past_stays(visit, how):
     page = visit(WALK)
     ended(page)

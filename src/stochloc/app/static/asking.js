@@ -6,7 +6,7 @@ import { Problem, tell } from "./dom.js";
 export class Asking {
   /**
    * @param {string} path Of the HTTP interface.
-   * @param {function(object, object)} show Called with the answer and the request.
+   * @param {function(object): string} show Called with the answer; returns a sentence about it.
    */
   constructor(path, show) {
     Object.assign(this, { path, show, problem: new Problem(), answer: null, request: null });
@@ -26,8 +26,7 @@ export class Asking {
       const answer = await (this.early ? this.#streamed(body, control) : ask(this.path, body, control.signal));
       if (control.signal.aborted) return;
       Object.assign(this, { answer, request: body });
-      tell("The answer is there.");
-      this.show(answer, body);
+      tell(this.show(answer));
     } catch (error) {
       if (control.signal.aborted) return;
       tell("");

@@ -67,7 +67,7 @@ export class Cells {
     this.cells = cells;
     if (cells.length && !this.element.querySelector('[tabindex="0"]')) children[0].tabIndex = 0;
     const open = this.element.querySelector('[aria-describedby="tooltip"]');
-    if (open) this.#detail([...children].indexOf(open), open);
+    if (open && !tooltip().hidden) this.#detail([...children].indexOf(open), open);
   }
 
   focus(place) {
@@ -157,8 +157,9 @@ function meter(p) {
   return el("span", { class: "track" }, bar);
 }
 
-function hideDetails(event) {
-  event.target.closest(".cell")?.removeAttribute("aria-describedby");
+/** Hide what is known about a cell. */
+export function hideDetails({ target }) {
+  target.closest(".cell")?.removeAttribute("aria-describedby");
   tooltip().hidden = true;
 }
 

@@ -46,4 +46,7 @@ export function walkBody(form, ending = "") {
 
 export const seed = () => number("seed", "Seed", { first: "0", hint: "the same seed, the same walk" });
 export const temperature = () => number("temperature", "Temperature", { first: "1", min: 0.01, step: "any" });
-export const steps = () => number("steps", "Steps", { min: 1, limit: "steps", hint: "automatic when empty" });
+export const steps = () => number("steps", "Steps",
+  { min: 1, limit: (model, { steps: most }) => most, hint: "automatic when empty" });
+export const length = () => number("length", "Length",
+  { min: 1, limit: (model) => model.longest, hint: "tokens; as in training when empty" });

@@ -1,9 +1,9 @@
 /** The tab that shows the same prompt on two paths or two models side by side, with the same seed. */
 
-import { steps, seed, temperature, walkBody, walkChoices } from "./choices.js";
+import { length, steps, seed, temperature, walkBody, walkChoices } from "./choices.js";
 import { el, Problem, tell } from "./dom.js";
 import { sharing } from "./downloads.js";
-import { area, Form, modelChoice, number } from "./forms.js";
+import { area, Form, modelChoice } from "./forms.js";
 import { Player } from "./player.js";
 import { shown, SNR } from "./scales.js";
 import { Stage } from "./stage.js";
@@ -31,7 +31,7 @@ export class CompareView {
       el("div", {}, this.names[n], stage.element)));
     const share = sharing("stochloc-compare",
       () => this.walks.map((walk, n) => `${this.names[n].textContent}\n${walk.text(this.player.at)}\n`).join("\n"),
-      () => this.walks.map(({ body, frames, done }) => ({ request: body, frames, done })), () => this.pair);
+      () => this.walks.map((walk) => walk.record()), () => this.pair);
     this.result = el("section", { class: "result", "aria-label": "The two walks", hidden: true },
       this.player.element, this.pair, SNR.legend(), share);
     this.result.addEventListener("keydown", (event) => this.player.key(event));
@@ -101,7 +101,7 @@ function fields(models) {
       hint: "both texts begin with this; blanks, ____, are filled in" }),
     ...side("A"),
     ...side("B"),
-    number("length", "Length", { min: 1, limit: "length", hint: "tokens; as in training when empty" }),
+    length(),
     steps(),
     temperature(),
     seed(),

@@ -26,6 +26,7 @@ export class FillView extends View {
     this.result.replaceChildren(el("p", { class: "figures" },
       `${answers.length} answers · ${calls} calls. Bits are those of the ${scored}: ${ranking}.`),
     ...remarks.map((remark) => el("p", { class: "aside" }, remark)), list, share);
+    return `${answers.length} answers.`;
   }
 }
 
@@ -67,11 +68,11 @@ function fields(models) {
   return [
     area("template", "Text with blanks", { rows: 2, example: "the ____ of the {3-6}",
       hint: "_ is a blank of one token, {3} of three, {2-5} of two to five" }),
-    words("constraint", "Constraints", { example: "2:aeiou 5:r-y",
+    words("constraint", "Constraints", { wide: true, example: "2:aeiou 5:r-y",
       hint: "characters that blanks may hold: aeiou for all, 2:a-e for the second" }),
     modelChoice(models),
-    number("n", "Answers", { first: "5", min: 1 }),
-    number("draws", "Draws", { first: "32", min: 1, limit: "draws", hint: "walks for every combination of lengths" }),
+    number("n", "Answers", { first: "5", min: 1, limit: (model, limits) => limits.draws }),
+    number("draws", "Draws", { first: "32", min: 1, limit: (model, limits) => limits.draws, hint: "walks for every combination of lengths" }),
     steps(),
     ...walkChoices(),
     temperature(),

@@ -52,7 +52,8 @@ class NumberField extends Field {
   }
 
   fit(model, limits) {
-    if (this.limit && limits[this.limit]) this.control.max = limits[this.limit];
+    const most = this.limit?.(model, limits);
+    if (most !== undefined) this.control.max = most;
   }
 
   value() {
@@ -99,7 +100,7 @@ export const area = (name, label, settings = {}) =>
     rows: settings.rows ?? 3, spellcheck: "false", autocapitalize: "off", placeholder: settings.example,
   }), { wide: true, ...settings });
 
-/** A number; `limit` names the server's limit of it. */
+/** A number; `limit(model, limits)` gives the server's limit of it. */
 export const number = (name, label, { min = 0, max, step, limit, ...settings } = {}) =>
   new NumberField(name, label, { min, max, step, limit, settings });
 

@@ -82,7 +82,10 @@ async function begin() {
     event.preventDefault();
     document.getElementById("panels").focus();
   });
+  document.getElementById("models").textContent = server.models.map(({ name, length }) =>
+    `${name}, ${length} tokens`).join("; ");
   document.body.dataset.ready = "true";
+  performance.mark("ready");
 }
 
 begin().catch((error) => {

@@ -1,6 +1,6 @@
 /** The menu of a token: fix it to one of the likeliest or to another, blank it, or lower its SNR. */
 
-import { beneath, sign } from "./cells.js";
+import { beneath, hideDetails, sign } from "./cells.js";
 import { button, el } from "./dom.js";
 import { shown } from "./scales.js";
 
@@ -12,7 +12,7 @@ import { shown } from "./scales.js";
  * @param {function(object)} choose Called with the edit, without its step.
  */
 export function openMenu(cell, about, choose) {
-  document.getElementById("tooltip").hidden = true;
+  hideDetails({ target: cell });
   const title = el("p", { id: "menu-title", class: "menu-title" }, `Place ${about.place + 1}: `,
     el("b", { dir: "auto" }, sign(about.text)));
   const menu = el("div", { class: "menu", role: "dialog", "aria-labelledby": "menu-title" }, title);

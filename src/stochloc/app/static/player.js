@@ -126,12 +126,13 @@ export class Player {
 
   /** Leave a mark for whoever measures how long a frame took from its computation to the screen. */
   #measure(at) {
-    const clock = this.walks[0].frames[at]?.clock;
-    if (clock === undefined || this.marked === clock) return;
-    this.marked = clock;
+    const frame = this.walks[0].frames[at];
+    if (!frame || this.marked === frame) return;
+    this.marked = frame;
     // A message is delivered after the frame that is being prepared now was handed to the screen.
     const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => performance.mark("painted", { detail: { step: at, clock } });
+    port1.onmessage = () => performance.mark("painted",
+      { detail: { step: at, delay: performance.now() - frame.computed } });
     port2.postMessage(null);
   }
 

@@ -26,7 +26,7 @@ export class RepairView extends View {
     this.list = el("ul", { class: "changes" });
     this.summary = el("p", { class: "figures" });
     const share = sharing("stochloc-repair", () => `${this.text()}\n`,
-      () => ({ ...this.asking.answer, accepted: this.#accepted(), result: this.text() }), () => this.cells.element);
+      () => ({ read: this.read, places: this.places, ...this.asking.answer, accepted: this.#accepted(), result: this.text() }), () => this.cells.element);
     this.result.append(this.summary, this.cells.element, DOUBT.legend(), el("h2", {}, "Changes"),
       el("div", { class: "row" }, button("Accept all", () => this.#set([])),
         button("Refuse all", () => this.#set(this.changes.keys()))), this.list,
@@ -53,12 +53,14 @@ export class RepairView extends View {
     super.ask();
   }
 
-  show({ read, places, changes, denoiser_calls: calls }) {
+  show({ read, places, changes: single, denoiser_calls: calls }) {
+    const changes = joined(single);
     Object.assign(this, { read, places, changes });
     const number = `${changes.length} ${changes.length === 1 ? "change" : "changes"} proposed`;
     this.summary.textContent = calls === undefined ? "Looking for changes…" : `${number} · ${calls} calls`;
     this.list.replaceChildren(...changes.map((change, n) => this.#item(change, n)));
     this.#draw();
+    return `${number}.`;
   }
 
   /** The text with the accepted changes. */
@@ -67,7 +69,7 @@ export class RepairView extends View {
   }
 
   #accepted() {
-    return this.changes.filter((_, n) => !this.refused.has(n));
+    return this.changes.filter((_, n) => !this.refused.has(n)).flat();
   }
 
   #set(refused) {
@@ -77,9 +79,10 @@ export class RepairView extends View {
   }
 
   #item(change, n) {
+    const [{ position, probability }] = change;
     const tick = el("input", { type: "checkbox", on: { change: () => this.#toggle(n) } });
-    return el("li", {}, el("label", {}, tick, `place ${change.position + 1}: ${described(change)}, `,
-      `probability ${shown(change.probability, 3)}`));
+    return el("li", {}, el("label", {}, tick, `place ${position + 1}: ${described(change)}, `,
+      `probability ${shown(probability, 3)}`));
   }
 
   #toggle(n) {
@@ -93,11 +96,15 @@ export class RepairView extends View {
     if (n >= 0) this.#toggle(n);
   }
 
-  /** The first change that begins within a token. */
-  #changeOf(place) {
+  /** Whether a change of one character begins within a token; what is inserted at the end, in the last. */
+  #isWithin({ position }, place) {
     const [from, to] = this.spans[place];
-    const isLast = place === this.spans.length - 1;
-    return this.changes.findIndex(({ position }) => position >= from && (position < to || isLast));
+    return position >= from && (position < to || place === this.spans.length - 1);
+  }
+
+  /** The first change of a token. */
+  #changeOf(place) {
+    return this.changes.findIndex((change) => change.some((one) => this.#isWithin(one, place)));
   }
 
   #draw() {
@@ -117,8 +124,10 @@ export class RepairView extends View {
     if (n < 0) return cell;
     const change = this.changes[n];
     const verdict = this.refused.has(n) ? "refused" : "accepted";
-    return { ...cell, marks: ["change", verdict], says: `${cell.says}; ${described(change)}, ${verdict}`,
-      below: change.from === "" ? `+${sign(change.to)}` : (sign(change.to) === "·" ? "×" : sign(change.to)) };
+    const below = change.filter((one) => this.#isWithin(one, place)).map(({ from, to }) =>
+      (from === "" ? `+${sign(to)}` : (to === "" ? "×" : sign(to))));
+    return { ...cell, marks: ["change", verdict], below: below.join(""),
+      says: `${cell.says}; ${described(change)}, ${verdict}` };
   }
 }
 
@@ -153,7 +162,25 @@ function spans(places) {
   });
 }
 
-function described({ from, to }) {
+/**
+ * Changes that are one decision: two neighbours that change places have the same probability.
+ *
+ * @returns {object[][]} Each the changes of single characters, from left to right.
+ */
+function joined(changes) {
+  const groups = [];
+  for (const change of changes) {
+    const last = groups.at(-1)?.at(-1);
+    const isSame = last && change.probability === last.probability
+      && change.position === last.position + [...last.from].length;
+    if (isSame) groups.at(-1).push(change);
+    else groups.push([change]);
+  }
+  return groups;
+}
+
+function described(change) {
+  const [from, to] = ["from", "to"].map((side) => change.map((one) => one[side]).join(""));
   if (from === "") return `insert ${spoken(to)}`;
   return to === "" ? `leave out ${spoken(from)}` : `${spoken(from)} → ${spoken(to)}`;
 }

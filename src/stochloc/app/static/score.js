@@ -28,6 +28,7 @@ export class ScoreView extends View {
     this.result.replaceChildren(el("p", { class: "figures" },
       `${comparison(lines)}Bits are ${estimator}; ${calls} ${calls === 1 ? "call" : "calls"}.`),
     ...remarks.map((remark) => el("p", { class: "aside" }, remark)), pair, BITS.legend(), share);
+    return comparison(lines) || "The text is scored.";
   }
 }
 

@@ -17,7 +17,7 @@ export class View {
       { submit: () => this.ask(), change: () => changed(false) }, open);
     this.asking = new Asking(path, (answer) => {
       this.result.hidden = false;
-      this.show(answer);
+      return this.show(answer);
     });
     this.form.stop.addEventListener("click", () => this.stop());
     this.result = el("section", { class: "result", "aria-label": `${title}: result`, hidden: true });

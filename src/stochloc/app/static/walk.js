@@ -1,6 +1,6 @@
 /** The tab where one watches a walk and steers it. */
 
-import { steps, seed, temperature, walkBody, walkChoices } from "./choices.js";
+import { length, steps, seed, temperature, walkBody, walkChoices } from "./choices.js";
 import { spoken } from "./cells.js";
 import { button, el, Problem, tell } from "./dom.js";
 import { sharing } from "./downloads.js";
@@ -32,7 +32,7 @@ export class WalkView {
     this.player = new Player([this.walking], (step) => this.stage.draw(step), () => changed(false));
     this.editList = el("ul", { class: "edits", "aria-label": "Edits", hidden: true });
     const share = sharing("stochloc-walk", () => `${this.walking.text(this.player.at)}\n`,
-      () => ({ request: this.walking.body, frames: this.walking.frames, done: this.walking.done }),
+      () => this.walking.record(),
       () => this.stage.element);
     this.result = el("section", { class: "result", "aria-label": "The walk", hidden: true },
       this.player.element, this.editList, this.stage.element, SNR.legend(), el("p", { class: "aside" },
@@ -135,7 +135,7 @@ function fields(models) {
     area("prompt", "Text", { rows: 2, example: "To be, or not to be",
       hint: "the text begins with this; where it has blanks, ____, they are filled in" }),
     modelChoice(models),
-    number("length", "Length", { min: 1, limit: "length", hint: "tokens; as in training when empty" }),
+    length(),
     steps(),
     ...walkChoices(),
     temperature(),

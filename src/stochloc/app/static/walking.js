@@ -34,6 +34,7 @@ export class Walking extends EventTarget {
     // Time goes on from what was shown, though the server starts from a state that it has kept.
     const earlier = this.frames[kept]?.seconds ?? 0;
     Object.assign(this, { body, control, earlier, running: true, problem: null, done: null });
+    this.asked = performance.now();
     this.frames.length = Math.min(this.frames.length, kept + 1);
     // The frame of the step that was edited comes anew, with what the model believes now.
     const request = kept > 0 ? { ...body, after: kept - 1 } : body;
@@ -62,7 +63,11 @@ export class Walking extends EventTarget {
     if (event === "start") {
       this.steps = data.steps;
       this.given = data.places.map((place) => place.known);
-    } else if (event === "frame") this.frames[data.step] = { ...data, seconds: this.earlier + data.seconds };
+    } else if (event === "frame") {
+      // The server's seconds begin when the request has reached it, so this is never too late.
+      const computed = this.asked + 1000 * data.seconds;
+      this.frames[data.step] = { ...data, seconds: this.earlier + data.seconds, computed };
+    }
     else if (event === "done") this.done = data;
     else if (event === "error") throw new Error(data.detail);
   }
@@ -89,6 +94,12 @@ export class Walking extends EventTarget {
   likely(step, place) {
     const frames = this.frames.slice(0, step + 1).reverse();
     return frames.find((frame) => !frame.known[place])?.top[place] ?? [];
+  }
+
+  /** The request and all that was answered, for a file. */
+  record() {
+    const frames = this.frames.map(({ computed, ...frame }) => frame);
+    return { request: this.body, frames, done: this.done };
   }
 
   /** The text of a step. */
