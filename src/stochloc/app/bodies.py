@@ -7,12 +7,16 @@ are checked where they are looked up, with the sentence of the command line.
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from stochloc.app.limits import LIMITS
 from stochloc.tasks.paths import PATHS, TRANSITIONS
 from stochloc.tasks.policies import CORRECTORS, POLICIES
 
-NAMES_OF_PATHS = (*PATHS, "tuned")
+# The sets of names as the description has them; tasks look them up, and say what is wrong.
+_PATHS: JsonDict = {"enum": [*PATHS, "tuned", None]}
+_TRANSITIONS: JsonDict = {"enum": [*TRANSITIONS]}
+_CORRECTORS: JsonDict = {"enum": [*CORRECTORS]}
 LARGEST_SEED = 2**63 - 1
 
 
@@ -26,24 +30,22 @@ Steps = Annotated[
 ]
 Length = Annotated[int | None, Field(ge=1, le=LIMITS.length, description="Tokens of the text.")]
 Path = Annotated[
-    str | None,
-    Field(max_length=40, description="The path to follow.", examples=list(NAMES_OF_PATHS)),
+    str | None, Field(max_length=40, description="The path to follow.", json_schema_extra=_PATHS)
 ]
 Policy = Annotated[
     str,
     Field(
-        max_length=40,
+        max_length=60,
         description="The policy that allocates SNR; a setting may follow, as in tolerance:0.1.",
-        examples=list(POLICIES),
+        json_schema_extra={"pattern": f"^({'|'.join(POLICIES)})(:[0-9.]{{1,9}})?$"},
     ),
 ]
 Transition = Annotated[
-    str,
-    Field(max_length=40, description="How steps are taken.", examples=list(TRANSITIONS)),
+    str, Field(max_length=40, description="How steps are taken.", json_schema_extra=_TRANSITIONS)
 ]
 Corrector = Annotated[
     str,
-    Field(max_length=40, description="How rounds rewind tokens.", examples=list(CORRECTORS)),
+    Field(max_length=40, description="How rounds rewind tokens.", json_schema_extra=_CORRECTORS),
 ]
 Temperature = Annotated[
     float,
@@ -152,7 +154,9 @@ class ScoreBody(Body):
         Field(description="A text, or several; each is what a line is to the command."),
     ]
     path: Path = None
-    transition: Annotated[str | None, Field(max_length=40, examples=list(TRANSITIONS))] = None
+    transition: Annotated[
+        str | None, Field(max_length=40, json_schema_extra={"enum": [*TRANSITIONS, None]})
+    ] = None
     steps: Steps = None
     continuous: bool = False
     draws: Annotated[int | None, Field(ge=1, le=LIMITS.draws)] = None

@@ -93,9 +93,7 @@ def _default(facts: dict[str, Any]) -> str:
 
 
 def _meaning(facts: dict[str, Any]) -> str:
-    examples = facts.get("examples", ())
-    named = f" One of {', '.join(map(str, examples))}." if examples else ""
-    return facts.get("description", "") + named
+    return facts.get("description", "")
 
 
 def _kind(facts: dict[str, Any], schemas: dict[str, Any]) -> str:
@@ -104,10 +102,12 @@ def _kind(facts: dict[str, Any], schemas: dict[str, Any]) -> str:
         name = facts["$ref"].rpartition("/")[2]
         inner = schemas[name].get("properties", {})
         return "{" + ", ".join(f"{key}: {_kind(of, schemas)}" for key, of in inner.items()) + "}"
+    if "enum" in facts:
+        return " | ".join("null" if one is None else str(one) for one in facts["enum"])
+    if "pattern" in facts:
+        return f"{facts['type']} like {facts['pattern']}"
     if "anyOf" in facts:
         return " or ".join(dict.fromkeys(_kind(one, schemas) for one in facts["anyOf"]))
-    if "enum" in facts:
-        return " | ".join(map(str, facts["enum"]))
     if facts.get("type") == "array":
         return f"list of {_kind(facts.get('items', {}), schemas)}{_bounds(facts, 'Items')}"
     return f"{facts.get('type', 'anything')}{_bounds(facts, 'Length')}"
@@ -118,4 +118,4 @@ def _bounds(facts: dict[str, Any], counted: str) -> str:
     high = facts.get("maximum", facts.get("exclusiveMaximum", facts.get(f"max{counted}")))
     if low is None and high is None:
         return ""
-    return f" ({'' if low is None else low}..{'' if high is None else high})"
+    return f" ({'' if low is None else f'{low:g}'}..{'' if high is None else f'{high:g}'})"
