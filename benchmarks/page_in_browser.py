@@ -6,7 +6,7 @@ navigation until the tabs can be used, the server running, the model loaded and 
 kept by the browser. *Step to paint*: from the moment a step has been computed until a frame of the
 screen that shows it was handed over; walks faster than the screen show some steps together, and the
 last of these counts. The server's clock begins when a request has reached it, the page's when it is
-sent, so the figures are a little too large. `--pictures` writes those of docs/page.md instead.
+sent, so the figures are a little too large. `--pictures` writes those of docs/how-to/page.md.
 
     python benchmarks/page_in_browser.py RUN [--visits 9] [--walks 5] [--steps 64] [--smoke]
     python benchmarks/page_in_browser.py RUN --pictures docs/figures

@@ -5,7 +5,7 @@ import { el, Problem, tell } from "./dom.js";
 import { sharing } from "./downloads.js";
 import { area, Form, modelChoice } from "./forms.js";
 import { Player } from "./player.js";
-import { shown, SNR } from "./scales.js";
+import { counted, shown, SNR } from "./scales.js";
 import { Stage } from "./stage.js";
 import { Walking } from "./walking.js";
 
@@ -82,7 +82,7 @@ export class CompareView {
     if (walk.problem) this.problem.show(walk.problem);
     if (this.player.running) return;
     this.form.busy(false);
-    const told = this.walks.map(({ done }, n) => done && `${SIDES[n]}: ${shown(done.bits, 1)} bits, ${done.calls} calls`);
+    const told = this.walks.map(({ done }, n) => done && `${SIDES[n]}: ${shown(done.bits, 1)} bits, ${counted(done.calls, "call")}`);
     tell(told.filter(Boolean).join("; "));
     this.changed(false);
   }

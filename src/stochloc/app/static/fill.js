@@ -5,7 +5,7 @@ import { button, el } from "./dom.js";
 import { copy, sharing } from "./downloads.js";
 import { area, modelChoice, number, words } from "./forms.js";
 import { Cells, spoken } from "./cells.js";
-import { bitsOf, shown } from "./scales.js";
+import { bitsOf, counted, shown } from "./scales.js";
 import { View } from "./view.js";
 
 export class FillView extends View {
@@ -24,9 +24,9 @@ export class FillView extends View {
     const share = sharing("stochloc-fill", () => answers.map(({ text, nats }) =>
       `${shown(bitsOf(nats))}\t${text}`).join("\n").concat("\n"), () => this.asking.answer, () => list);
     this.result.replaceChildren(el("p", { class: "figures" },
-      `${answers.length} answers · ${calls} calls. Bits are those of the ${scored}: ${ranking}.`),
+      `${counted(answers.length, "answer")} · ${counted(calls, "call")}. Bits are those of the ${scored}: ${ranking}.`),
     ...remarks.map((remark) => el("p", { class: "aside" }, remark)), list, share);
-    return `${answers.length} answers.`;
+    return `${counted(answers.length, "answer")}.`;
   }
 }
 

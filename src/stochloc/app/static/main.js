@@ -82,8 +82,8 @@ async function begin() {
     event.preventDefault();
     document.getElementById("panels").focus();
   });
-  document.getElementById("models").textContent = server.models.map(({ name, length }) =>
-    `${name}, ${length} tokens`).join("; ");
+  // Where there are several, each form says which.
+  if (server.models.length === 1) document.getElementById("models").textContent = server.models[0].name;
   document.body.dataset.ready = "true";
   performance.mark("ready");
 }

@@ -4,7 +4,7 @@ import { Cells, sign, spoken } from "./cells.js";
 import { button, el } from "./dom.js";
 import { copy, sharing } from "./downloads.js";
 import { area, choice, modelChoice, number } from "./forms.js";
-import { bitsOfProbability, DOUBT, shown } from "./scales.js";
+import { bitsOfProbability, counted, DOUBT, shown } from "./scales.js";
 import { View } from "./view.js";
 
 const WAYS = [["", "automatic"], ["edits", "single edits"], ["one_pass", "one pass"], ["walk", "walk"]];
@@ -56,8 +56,8 @@ export class RepairView extends View {
   show({ read, places, changes: single, denoiser_calls: calls }) {
     const changes = joined(single);
     Object.assign(this, { read, places, changes });
-    const number = `${changes.length} ${changes.length === 1 ? "change" : "changes"} proposed`;
-    this.summary.textContent = calls === undefined ? "Looking for changes…" : `${number} · ${calls} calls`;
+    const number = `${counted(changes.length, "change")} proposed`;
+    this.summary.textContent = calls === undefined ? "Looking for changes…" : `${number} · ${counted(calls, "call")}`;
     this.list.replaceChildren(...changes.map((change, n) => this.#item(change, n)));
     this.#draw();
     return `${number}.`;
@@ -98,8 +98,8 @@ export class RepairView extends View {
 
   /** Whether a change of one character begins within a token; what is inserted at the end, in the last. */
   #isWithin({ position }, place) {
-    const [from, to] = this.spans[place];
-    return position >= from && (position < to || place === this.spans.length - 1);
+    const next = this.places[place + 1]?.position ?? Infinity;
+    return position >= this.places[place].position && position < next;
   }
 
   /** The first change of a token. */
@@ -108,7 +108,6 @@ export class RepairView extends View {
   }
 
   #draw() {
-    this.spans = spans(this.places);
     [...this.list.children].forEach((item, n) => {
       item.querySelector("input").checked = !this.refused.has(n);
     });
@@ -150,16 +149,6 @@ export function repaired(read, changes) {
     } else if (n < characters.length) text += characters[n];
   }
   return text;
-}
-
-/** From which character to which every token goes. */
-function spans(places) {
-  let end = 0;
-  return places.map(({ text }) => {
-    const begin = end;
-    end += [...text].length;
-    return [begin, end];
-  });
 }
 
 /**

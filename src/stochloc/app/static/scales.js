@@ -43,6 +43,9 @@ export const bitsOf = (nats) => nats / Math.LN2;
 /** A probability as bits. */
 export const bitsOfProbability = (p) => (p > 0 ? -Math.log2(p) : Infinity);
 
+/** A number of things, which are in the plural unless there is one. */
+export const counted = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
+
 /** A number with few digits, for people; a dash where there is none. */
 export function shown(value, digits = 2) {
   if (value == null || Number.isNaN(value)) return "–";

@@ -4,14 +4,14 @@ import { Cells, spoken } from "./cells.js";
 import { el } from "./dom.js";
 import { sharing } from "./downloads.js";
 import { area, modelChoice } from "./forms.js";
-import { BITS, bitsOf, shown } from "./scales.js";
+import { BITS, bitsOf, counted, shown } from "./scales.js";
 import { View } from "./view.js";
 
 const NAMES = ["A", "B"];
 
 export class ScoreView extends View {
   constructor(server, changed) {
-    super({ id: "score", title: "Score", path: "/api/score", action: "Score", open: 3 }, server,
+    super({ id: "score", title: "Score", path: "/api/score", action: "Score", open: 2 }, server,
       fields(server.models), changed);
     this.form.element.classList.add("two");
   }
@@ -26,7 +26,7 @@ export class ScoreView extends View {
     const share = sharing("stochloc-score", () => lines.map(asText).join("\n"), () => this.asking.answer,
       () => pair);
     this.result.replaceChildren(el("p", { class: "figures" },
-      `${comparison(lines)}Bits are ${estimator}; ${calls} ${calls === 1 ? "call" : "calls"}.`),
+      `${comparison(lines)}Bits are ${estimator}; ${counted(calls, "call")}.`),
     ...remarks.map((remark) => el("p", { class: "aside" }, remark)), pair, BITS.legend(), share);
     return comparison(lines) || "The text is scored.";
   }

@@ -2,7 +2,7 @@
 
 import { Cells } from "./cells.js";
 import { el } from "./dom.js";
-import { shown } from "./scales.js";
+import { counted, shown } from "./scales.js";
 
 export class Stage {
   /**
@@ -21,8 +21,7 @@ export class Stage {
     this.cells.show(this.walk.cells(step));
     const frame = this.walk.frames[Math.min(step, this.walk.last)];
     this.figures.textContent = frame
-      ? `step ${frame.step} · ${shown(frame.bits, 1)} bits · ${frame.calls} ${frame.calls === 1 ? "call" : "calls"}`
-        + ` · ${shown(frame.seconds)} s`
+      ? `step ${frame.step} · ${shown(frame.bits, 1)} bits · ${counted(frame.calls, "call")} · ${shown(frame.seconds)} s`
       : "";
   }
 }

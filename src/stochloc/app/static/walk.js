@@ -7,7 +7,7 @@ import { sharing } from "./downloads.js";
 import { area, choice, Form, modelChoice, number } from "./forms.js";
 import { openMenu } from "./menu.js";
 import { Player } from "./player.js";
-import { shown, SNR } from "./scales.js";
+import { counted, shown, SNR } from "./scales.js";
 import { Stage } from "./stage.js";
 import { Walking } from "./walking.js";
 
@@ -124,7 +124,7 @@ export class WalkView {
     if (this.walking.problem) this.problem.show(this.walking.problem);
     else if (this.walking.done) {
       const { bits, calls } = this.walking.done;
-      tell(`The walk has ended after ${calls} calls and ${shown(bits, 1)} bits: ${this.walking.done.text}`);
+      tell(`The walk has ended after ${counted(calls, "call")} and ${shown(bits, 1)} bits: ${this.walking.done.text}`);
     }
     this.changed(false);
   }

@@ -104,6 +104,8 @@ export class Walking extends EventTarget {
 
   /** The text of a step. */
   text(step) {
+    // Tokens that are parts of characters are a text only together.
+    if (this.done && step >= this.last) return this.done.text;
     return this.frames[Math.min(step, this.last)]?.tokens.join("") ?? "";
   }
 }
