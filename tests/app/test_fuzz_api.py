@@ -51,7 +51,7 @@ def hurried(value, name=""):
     if isinstance(value, str) and name in TEXTS:
         return value[:LONGEST_TEXT] if len(value) <= 4096 else value
     most = ENOUGH.get(name)
-    if most is not None and isinstance(value, int) and most < value <= 1024:
+    if most is not None and isinstance(value, int | float) and most < value <= 1024:
         return 1 + value % most
     return value
 

@@ -106,13 +106,16 @@ FLAGS = {
         )},
         "--json": SWITCH,
     },
+    "demo": {
+        **SHARED, "--port": 7999, "--host": "::1", "--token": "secret", "--no-open": SWITCH,
+    },
 }  # fmt: skip
 BASES = {
     "quickstart": ("--out", "OUT"), "train": ("--data", "TEXT", "--out", "OUT"),
     "eval": ("RUN",), "sample": ("RUN",), "infill": ("RUN", "t_e h_"), "correct": ("RUN", "teh"),
     "score": ("RUN", "LINES"), "tune": ("RUN",), "cyclic": (),
     "plot": ("all", "RUN", "--out", "OUT"), "compare": ("--data", "TEXT", "--out", "OUT"),
-    "import": ("mdlm", "CHECKPOINT", "--data", "TEXT", "--out", "OUT"),
+    "import": ("mdlm", "CHECKPOINT", "--data", "TEXT", "--out", "OUT"), "demo": ("RUN",),
 }  # fmt: skip
 OTHER_BASES = {("correct", "--edits"): ("ENCODER", "teh")}
 # What a flag needs to have an effect.
@@ -209,7 +212,9 @@ def place(trained, encoder, tmp_path, monkeypatch):
         ("importers.run", "import_run", recipe), ("tasks.compare.compare", "compare", Compared()),
         ("cli.compare", "find_spec", None), ("cli.plot", "write_all", None),
         ("cli.cyclic", "_draw", None), ("tasks.cyclic", "describe", "tables"),
-        ("tasks.scored", "remarks", ()),
+        ("tasks.scored", "remarks", ()), ("app.server", "create_app", None),
+        ("app.serving", "bind", SimpleNamespace(getsockname=lambda: ("", 7860))),
+        ("app.serving", "open_browser", None), ("app.serving", "run", None),
     ):  # fmt: skip
         monkeypatch.setattr(import_module(f"stochloc.{module}"), name, noting(result))
     monkeypatch.setattr(CyclicExperiment, "run", lambda experiment: noting({})(experiment))

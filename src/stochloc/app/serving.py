@@ -6,6 +6,7 @@ import sys
 import webbrowser
 from collections.abc import Callable
 from threading import Thread
+from types import FrameType
 from urllib.parse import urlencode
 
 import uvicorn
@@ -66,6 +67,19 @@ def address_of(host: str, bound: socket.socket, token: str | None) -> str:
     return f"http://{shown}:{bound.getsockname()[1]}/{query}"
 
 
+class _Server(uvicorn.Server):
+    """A server that says when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.on_stop = on_stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, as a signal says."""
+        self.on_stop()
+        super().handle_exit(sig, frame)
+
+
 def run(app: FastAPI, bound: socket.socket, on_stop: Callable[[], None]) -> None:
     """Serve until the process is interrupted.
 
@@ -78,15 +92,10 @@ def run(app: FastAPI, bound: socket.socket, on_stop: Callable[[], None]) -> None
         KeyboardInterrupt: The user stopped it.
     """
 
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: object) -> None:
-            on_stop()
-            super().handle_exit(sig, frame)  # type: ignore[arg-type]
-
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
     )
-    Server(config).run(sockets=[bound])
+    _Server(config, on_stop).run(sockets=[bound])
 
 
 def open_browser(address: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import MaybeInt, MaybeText, OfWeights, Weights
+from stochloc.cli.options import MaybeInt, MaybeText, OfWeights, Weights, optional
 from stochloc.terminal import say, tell
 
 
@@ -14,7 +14,7 @@ from stochloc.terminal import say, tell
 class Demo:
     """Open a page in the browser where one watches and steers a walk; and serve models by HTTP."""
 
-    run_folders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run_folders: Annotated[tuple[str, ...], tyro.conf.Positional, optional("RUN [RUN ...]")]
     """Folders of runs, or models' names on the Hugging Face hub."""
     port: MaybeInt = None
     """Port to serve on; the first free one from 7860 when absent."""
@@ -23,7 +23,7 @@ class Demo:
     token: MaybeText = None
     """What a client must send: in the page's address, ?token=, or as a bearer token."""
     open: bool = True
-    """Open the page in the browser."""
+    """Whether to open the page in the browser."""
     weights: OfWeights = field(default_factory=Weights)
 
     def run(self) -> None:
