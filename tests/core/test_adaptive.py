@@ -472,6 +472,14 @@ def random_costs(known: torch.Tensor, snr: torch.Tensor, seed: int) -> StepCosts
     )  # fmt: skip
 
 
+def test_costs_of_several_texts_are_averaged_by_their_numbers_of_sequences():
+    known, snr = torch.arange(3) / 3, torch.tensor([0.0, 1.0])
+    first, second = random_costs(known, snr, seed=1), random_costs(known, snr, seed=2)
+    both = StepCosts.average([first, second], [1, 3])
+    torch.testing.assert_close(both.decide, (first.decide + 3 * second.decide) / 4)
+    torch.testing.assert_close(both.rise, (first.rise + 3 * second.rise) / 4)
+
+
 def test_refined_costs_keep_the_measured_ones_and_lie_on_straight_lines_between_them():
     costs = random_costs(torch.arange(4) / 4, torch.tensor([0.0, 1.0]), seed=1)
     fine = costs.refined(8)
