@@ -68,6 +68,11 @@ class LocalizationPicture:
         return 9.2, 4.0
 
     @property
+    def frame_size(self) -> tuple[float, float]:
+        """Width and height of a frame of the animation in inches."""
+        return self.size
+
+    @property
     def num_frames(self) -> int:
         """Frames of the animation."""
         return min(NUM_FRAMES, len(self.z))

@@ -44,6 +44,11 @@ class Moving(Picture, Protocol):
     """A picture that can be animated."""
 
     @property
+    def frame_size(self) -> tuple[float, float]:
+        """Width and height of a frame in inches."""
+        ...
+
+    @property
     def num_frames(self) -> int:
         """Number of frames, at least 1."""
         ...
@@ -110,7 +115,7 @@ def _save(figure: Figure, file: Path, metadata: dict[str, None]) -> None:
 
 
 def _animate(picture: Moving, file: Path) -> None:
-    figure, frames = new_figure(*picture.size), []
+    figure, frames = new_figure(*picture.frame_size), []
     canvas = FigureCanvasAgg(figure)
     for n in range(picture.num_frames):
         figure.clear()
