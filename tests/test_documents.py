@@ -23,7 +23,7 @@ REST = re.compile(r" +(\d?>|\|).*")
 TEXT = "the quick brown fox jumps over the lazy dog. once upon a time there was a king. "
 TINY = ("--steps", "2", "--length", "32", "--width", "16", "--depth", "1", "--heads", "2",
         "--batch-size", "4", "--accelerator", "cpu")  # fmt: skip
-# Commands of the README that take minutes, each with what runs in their stead.
+# Commands of these pages that take minutes, each with what runs in their stead.
 TOO_LONG = {
     "stochloc quickstart": "a model of its own size; tests/test_cli.py runs a smaller one",
     "stochloc cyclic": "all paths in 128 steps; tests/test_cli.py runs a smaller one",
@@ -55,8 +55,9 @@ def shown(page: str) -> list[list[str]]:
 
 SHOWN = [(page, line) for page in PAGES for line in shown(page)]
 # Pages that a reader follows with a text of his own, in the folder that the README speaks of.
-FOLLOWED = ("README.md", "docs/tutorials/own-text.md", "docs/tutorials/paths-and-policies.md",
-            "docs/tutorials/infill-and-correct.md", "docs/how-to/choose.md")  # fmt: skip
+FOLLOWED = ("README.md", "docs/tutorials/exact-world.md", "docs/tutorials/own-text.md",
+            "docs/tutorials/paths-and-policies.md", "docs/tutorials/infill-and-correct.md",
+            "docs/how-to/choose.md", "docs/how-to/compare.md", "docs/figures/README.md")  # fmt: skip
 RUN_AS_THEY_STAND = ("README.md", *(page for page in PAGES if page.startswith("docs/tutorials/")),
                      "docs/how-to/extend.md")  # fmt: skip
 EVERY = (line for page in FOLLOWED for block in blocks(page, "sh") for line in commands(block))

@@ -51,17 +51,18 @@ def test_a_table_whose_names_cannot_be_read_is_no_table_of_names():
     ("title", "offered"),
     [("path", (*names.PATHS, "tuned")), ("policy", names.POLICIES)],
 )
-def test_the_readme_lists_every_path_and_policy_and_no_other(title, offered):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    rows = re.search(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", readme, re.MULTILINE)
+def test_the_page_on_choosing_lists_every_path_and_policy_and_no_other(title, offered):
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "choose.md"
+    text = page.read_text(encoding="utf-8")
+    rows = re.search(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert rows is not None
     listed = [
         name for row in rows[1].splitlines() for name in re.findall("`(.+?)`", row.split("|")[1])
     ]
     assert len(set(listed)) == len(listed)
     missing, unknown = set(offered) - set(listed), set(listed) - set(offered)
-    assert not missing, f"the README's table of {title}s lacks {sorted(missing)}"
-    assert not unknown, f"the README's table of {title}s has {sorted(unknown)}, which nobody offers"
+    assert not missing, f"the table of {title}s in {page.name} lacks {sorted(missing)}"
+    assert not unknown, f"the table of {title}s in {page.name} has {sorted(unknown)}, which nobody offers"
 
 
 def test_a_name_that_is_not_offered_is_refused_with_those_that_are(trained, tmp_path):
