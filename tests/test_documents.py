@@ -119,7 +119,7 @@ def at_place(place, monkeypatch):
 
 
 @pytest.mark.parametrize("number", range(len(CHEAP)), ids=lambda n: shlex.join(CHEAP[n])[:60])
-def test_the_cheap_commands_of_the_readme_do_what_they_say(number, at_place, capsys):
+def test_the_cheap_commands_of_the_pages_do_what_they_say(number, at_place, capsys):
     line = CHEAP[number]
     if "tuned" in line:
         main(["tune", "runs/mine", "--sequences", "1"])
