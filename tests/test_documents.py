@@ -57,7 +57,8 @@ SHOWN = [(page, line) for page in PAGES for line in shown(page)]
 # Pages that a reader follows with a text of his own, in the folder that the README speaks of.
 FOLLOWED = ("README.md", "docs/tutorials/exact-world.md", "docs/tutorials/own-text.md",
             "docs/tutorials/paths-and-policies.md", "docs/tutorials/infill-and-correct.md",
-            "docs/how-to/choose.md", "docs/how-to/compare.md", "docs/figures/README.md")  # fmt: skip
+            "docs/how-to/choose.md", "docs/how-to/compare.md",
+            "docs/figures/README.md")  # fmt: skip
 RUN_AS_THEY_STAND = ("README.md", *(page for page in PAGES if page.startswith("docs/tutorials/")),
                      "docs/how-to/extend.md")  # fmt: skip
 EVERY = (line for page in FOLLOWED for block in blocks(page, "sh") for line in commands(block))

@@ -61,8 +61,8 @@ def test_the_page_on_choosing_lists_every_path_and_policy_and_no_other(title, of
     ]
     assert len(set(listed)) == len(listed)
     missing, unknown = set(offered) - set(listed), set(listed) - set(offered)
-    assert not missing, f"the table of {title}s in {page.name} lacks {sorted(missing)}"
-    assert not unknown, f"the table of {title}s in {page.name} has {sorted(unknown)}, which nobody offers"
+    assert not missing, f"{page.name}: its table of {title}s lacks {sorted(missing)}"
+    assert not unknown, f"{page.name}: nobody offers {sorted(unknown)} of its table of {title}s"
 
 
 def test_a_name_that_is_not_offered_is_refused_with_those_that_are(trained, tmp_path):
