@@ -129,6 +129,9 @@ def test_a_token_that_is_fixed_stays_to_the_end_and_the_past_stays(visit, how):
     for step in (1, 4):
         go_to(page, step)
         past[step] = letters(page)
+    # What is typed meanwhile is for the next walk.
+    field(page, "Seed").fill("99")
+    sent = bodies(page)
     page.locator(".stage .cell").nth(6).click()
     menu = page.get_by_role("dialog")
     if how == "typed":
@@ -140,6 +143,7 @@ def test_a_token_that_is_fixed_stays_to_the_end_and_the_past_stays(visit, how):
         token = second.locator("b").text_content()
         second.click()
     ended(page)
+    assert [(body["seed"], body["edits"][0]["token"]) for body in sent] == [(0, token)]
     assert figures(page)[0] == 4
     assert letters(page)[6] == token
     assert shades(page)[6] == 8

@@ -41,7 +41,7 @@ export class CompareView {
 
   values() {
     const at = this.hasAsked ? this.player.stays : "";
-    return { ...this.form.values(), at, go: this.hasAsked ? 1 : "" };
+    return { ...(this.hasAsked ? this.asked : this.form.values()), at, go: this.hasAsked ? 1 : "" };
   }
 
   restore({ at = "", go = "", ...values }) {
@@ -62,10 +62,11 @@ export class CompareView {
   stop() {
     for (const walk of this.walks) walk.stop();
     this.form.busy(false);
-    this.player.refresh();
+    this.player.halt();
   }
 
   #start(showAt = null) {
+    this.asked = this.form.values();
     this.problem.clear();
     this.form.busy(true);
     this.result.hidden = false;

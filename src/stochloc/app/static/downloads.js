@@ -66,16 +66,32 @@ function drawCell(pen, cell) {
   pen.beginPath();
   pen.roundRect(left, top, width, height, Number.parseFloat(style.borderRadius) || 0);
   pen.fill();
+  const ring = style.getPropertyValue("--ring");
+  if (ring) drawRing(pen, ring, cell.matches(".given"), { left, top, width, height });
   for (const part of cell.children) {
     const at = part.getBoundingClientRect();
     const how = getComputedStyle(part);
+    pen.globalAlpha = Number(how.opacity);
     if (part.matches(".bar")) {
       pen.fillStyle = how.backgroundColor;
       pen.fillRect(at.left, at.top, at.width, at.height);
     } else if (part.textContent) {
       write(pen, part.textContent, how, at.left + at.width / 2, at.top + at.height / 2, "center");
     }
+    pen.globalAlpha = 1;
   }
+}
+
+/** The mark of a cell that was given (its foot alone), fixed, or changed. */
+function drawRing(pen, colour, isFoot, { left, top, width, height }) {
+  pen.strokeStyle = colour;
+  pen.lineWidth = 3;
+  pen.beginPath();
+  if (isFoot) {
+    pen.moveTo(left, top + height - 1.5);
+    pen.lineTo(left + width, top + height - 1.5);
+  } else pen.roundRect(left + 1.5, top + 1.5, width - 3, height - 3, 2);
+  pen.stroke();
 }
 
 function drawWords(pen, element) {
@@ -84,6 +100,8 @@ function drawWords(pen, element) {
 }
 
 function write(pen, text, style, x, y, align) {
-  Object.assign(pen, { fillStyle: style.color, font: style.font, textAlign: align, textBaseline: "middle" });
+  // The shorthand of the whole is empty where it cannot say everything, as of figures of equal width.
+  const font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+  Object.assign(pen, { fillStyle: style.color, font, textAlign: align, textBaseline: "middle" });
   pen.fillText(text, x, y);
 }

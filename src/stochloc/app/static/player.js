@@ -79,15 +79,21 @@ export class Player {
   /** Play from here; from the beginning where everything has been shown. */
   play() {
     if (this.at >= this.last && !this.running) this.at = 0;
+    this.wanted = null;
     this.playing = true;
     this.refresh();
     this.#go();
   }
 
   pause() {
+    this.halt();
+    this.moved();
+  }
+
+  /** Stop playing without anyone's wish to look at this step. */
+  halt() {
     this.#stopClock();
     this.refresh();
-    this.moved();
   }
 
   /** Draw the present step at the next frame of the screen, once however often it is asked for. */

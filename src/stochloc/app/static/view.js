@@ -30,7 +30,7 @@ export class View {
   }
 
   values() {
-    return { ...this.form.values(), go: this.hasAsked ? 1 : "" };
+    return { ...(this.hasAsked ? this.asked : this.form.values()), go: this.hasAsked ? 1 : "" };
   }
 
   restore({ go = "", ...values }) {
@@ -38,13 +38,19 @@ export class View {
     this.form.restore(values);
     this.result.hidden = true;
     this.hasAsked = go !== "";
-    if (this.hasAsked) this.asking.ask(this.form, this.body());
+    if (this.hasAsked) this.#ask();
   }
 
   ask() {
     if (!this.form.isValid()) return;
     this.hasAsked = true;
+    this.#ask();
     this.changed(true);
+  }
+
+  /** Ask, and keep for the address what was asked for: the form may be changed beside the answer. */
+  #ask() {
+    this.asked = this.form.values();
     this.asking.ask(this.form, this.body());
   }
 

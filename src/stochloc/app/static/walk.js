@@ -44,7 +44,7 @@ export class WalkView {
 
   values() {
     return {
-      ...this.form.values(),
+      ...(this.hasAsked ? this.asked.values : this.form.values()),
       edits: this.edits.length ? JSON.stringify(this.edits) : "",
       at: this.hasAsked ? this.player.stays : "",
       go: this.hasAsked ? 1 : "",
@@ -57,7 +57,9 @@ export class WalkView {
     this.edits = parseEdits(edits);
     this.hasAsked = go !== "";
     this.result.hidden = true;
-    if (this.hasAsked) this.#start(-1, at === "" ? null : Number(at));
+    if (!this.hasAsked) return;
+    this.#remember();
+    this.#start(-1, at === "" ? null : Number(at));
   }
 
   /** Begin a walk anew. */
@@ -65,6 +67,7 @@ export class WalkView {
     if (!this.form.isValid()) return;
     this.edits = [];
     this.hasAsked = true;
+    this.#remember();
     this.#start(-1);
     this.changed(true);
   }
@@ -72,12 +75,16 @@ export class WalkView {
   stop() {
     this.walking.stop();
     this.form.busy(false);
-    this.player.refresh();
+    this.player.halt();
+  }
+
+  /** Keep what was asked for: the form may be changed while the walk is looked at and steered. */
+  #remember() {
+    this.asked = { values: this.form.values(), body: walkBody(this.form) };
   }
 
   #start(kept, showAt = null) {
-    const body = walkBody(this.form);
-    if (this.edits.length) body.edits = this.edits;
+    const body = { ...this.asked.body, ...(this.edits.length ? { edits: this.edits } : {}) };
     this.problem.clear();
     this.form.busy(true);
     this.result.hidden = false;
