@@ -1,20 +1,12 @@
 /** The HTTP interface of `stochloc demo`: JSON, server-sent events, and errors as one sentence. */
 
-/** What the server refused, or that it does not answer; the message is a sentence for the user. */
-export class Refusal extends Error {
-  constructor(sentence, status = 0) {
-    super(sentence);
-    this.status = status;
-  }
-}
-
 async function request(path, options) {
   let answer;
   try {
     answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal("The server does not answer; is `stochloc demo` still running?");
+    throw new Error("The server does not answer; is `stochloc demo` still running?");
   }
   if (!answer.ok) throw await refusal(answer);
   return answer;
@@ -30,7 +22,7 @@ async function refusal(answer) {
   }
   const wait = answer.headers.get("Retry-After");
   if (answer.status === 429 && wait) sentence += ` Try again in ${wait} s.`;
-  return new Refusal(sentence, answer.status);
+  return new Error(sentence);
 }
 
 function post(path, body, accept, signal) {
@@ -62,7 +54,7 @@ export async function* stream(path, body, signal) {
       piece = await reader.read();
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Refusal("The connection to the server was lost.");
+      throw new Error("The connection to the server was lost.");
     }
     if (piece.done) return;
     const blocks = (rest + piece.value).replaceAll("\r\n", "\n").split("\n\n");

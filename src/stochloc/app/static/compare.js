@@ -83,7 +83,8 @@ export class CompareView {
     if (walk.problem) this.problem.show(walk.problem);
     if (this.player.running) return;
     this.form.busy(false);
-    const told = this.walks.map(({ done }, n) => done && `${SIDES[n]}: ${shown(done.bits, 1)} bits, ${counted(done.calls, "call")}`);
+    const told = this.walks.map(({ done }, n) =>
+      done && `${SIDES[n]}: ${shown(done.bits, 1)} bits, ${counted(done.calls, "call")}`);
     tell(told.filter(Boolean).join("; "));
     this.changed(false);
   }

@@ -21,12 +21,13 @@ export class FillView extends View {
   show({ answers, ranking, scored, denoiser_calls: calls, remarks = [] }) {
     const list = el("ol", { class: "answers" }, ...answers.map((answer, n) =>
       row(answer, n, this.asking.request.template)));
-    const share = sharing("stochloc-fill", () => answers.map(({ text, nats }) =>
-      `${shown(bitsOf(nats))}\t${text}`).join("\n").concat("\n"), () => this.asking.answer, () => list);
+    const number = counted(answers.length, "answer");
+    const asText = () => answers.map(({ text, nats }) => `${shown(bitsOf(nats))}\t${text}\n`).join("");
+    const share = sharing("stochloc-fill", asText, () => this.asking.answer, () => list);
     this.result.replaceChildren(el("p", { class: "figures" },
-      `${counted(answers.length, "answer")} · ${counted(calls, "call")}. Bits are those of the ${scored}: ${ranking}.`),
+      `${number} · ${counted(calls, "call")}. Bits are those of the ${scored}: ${ranking}.`),
     ...remarks.map((remark) => el("p", { class: "aside" }, remark)), list, share);
-    return `${counted(answers.length, "answer")}.`;
+    return `${number}.`;
   }
 }
 
@@ -47,7 +48,7 @@ function row({ text, blanks, nats, bits_per_character: bits }, n, template) {
  * The model may read given text in another form, capitals as small letters; where the template and
  * the answer do not fit together, nothing is marked.
  */
-export function pieces(template, blanks, text) {
+function pieces(template, blanks, text) {
   const parts = template.split(/(\{\{|\}\}|\{\d+(?:-\d+)?\}|_)/);
   const told = [];
   let number = 0;
@@ -72,7 +73,8 @@ function fields(models) {
       hint: "characters that blanks may hold: aeiou for all, 2:a-e for the second" }),
     modelChoice(models),
     number("n", "Answers", { first: "5", min: 1, limit: (model, limits) => limits.draws }),
-    number("draws", "Draws", { first: "32", min: 1, limit: (model, limits) => limits.draws, hint: "walks for every combination of lengths" }),
+    number("draws", "Draws", { first: "32", min: 1, limit: (model, limits) => limits.draws,
+      hint: "walks for every combination of lengths" }),
     steps(),
     ...walkChoices(),
     temperature(),

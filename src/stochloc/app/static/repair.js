@@ -25,8 +25,8 @@ export class RepairView extends View {
     this.output = el("output", { class: "text", "aria-label": "The repaired text" });
     this.list = el("ul", { class: "changes" });
     this.summary = el("p", { class: "figures" });
-    const share = sharing("stochloc-repair", () => `${this.text()}\n`,
-      () => ({ read: this.read, places: this.places, ...this.asking.answer, accepted: this.#accepted(), result: this.text() }), () => this.cells.element);
+    const share = sharing("stochloc-repair", () => `${this.text()}\n`, () => this.#record(),
+      () => this.cells.element);
     this.result.append(this.summary, this.cells.element, DOUBT.legend(), el("h2", {}, "Changes"),
       el("div", { class: "row" }, button("Accept all", () => this.#set([])),
         button("Refuse all", () => this.#set(this.changes.keys()))), this.list,
@@ -57,7 +57,8 @@ export class RepairView extends View {
     const changes = joined(single);
     Object.assign(this, { read, places, changes });
     const number = `${counted(changes.length, "change")} proposed`;
-    this.summary.textContent = calls === undefined ? "Looking for changes…" : `${number} · ${counted(calls, "call")}`;
+    this.summary.textContent = calls === undefined
+      ? "Looking for changes…" : `${number} · ${counted(calls, "call")}`;
     this.list.replaceChildren(...changes.map((change, n) => this.#item(change, n)));
     this.#draw();
     return `${number}.`;
@@ -66,6 +67,11 @@ export class RepairView extends View {
   /** The text with the accepted changes. */
   text() {
     return repaired(this.read, this.#accepted());
+  }
+
+  #record() {
+    const { read, places, asking } = this;
+    return { read, places, ...asking.answer, accepted: this.#accepted(), result: this.text() };
   }
 
   #accepted() {
@@ -131,7 +137,7 @@ export class RepairView extends View {
 }
 
 /** Apply changes to a text: positions are those of its characters, not of UTF-16 units. */
-export function repaired(read, changes) {
+function repaired(read, changes) {
   const characters = [...read];
   const before = new Map();
   const at = new Map();

@@ -21,7 +21,8 @@ export class Stage {
     this.cells.show(this.walk.cells(step));
     const frame = this.walk.frames[Math.min(step, this.walk.last)];
     this.figures.textContent = frame
-      ? `step ${frame.step} · ${shown(frame.bits, 1)} bits · ${counted(frame.calls, "call")} · ${shown(frame.seconds)} s`
+      ? [`step ${frame.step}`, `${shown(frame.bits, 1)} bits`, counted(frame.calls, "call"),
+        `${shown(frame.seconds)} s`].join(" · ")
       : "";
   }
 }
