@@ -68,7 +68,7 @@ def _add_interface(app: FastAPI, shelf: Shelf, turns: Turns) -> None:
 
     @app.get("/api/models", summary="The models that are served, and the limits of requests.")
     async def models() -> dict[str, Any]:
-        return shelf.to_dict()
+        return {**shelf.to_dict(), "running": turns.running}
 
     @app.post("/api/walk", summary="A walk, step by step, and how it is steered.")
     async def walk(request: Request, body: WalkBody) -> Response:

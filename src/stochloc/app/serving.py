@@ -9,10 +9,12 @@ from threading import Thread
 from types import FrameType
 from urllib.parse import urlencode
 
+import torch
 import uvicorn
 from fastapi import FastAPI
 
 FIRST_PORT, PORTS_TRIED = 7860, 50
+MOST_THREADS = 8
 
 
 def bind(host: str, port: int | None) -> socket.socket:
@@ -92,6 +94,8 @@ def run(app: FastAPI, bound: socket.socket, on_stop: Callable[[], None]) -> None
         KeyboardInterrupt: The user stopped it.
     """
 
+    # Every request computes in a thread of its own, for which torch keeps helpers of its own.
+    torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
     )

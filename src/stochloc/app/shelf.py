@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -70,8 +71,9 @@ class Served:
             raise ValueError(f"{text!r} is not a single token of the model; give one that is.")
         return int(ids[0])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what the page is told, as JSON values."""
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the page is told of it, as JSON values."""
         run = self.run
         return {
             "name": self.name,
@@ -146,13 +148,14 @@ class Shelf:
     def warm_up(self) -> None:
         """Call every model once, so that the first request need not wait for what is made then."""
         for served in self.models.values():
+            _ = served.facts
             codebook, length = served.run.model.codebook, min(8, served.run.text_length)
             with torch.no_grad():
                 served.run.denoiser()(start(codebook, 1, length))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the page is told, as JSON values."""
-        models = [served.to_dict() for served in self.models.values()]
+        models = [served.facts for served in self.models.values()]
         return {"models": models, "limits": LIMITS.to_dict()}
 
     def _names(self) -> str:
