@@ -92,6 +92,7 @@ def test_everything_one_can_use_has_a_name_and_results_are_announced(visit, tab)
     assert page.locator("html").get_attribute("lang") == "en"
 
 
+@pytest.mark.slow
 def test_a_cell_says_its_token_its_snr_and_its_probability(visit):
     page = visit(f"{WALK}&at=3&prompt=the+")
     at_step(page, "3 / 8")
@@ -101,7 +102,7 @@ def test_a_cell_says_its_token_its_snr_and_its_probability(visit):
     assert all("SNR" in one and "probability" in one and "bits" in one for one in says[4:])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=SLOW)])
 @pytest.mark.parametrize(("tab", "shades"), [("walk", 9), ("score", 7)])
 def test_every_shade_is_readable_in_light_and_dark(visit, scheme, tab, shades):
     states = {"walk": WALK, "score": "#score?A=fox&go=1"}
@@ -180,10 +181,12 @@ def test_nothing_is_fetched_from_elsewhere(visit, served):
     assert [url for url in asked if not url.startswith(served.address)] == []
 
 
+@pytest.mark.slow
 def test_the_page_is_there_within_a_second(visit):
     ready = "() => performance.getEntriesByName('ready')[0].startTime"
-    waited = [visit().evaluate(ready) for _ in range(3)]
-    # Since the navigation began; the least of three, for the machine may be busy otherwise.
+    # Since each navigation began, nothing of the page kept by the browser. Other work on the
+    # machine only ever adds to it, so the least of several is the page's own.
+    waited = [visit().evaluate(ready) for _ in range(8)]
     assert min(waited) < 1000, waited
 
 
@@ -194,6 +197,7 @@ def test_the_browser_need_not_follow_imports_to_know_every_module():
     }
 
 
+@pytest.mark.slow
 def test_frames_are_painted_while_the_walk_is_computed(visit):
     page = visit()
     field(page, "Length").fill("128")
@@ -212,6 +216,7 @@ def test_frames_are_painted_while_the_walk_is_computed(visit):
     assert 0 < delays[len(delays) // 2] < 200, delays
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
 def test_a_closed_tab_ends_its_walk(visit, served):
     def used():

@@ -35,6 +35,7 @@ def test_the_same_walk_twice_is_the_same_and_another_path_is_not(visit):
     assert sent[0]["seed"] == sent[1]["seed"]
 
 
+@pytest.mark.slow
 def test_two_models_are_compared_on_one_prompt(visit):
     page = visit("#compare?prompt=the+&length=16&steps=4")
     page.locator("[name=modelB]").select_option("run-2")
@@ -112,6 +113,7 @@ def test_doubtful_characters_are_shaded_and_each_change_is_accepted_or_refused(v
     expect(repaired).to_have_text(read)
 
 
+@pytest.mark.slow
 def test_what_the_model_proposes_is_what_the_command_line_makes_of_it(visit):
     page = visit("#repair?text=teh+quikc+bron+fxo&go=1")
     expect(shown(page).locator(".figures")).to_contain_text("proposed")
@@ -202,6 +204,7 @@ def test_a_result_is_downloaded_as_text_as_json_and_as_a_picture(visit, state):
     assert len(contents["png"]) > 2000
 
 
+@pytest.mark.slow
 def test_the_button_back_returns_to_the_state_before(visit):
     page = visit("#walk?length=16&steps=4&go=1")
     expect(shown(page).locator(".cell")).to_have_count(16)

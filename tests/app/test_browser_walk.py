@@ -67,6 +67,7 @@ def test_every_control_reaches_the_request(visit):
     assert field(page, "Path").is_disabled()
 
 
+@pytest.mark.slow
 def test_one_steps_back_and_forth_and_replays_at_a_speed(visit):
     page = visit(WALK)
     ended(page)
@@ -91,6 +92,7 @@ def test_one_steps_back_and_forth_and_replays_at_a_speed(visit):
     assert times["8 / 8"] - times["2 / 8"] >= 6 * 100 * 0.9, "ten steps a second, no more"
 
 
+@pytest.mark.slow
 def test_a_walk_that_is_paused_stays_and_goes_on(visit):
     page = visit("#walk?length=128&steps=128&path=masked&go=1")
     page.wait_for_selector(".cell")
@@ -155,6 +157,7 @@ def test_a_token_that_is_fixed_stays_to_the_end_and_the_past_stays(visit, how):
     assert page.locator(".edits li").text_content().startswith("step 4, place 7: fixed to")
 
 
+@pytest.mark.slow
 def test_a_blanked_token_has_no_evidence_and_is_decided_again(visit):
     page = visit(f"{WALK}&prompt=the+")
     ended(page)
@@ -168,6 +171,7 @@ def test_a_blanked_token_has_no_evidence_and_is_decided_again(visit):
     assert set(shades(page)) == {8}
 
 
+@pytest.mark.slow
 def test_a_lowered_token_goes_on_from_there_and_an_edit_can_be_taken_back(visit):
     page = visit(WALK)
     ended(page)
@@ -183,6 +187,21 @@ def test_a_lowered_token_goes_on_from_there_and_an_edit_can_be_taken_back(visit)
     ended(page)
     assert shades(page) == before
     assert "lower" not in page.url
+
+
+@pytest.mark.slow
+def test_a_walk_that_is_stopped_keeps_the_frames_that_have_come(visit):
+    page = visit("#walk?length=256&steps=256&path=masked&go=1")
+    expect(shown(page).locator(".figures")).to_contain_text("step 3")
+    button(page, "Stop").click()
+    expect(button(page, "Stop")).to_be_hidden()
+    expect(button(page, "Play")).to_be_visible()
+    last = int(shown(page).locator(".count").text_content().split(" / ")[1])
+    page.wait_for_timeout(300)
+    assert 3 <= last < 256
+    button(page, "To the beginning").click()
+    button(page, "To the last step").click()
+    at_step(page, f"{last} / {last}")
 
 
 def test_an_error_of_the_server_is_shown_as_its_sentence(visit):
