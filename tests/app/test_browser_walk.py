@@ -1,5 +1,7 @@
 """The tab Walk in a real browser: one watches a walk, goes back and forth in it, and steers it."""
 
+import re
+
 import pytest
 from browsing import (
     at_step,
@@ -192,7 +194,7 @@ def test_a_lowered_token_goes_on_from_there_and_an_edit_can_be_taken_back(visit)
 @pytest.mark.slow
 def test_a_walk_that_is_stopped_keeps_the_frames_that_have_come(visit):
     page = visit("#walk?length=256&steps=256&path=masked&go=1")
-    expect(shown(page).locator(".figures")).to_contain_text("step 3")
+    expect(shown(page).locator(".figures")).to_contain_text(re.compile(r"step ([3-9]|\d\d)"))
     button(page, "Stop").click()
     expect(button(page, "Stop")).to_be_hidden()
     expect(button(page, "Play")).to_be_visible()
