@@ -5,7 +5,8 @@ A server process (`stochloc demo RUN`) is asked in turn
 - by one client, for a walk: the seconds of a walk alone;
 - by two, by ten and by all clients at once, each for a walk of its own: how many are answered, the
   slowest one's seconds as a multiple of those alone, and the same divided by the number of clients,
-  which is 1 where each has its fair share;
+  which is 1 where each has its fair share; and the processor time of the server for each walk, as a
+  multiple of that alone, which does not depend on what else the machine does;
 - by a client for a walk beside four that score and sample as much as a request may: a walk beside
   large requests, of which it is one of five;
 - by all clients for walks of which they read the first frame, and leave: how long until the server
@@ -21,6 +22,7 @@ machine and on what else it does.
 import argparse
 import http.client
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -158,22 +160,31 @@ def leaving(server: Server, body: dict[str, Any], num: int) -> float:
     return time.monotonic() - left_s
 
 
+def _processor_s(server: Server) -> float:
+    fields = Path(f"/proc/{server.process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(server: Server, clients: int, body: dict[str, Any]) -> None:
     """Measure, and print a table."""
     print(f"first page with all it names: {first_page(server):.3f} s")
     begin_mb = server.memory_mb
     walk(server, body, 0)
-    alone_s = statistics.median(walk(server, body, seed)[1] for seed in range(3))
+    used_s = _processor_s(server)
+    alone_s = statistics.median(walk(server, body, seed)[1] for seed in range(5))
+    work_s = (_processor_s(server) - used_s) / 5
     print(f"a walk alone: {alone_s:.3f} s; memory at the start {begin_mb:.0f} MB")
-    print("clients  answered  slowest/alone  per client  fastest/slowest  memory")
+    print("clients  answered  slowest/alone  per client  fastest/slowest  processor  memory")
     for num in sorted({2, min(10, clients), clients}):
+        used_s = _processor_s(server)
         taken = together(num, lambda number: walk(server, body, number))
+        work = (_processor_s(server) - used_s) / num / work_s
         times = [seconds for _, seconds in taken]
         answered = sum(is_whole for is_whole, _ in taken)
         ratio = max(times) / alone_s
         print(
             f"{num:7d}  {answered:8d}  {ratio:13.1f}  {ratio / num:10.2f}  "
-            f"{min(times) / max(times):15.2f}  {server.memory_mb:5.0f} MB"
+            f"{min(times) / max(times):15.2f}  {work:9.2f}  {server.memory_mb:5.0f} MB"
         )
     print(f"a walk beside 4 large requests: {beside_large(server, body) / alone_s:.1f} times alone")
     print(f"{clients} clients leave: idle after {leaving(server, body, clients):.2f} s")
