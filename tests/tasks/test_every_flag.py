@@ -109,6 +109,7 @@ FLAGS = {
     "demo": {
         **SHARED, "--port": 7999, "--host": "::1", "--token": "secret", "--no-open": SWITCH,
     },
+    "export": {**SHARED, "--out": "NEW", "--json": SWITCH},
 }  # fmt: skip
 BASES = {
     "quickstart": ("--out", "OUT"), "train": ("--data", "TEXT", "--out", "OUT"),
@@ -116,6 +117,7 @@ BASES = {
     "score": ("RUN", "LINES"), "tune": ("RUN",), "cyclic": (),
     "plot": ("all", "RUN", "--out", "OUT"), "compare": ("--data", "TEXT", "--out", "OUT"),
     "import": ("mdlm", "CHECKPOINT", "--data", "TEXT", "--out", "OUT"), "demo": ("RUN",),
+    "export": ("RUN", "--out", "OUT"),
 }  # fmt: skip
 OTHER_BASES = {("correct", "--edits"): ("ENCODER", "teh")}
 # What a flag needs to have an effect.
@@ -198,6 +200,16 @@ def place(trained, encoder, tmp_path, monkeypatch):
     drawn = SimpleNamespace(
         samples=["the"], denoiser_calls=1, seconds=0.0, snr_received=[[0.0]], lengths=[1]
     )
+    exported = SimpleNamespace(
+        facts={"vocabulary_size": 3, "length": 4}, parameters=5, to_dict=lambda: {"out": "out"}
+    )
+    listed, pushed = (
+        SimpleNamespace(files={"a": 1}, url=url, to_dict=lambda url=url: {"url": url})
+        for url in (None, "here")
+    )
+    pulled = SimpleNamespace(
+        files={"a": 1}, name="name", revision="main", to_dict=lambda: {"out": "out"}
+    )
     recipe = SimpleNamespace(
         model=SimpleNamespace(depth=1, width=2, vocabulary_size=3),
         training=SimpleNamespace(length=4), to_dict=lambda: {"model": 1},
@@ -215,6 +227,7 @@ def place(trained, encoder, tmp_path, monkeypatch):
         ("tasks.scored", "remarks", ()), ("app.server", "create_app", None),
         ("app.serving", "bind", SimpleNamespace(getsockname=lambda: ("", 7860))),
         ("app.serving", "open_browser", None), ("app.serving", "run", None),
+        ("tasks.plain_export", "export_plain", exported),
     ):  # fmt: skip
         monkeypatch.setattr(import_module(f"stochloc.{module}"), name, noting(result))
     monkeypatch.setattr(CyclicExperiment, "run", lambda experiment: noting({})(experiment))

@@ -7,6 +7,7 @@ from stochloc.cli.correct import Correct
 from stochloc.cli.cyclic import Cyclic
 from stochloc.cli.demo import Demo
 from stochloc.cli.eval import Eval
+from stochloc.cli.export import Export
 from stochloc.cli.importing import Import
 from stochloc.cli.infill import Infill
 from stochloc.cli.plot import Plot
@@ -40,4 +41,5 @@ COMMANDS: dict[str, type[Command]] = {
     "compare": Compare,
     "import": Import,
     "demo": Demo,
+    "export": Export,
 }
