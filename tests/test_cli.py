@@ -220,7 +220,8 @@ def test_help_is_printed_without_importing_torch():
 
 @pytest.mark.parametrize("command", [
     "quickstart", "train", "eval", "sample", "infill", "score", "correct", "tune", "cyclic",
-    "plot", "compare", "import", "export",
+    "plot", "compare", "import", "export", "push",
+    "pull",
 ])  # fmt: skip
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:

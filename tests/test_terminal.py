@@ -39,7 +39,7 @@ SMALL = (
 )  # fmt: skip
 COMMANDS = (
     "quickstart", "train", "eval", "sample", "infill", "score", "correct", "tune", "cyclic",
-    "plot", "compare", "import", "demo", "export",
+    "plot", "compare", "import", "demo", "export", "push", "pull",
 )  # fmt: skip
 # The results of these two go to folders of their own, so each call has another --out.
 WITH_RESULTS = {

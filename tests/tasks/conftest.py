@@ -1,6 +1,7 @@
 """One tiny run and its text, shared by the tests of the tasks."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -112,3 +113,21 @@ def refuse(capsys):
         return said[0]
 
     return run
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Set which hub is asked; all that was fetched before is forgotten."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    # Requests that were given up still go on in this process, and would draw their bars.
+    bars = sys.modules["huggingface_hub.utils.tqdm"].progress_bar_states
+    monkeypatch.setitem(bars, "_global", False)
+
+    def ask(url):
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    return ask

@@ -110,6 +110,11 @@ FLAGS = {
         **SHARED, "--port": 7999, "--host": "::1", "--token": "secret", "--no-open": SWITCH,
     },
     "export": {**SHARED, "--out": "NEW", "--json": SWITCH},
+    "push": {
+        "--private": SWITCH, "--license": "mit", "--figures": "OTHER", "--with-checkpoint": SWITCH,
+        "--timeout": 5, "--dry-run": SWITCH, "--json": SWITCH,
+    },
+    "pull": {"--out": "NEW", "--revision": "v2", "--timeout": 5, "--json": SWITCH},
 }  # fmt: skip
 BASES = {
     "quickstart": ("--out", "OUT"), "train": ("--data", "TEXT", "--out", "OUT"),
@@ -117,7 +122,8 @@ BASES = {
     "score": ("RUN", "LINES"), "tune": ("RUN",), "cyclic": (),
     "plot": ("all", "RUN", "--out", "OUT"), "compare": ("--data", "TEXT", "--out", "OUT"),
     "import": ("mdlm", "CHECKPOINT", "--data", "TEXT", "--out", "OUT"), "demo": ("RUN",),
-    "export": ("RUN", "--out", "OUT"),
+    "export": ("RUN", "--out", "OUT"), "push": ("RUN", "owner/name"),
+    "pull": ("owner/name", "--out", "OUT"),
 }  # fmt: skip
 OTHER_BASES = {("correct", "--edits"): ("ENCODER", "teh")}
 # What a flag needs to have an effect.
@@ -228,6 +234,8 @@ def place(trained, encoder, tmp_path, monkeypatch):
         ("app.serving", "bind", SimpleNamespace(getsockname=lambda: ("", 7860))),
         ("app.serving", "open_browser", None), ("app.serving", "run", None),
         ("tasks.plain_export", "export_plain", exported),
+        ("tasks.push", "push", pushed), ("tasks.push", "prepare", listed),
+        ("tasks.pull", "pull", pulled),
     ):  # fmt: skip
         monkeypatch.setattr(import_module(f"stochloc.{module}"), name, noting(result))
     monkeypatch.setattr(CyclicExperiment, "run", lambda experiment: noting({})(experiment))

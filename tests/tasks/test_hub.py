@@ -1,34 +1,14 @@
 """Finding a run: mistyped folders are not looked up, and no request to the hub takes long."""
 
-import json
 import shutil
 import socket
-import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tasks.hub_stand_in import serving
 
 from stochloc.tasks.hub import find_run
 from stochloc.tasks.runs import RECIPE, open_run
-
-SHA = "0123456789012345678901234567890123456789"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """Set which hub is asked; all that was fetched before is forgotten."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-
-    def ask(url):
-        template = url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-    return ask
 
 
 @pytest.fixture
@@ -123,58 +103,13 @@ def test_without_a_connection_the_answer_comes_at_once(folder, hub, monkeypatch)
         find_run("nobody/nothing", RECIPE)
 
 
-@contextmanager
-def serving(files):
-    """A hub that holds one model, owner/name."""
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self):
-            path = self.path.split("?")[0]
-            file = path.removeprefix(f"/owner/name/resolve/{SHA}/")
-            if path.startswith(f"/api/models/owner/name/tree/{SHA}"):
-                rows = [{"type": "file", "path": name, "size": len(files[name]), "oid": "0" * 40}
-                        for name in files]  # fmt: skip
-                self.answer(json.dumps(rows).encode())
-            elif path.startswith("/api/models/owner/name"):
-                siblings = [{"rfilename": name} for name in files]
-                model = {"id": "owner/name", "modelId": "owner/name", "sha": SHA,
-                         "siblings": siblings}  # fmt: skip
-                self.answer(json.dumps(model).encode())
-            elif file in files:
-                self.answer(files[file])
-            else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-        do_HEAD = do_GET
-
-        def answer(self, content):
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", SHA)
-            self.send_header("ETag", f'"{hash(content):x}"')
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        def log_message(self, *arguments):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
 def test_a_model_of_the_hub_is_opened_and_cached_for_when_the_hub_is_unreachable(
     trained, folder, hub, capsys
 ):
     files = {p.name: p.read_bytes() for p in (trained / "run").iterdir() if p.suffix == ".json"}
     files["model.safetensors"] = (trained / "run" / "model.safetensors").read_bytes()
-    with serving({**files, "model.pkl": b"never fetched"}) as url:
-        hub(url)
+    with serving({**files, "model.pkl": b"never fetched"}) as stand_in:
+        hub(stand_in.url)
         run = open_run("owner/name")
         assert run.tokenizer.to_dict() == open_run(trained / "run").tokenizer.to_dict()
         assert {path.name for path in run.folder.iterdir()} == files.keys()

@@ -11,6 +11,8 @@ from stochloc.cli.export import Export
 from stochloc.cli.importing import Import
 from stochloc.cli.infill import Infill
 from stochloc.cli.plot import Plot
+from stochloc.cli.pull import Pull
+from stochloc.cli.push import Push
 from stochloc.cli.quickstart import Quickstart
 from stochloc.cli.sample import Sample
 from stochloc.cli.score import Score
@@ -42,4 +44,6 @@ COMMANDS: dict[str, type[Command]] = {
     "import": Import,
     "demo": Demo,
     "export": Export,
+    "push": Push,
+    "pull": Pull,
 }

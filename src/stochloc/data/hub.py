@@ -1,9 +1,15 @@
-"""Conversation with the Hugging Face hub: how long it may take, and where downloads are kept."""
+"""Conversation with the Hugging Face hub: how long it may take, and where downloads are kept.
 
+Its client reports every request that it tries again. What users are told is one sentence at the
+end, so while the hub is asked the client is silent.
+"""
+
+import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +18,29 @@ from stochloc.data.token_cache import home_folder
 Answer = TypeVar("Answer")
 
 ANSWER_S = 10.0
+
+
+@contextmanager
+def silent_client() -> Iterator[None]:
+    """Keep the hub's client from reporting requests that it tries again.
+
+    Only what it writes to stderr itself is left out: handlers that a program has added hear it.
+
+    Yields:
+        Nothing; then it reports as before.
+    """
+    handlers = tuple(logging.getLogger("huggingface_hub").handlers)
+
+    def passes(record: logging.LogRecord) -> bool:
+        return False
+
+    for handler in handlers:
+        handler.addFilter(passes)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(passes)
 
 
 def within(limit_s: float, ask: Callable[[], Answer]) -> Answer:
@@ -34,7 +63,9 @@ def within(limit_s: float, ask: Callable[[], Answer]) -> Answer:
 
     def work() -> None:
         try:
-            answers.put((ask(),))
+            # As long as it asks, which may be longer than anybody waits.
+            with silent_client():
+                answers.put((ask(),))
         except Exception as error:
             answers.put(error)
 

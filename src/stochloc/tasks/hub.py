@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from stochloc.data.hub import ANSWER_S, hub_cache, within
+from stochloc.data.hub import ANSWER_S, hub_cache, silent_client, within
 from stochloc.terminal import tell
 
 MOST_NAMES = 5
@@ -72,8 +72,12 @@ def is_hub_name(name: str) -> bool:
     Returns:
         Whether it is `owner/name`, and `owner` is neither a file nor a folder here.
     """
-    parts = re.fullmatch(r"([A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*", name, re.ASCII)
-    return parts is not None and not Path(parts[1]).exists()
+    return is_repository(name) and not Path(name.partition("/")[0]).exists()
+
+
+def is_repository(name: str) -> bool:
+    """Return whether a name has the form of a repository's on the hub, `owner/name`."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) is not None
 
 
 def _what_there_is(folder: Path, mark: str) -> str:
@@ -142,6 +146,11 @@ def fetch(
     Raises:
         ValueError: There is no such repository, or it cannot be downloaded.
     """
+    with silent_client():
+        return _fetched(name, patterns, what)
+
+
+def _fetched(name: str, patterns: Sequence[str], what: str) -> Path:
     hub, kept = HfApi(), {"allow_patterns": list(patterns), "cache_dir": hub_cache()}
     try:
         within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))

@@ -84,7 +84,8 @@ def _from_hub(name: str) -> Any:  # noqa: ANN401  (of datasets)
     try:
         load = lambda: datasets.load_dataset(repository, configuration or None)  # noqa: E731
         # A download may take as long as it needs; looking for one made before may not.
-        return load() if answers else hub.within(hub.ANSWER_S, load)
+        with hub.silent_client():
+            return load() if answers else hub.within(hub.ANSWER_S, load)
     except Exception as error:  # Of any package that datasets calls.
         raise UnreadableTextError(
             f"The data set {name} cannot be loaded ({_reason(error)}): check its name and "
