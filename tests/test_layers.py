@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "viz": {"core", "nn", "data", "training", "methods", "tasks", "terminal", "viz"},
     "app": {"core", "nn", "data", "training", "tasks", "terminal", "version", "app"},
     "importers": {"core", "nn", "data", "training", "tasks", "terminal", "version", "importers"},
+    "adapters": {"core", "nn", "data", "training", "tasks", "terminal", "version", "adapters"},
     "cli": {
         "core", "nn", "data", "training", "tasks", "viz", "app", "importers", "names", "terminal",
         "cli",

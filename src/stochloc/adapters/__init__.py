@@ -1,0 +1,1 @@
+"""Models of this package in other people's programs, one file each."""
