@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -101,6 +102,34 @@ def test_training_goes_on_from_the_imported_weights(tmp_path):
         for one, same in zip(trainer.model.parameters(), imported.parameters(), strict=True)
     ]
     assert all(changed)
+
+
+SHORT = ("--steps", "2", "--batch-size", "4", "--eval-every", "2", "--accelerator", "cpu")
+
+
+def test_new_codes_and_an_early_mask_leave_masked_logits_what_they_were(tmp_path, capsys):
+    """At zero SNR the mask keeps σ(lead) of the weight; known tokens never were codes."""
+    for lead, away in (("20", 1e-4), ("8", 0.01)):
+        out = tmp_path / lead
+        begin = ["train", "--from", "run", "--data", "text.txt", "--out", str(out), *SHORT]
+        main([*begin, "--learning-rate", "1e-12", "--code-dimension", "6", "--mask-lead", lead])
+        model = open_run(out).model
+        assert (model.config.code_dimension, model.codebook.dimension) == (6, 6)
+        assert model.slot is not None
+        assert model.slot.item() == pytest.approx(math.log(V) + float(lead))
+        torch.testing.assert_close(*logits_of(model), atol=away, rtol=0)
+        source = json.loads((out / "recipe.json").read_text("utf-8"))["from"]
+        assert (source["run"], source["mask_lead"]) == ("run", float(lead))
+    with pytest.raises(SystemExit):
+        main(["train", "--data", "text.txt", "--out", str(tmp_path / "x"), "--mask-lead", "3"])
+    assert "--mask-lead has no effect without --from" in capsys.readouterr().err
+    main(["train", "--data", "text.txt", "--out", str(tmp_path / "own"), *SHORT, "--width", "8",
+          "--depth", "1", "--heads", "1", "--length", "8", "--code-dimension", "3"])  # fmt: skip
+    assert open_run(tmp_path / "own").model.codebook.dimension == 3
+    with pytest.raises(SystemExit):
+        main(["train", "--from", str(tmp_path / "own"), "--data", "text.txt", "--out",
+              str(tmp_path / "x"), *SHORT, "--mask-lead", "3"])  # fmt: skip
+    assert "has no mask slot, as imported models have" in capsys.readouterr().err
 
 
 def test_a_pickle_of_the_same_tensors_gives_the_same_run(place, tmp_path):

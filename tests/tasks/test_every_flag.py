@@ -42,6 +42,7 @@ RECIPE = {
     "--out": "NEW", "--data": "OTHER", "--positions": "learned", "--weights": 2, **READING,
     "--from": "RUN", "--freeze": "head", "--law": "masks", "--patience": 2, "--accumulate": 2,
     "--checkpoint-activations": SWITCH, "--compile": SWITCH, "--logger": "tensorboard",
+    "--code-dimension": 8, "--mask-lead": 3,
 }  # fmt: skip
 SHARED = {"--checkpoint": "last", "--accelerator": "cuda"}
 WALK = {

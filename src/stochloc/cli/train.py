@@ -72,6 +72,14 @@ class Train:
     freeze: Annotated[str | None, optional("NAME,NAME")] = None
     """Parts of the model whose weights stay as they begin, by their names in its file: codebook,
     embeddings, head, or transformer and what is in it."""
+    code_dimension: MaybeInt = None
+    """Learn codes of so many dimensions; with --from they are new ones, of which a model that has
+    only seen masks, such as an imported one, loses nothing. The preset's, or the run's own, when
+    absent."""
+    mask_lead: MaybeFloat = None
+    """With --from, of a model with a mask slot: begin with a mask that outweighs all tokens at zero
+    SNR by so many nats. An imported mask leads by 20, so that no noisy token below is seen; 3
+    leaves it 95 % of the weight there."""
     law: Annotated[LawName | None, choices(LawName)] = None
     """Which SNRs training shows; the preset's, or those of the run in --from, when absent. sentence
     is the paper's, masked diffusion has masks."""
@@ -153,7 +161,9 @@ class Train:
         alone = {"--weights": "with one --data"} if len(self.data) == 1 else {}
         shown = {"--logger": "with --dry-run"} if self.dry_run else {}
         fixed = {} if self.from_run is None else dict.fromkeys(_OF_THE_MODEL, "with --from")
-        begun = {"--from": "with --resume"} if self.resume else {}
+        begun = {"--from": "with --resume", "--mask-lead": "with --resume"} if self.resume else {}
+        if self.from_run is None and not self.resume:
+            begun = {"--mask-lead": "without --from"}
         return {**unused_shares(self.valid, self.test), **alone, **fixed, **begun, **shown}
 
     def run(self) -> None:
@@ -202,7 +212,7 @@ class Train:
         from stochloc.tasks.parent import Parent
 
         assert self.from_run is not None
-        parent = Parent.open(self.from_run)
+        parent = Parent.open(self.from_run, self.mask_lead)
         if not self.dry_run:
             train.start_from(parent, self.out, choice, changes, hardware, self.logger)
             return
@@ -276,8 +286,8 @@ def _print_resolved(
 
 _RECIPE_FLAGS = (
     "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
-    "law", "patience", "architecture", "positions", "width", "depth", "heads", "eval_every",
-    "checkpoint_every",
+    "law", "patience", "architecture", "code_dimension", "positions", "width", "depth", "heads",
+    "eval_every", "checkpoint_every",
 )  # fmt: skip
 _HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision", "accumulate")
 _HARDWARE_SWITCHES = ("checkpoint_activations", "compile")

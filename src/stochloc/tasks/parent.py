@@ -1,9 +1,9 @@
 """Training that begins with a trained model: its weights, vocabulary and recipe, and other data.
 
-The new run is one of its own. Its folder is begun with a checkpoint of step 0 that holds the
-trained weights, so that it resumes like any other from the first moment on, and its description
-says where they came from. Its average begins at the same weights, and the prior of the tokens stays
-the one that the weights were trained with.
+The new run is one of its own, with the model's own codes or new ones (`nn.recoding`). Its folder
+is begun with a checkpoint of step 0 that holds the trained weights, so that it resumes like any
+other from the first moment on, and its description says where they came from. Its average begins at
+the same weights, and the prior of the tokens stays the one that the weights were trained with.
 """
 
 import hashlib
@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stochloc.data import Corpus
 from stochloc.data.sequence_corpora import SequenceCorpus
+from stochloc.nn.recoding import recoded
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.runs import Run, open_run
 from stochloc.training.beginning import write_beginning
 from stochloc.training.choices import named_law
 from stochloc.training.recipes import Recipe
+from stochloc.training.seeds import seeded_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,32 +32,43 @@ class Parent:
         name: What the user called it: a folder, or the name of a repository on the hub.
         run: The run, with the weights of its best held-out bound.
         weights_sha256: Checksum of the file that holds them.
+        mask_lead: Nats by which the mask slot outweighs all tokens at zero SNR when training
+            begins (`nn.recoding`); None leaves it as it is.
     """
 
     name: str
     run: Run
     weights_sha256: str
+    mask_lead: float | None = None
 
     @classmethod
-    def open(cls, name: str) -> "Parent":
+    def open(cls, name: str, mask_lead: float | None = None) -> "Parent":
         """Open a run to begin with.
 
         Args:
             name: A folder, or the name of a repository on the hub.
+            mask_lead: As the attribute.
 
         Returns:
             The parent.
 
         Raises:
-            ValueError: It is not a run, or has no model.
+            ValueError: It is not a run, or has no model, or no mask slot to set.
         """
         run = open_run(name)
+        if mask_lead is not None and run.model.slot is None:
+            raise ValueError(
+                f"The model in {name} has no mask slot, as imported models have: leave out "
+                "--mask-lead."
+            )
         with run.weights.open("rb") as file:
-            return cls(name, run, hashlib.file_digest(file, "sha256").hexdigest())
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(name, run, checksum, mask_lead)
 
-    def to_dict(self) -> dict[str, str]:
-        """Return where the weights came from, as JSON values."""
-        return {"run": self.name, "weights_sha256": self.weights_sha256}
+    def to_dict(self) -> dict[str, str | float]:
+        """Return where the weights came from and what was changed, as JSON values."""
+        changed = {} if self.mask_lead is None else {"mask_lead": self.mask_lead}
+        return {"run": self.name, "weights_sha256": self.weights_sha256, **changed}
 
     def fitting(self, choice: DataChoice) -> DataChoice:
         """Return a choice of data read as the model needs it: as sequences, or as long texts.
@@ -100,12 +115,13 @@ class Parent:
         """Return how training goes on: by the recipe of the model, with what a user named replaced.
 
         Args:
-            changes: Attributes of the training, the name of a `law` among them, and of the recipe;
-                None leaves what it was. Parts that the model was trained with frozen are free
-                unless they are named again, and so it is with patience.
+            changes: Attributes of the training, the name of a `law` among them, and of the recipe,
+                and the `code_dimension` of new codes; None leaves what it was. Parts that the model
+                was trained with frozen are free unless they are named again, and so it is with
+                patience.
 
         Returns:
-            The recipe, of the same model.
+            The recipe, of the same model but for its codes.
 
         Raises:
             ValueError: A value is out of range.
@@ -113,6 +129,8 @@ class Parent:
         given = {name: value for name, value in changes.items() if value is not None}
         if "law" in given:
             given["law"] = named_law(given["law"])
+        if "code_dimension" in given:
+            given["fixed_codes"] = False
         return replace(self.run.recipe, freeze=(), patience=0).with_changes(**given)
 
     def begin(self, recipe: Recipe, folder: Path) -> None:
@@ -122,4 +140,6 @@ class Parent:
             recipe: How the run is trained.
             folder: Its folder, which exists.
         """
-        write_beginning(recipe, self.run.model, folder)
+        drawn = seeded_generator(torch.device("cpu"), recipe.training.seed, 0, 0, 5)
+        model = recoded(self.run.model, recipe.model, self.mask_lead, drawn)
+        write_beginning(recipe, model, folder)

@@ -141,7 +141,7 @@ def write_description(
     version: str,
     hardware: Hardware,
     lengths: Lengths | None = None,
-    source: Mapping[str, str] | None = None,
+    source: Mapping[str, str | float] | None = None,
 ) -> None:
     """Write the resolved recipe and the tokenizer of a run.
 

@@ -73,6 +73,8 @@ def resolve_recipe(name: str, corpus: Corpus | SequenceCorpus, changes: dict[str
     changed = recipe.with_architecture(architecture)
     if "law" in given:
         given["law"] = named_law(given["law"])
+    if "code_dimension" in given:
+        given["fixed_codes"] = False
     changed = changed.with_changes(**given)
     return changed.with_positions(positions)
 
