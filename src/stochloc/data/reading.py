@@ -8,6 +8,8 @@ import re
 
 from stochloc.data.codepoints import decode_utf8
 from stochloc.data.normalisation import MARK
+from stochloc.data.records.base import RecordSource
+from stochloc.data.records.lines import line_records
 from stochloc.data.records.sources import Reading
 from stochloc.data.texts import naming
 from stochloc.data.tokenizers.protocol import Tokenizer
@@ -56,3 +58,23 @@ def read_lines(file: str, tokenizer: Tokenizer, reading: Reading = _AS_TEXT) -> 
     if reading.is_of_records(file):
         return [record.text for record in reading.records(file).records()]
     return _BREAK.split(read_text(file, tokenizer, reading))
+
+
+def stream_lines(file: str, tokenizer: Tokenizer, reading: Reading = _AS_TEXT) -> RecordSource:
+    """Return the lines that `read_lines` gives one by one, in memory that does not grow with them.
+
+    Args:
+        file: a plain or compressed file of any format, a folder, a pipe, or `-` for standard input.
+        tokenizer: of the model that is to read it.
+        reading: which field of the file is the text.
+
+    Returns:
+        The lines or records, named by their numbers.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    if reading.is_of_records(file):
+        return reading.records(file)
+    errors = "surrogateescape" if tokenizer.is_byte_level else "strict"
+    return line_records(reading.text(file), errors)

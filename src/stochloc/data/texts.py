@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import cast
 
@@ -39,6 +39,14 @@ _UNREADABLE = (
 
 
 PACKINGS = (".xz", ".gz", ".bz2", ".zip")
+
+
+# Told of a file's name, of the bytes read so far as they lie on the disk, and of all its bytes.
+Watch = Callable[[str, int, int], None]
+
+
+def watching_nothing(name: str, read: int, size: int) -> None:
+    """Do nothing, however far a file is read."""
 
 
 class UnreadableTextError(ValueError):
@@ -87,12 +95,13 @@ def naming(source: TextSource) -> Iterator[None]:
         raise kind(f"{source.name} cannot be encoded: {error}") from error
 
 
-def file_source(path: str | Path) -> TextSource:
+def file_source(path: str | Path, watch: Watch = watching_nothing) -> TextSource:
     """Return the text of one file, pipe or standard input, identified by its SHA-256.
 
     Args:
         path: a text file; `.xz`, `.gz`, `.bz2` and `.zip` (one member) are unpacked while reading.
             `-` is standard input; it and named pipes are read to their end immediately.
+        watch: is told how far the file is read: at once, and with every piece of it.
 
     Returns:
         A source that can be read as often as needed.
@@ -104,22 +113,23 @@ def file_source(path: str | Path) -> TextSource:
     if str(path) == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.closed:
             raise UnreadableTextError("Standard input is closed; give the path of a text file.")
-        return _copied("standard input", sys.stdin.buffer.read)
+        return _copied("standard input", sys.stdin.buffer.read, watch)
     path = Path(path)
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableTextError(f"{path} is a folder; give the path of one text file.")
     if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
         with _reading(path), path.open("rb") as pipe:
-            return _copied(str(path), pipe.read)
+            return _copied(str(path), pipe.read, watch)
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableTextError(f"{path} is a device; give the path of one text file.")
     if status.st_size == 0:
         raise UnreadableTextError(f"{path} is empty; give a file with text in it.")
     sha256 = _sha256(path)
     packing = path.suffix.lower() if path.suffix.lower() in PACKINGS else ""
+    watch(str(path), 0, status.st_size)
     return TextSource(
-        str(path), {"sha256": sha256, "packing": packing}, lambda: _unchanged(path, sha256)
+        str(path), {"sha256": sha256, "packing": packing}, lambda: _unchanged(path, sha256, watch)
     )
 
 
@@ -141,12 +151,15 @@ def is_read_once(path: str | Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def read_chunks(path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+def read_chunks(
+    path: str | Path, chunk_bytes: int = CHUNK_BYTES, watch: Watch = watching_nothing
+) -> Iterator[bytes]:
     """Yield the unpacked bytes of a file, at most `chunk_bytes` at a time.
 
     Args:
         path: a file, decompressed while reading if its suffix is that of a compressed file.
         chunk_bytes: the largest piece, in bytes.
+        watch: is told how far the file is read, with every piece of it.
 
     Yields:
         Non-empty pieces which, joined, are the text.
@@ -155,8 +168,15 @@ def read_chunks(path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[by
         UnreadableTextError: the file cannot be read or unpacked.
     """
     path = Path(path)
-    with _reading(path), _open(path) as file:
-        yield from _pieces(file.read, chunk_bytes)
+    with (
+        _reading(path),
+        path.open("rb") as packed,
+        _unpacked(packed, path.suffix.lower()) as file,
+    ):
+        size = os.fstat(packed.fileno()).st_size
+        for piece in _pieces(file.read, chunk_bytes):
+            watch(str(path), packed.tell(), size)
+            yield piece
 
 
 def _pieces(read: Callable[[int], bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -194,52 +214,50 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unchanged(path: Path, sha256: str) -> Iterator[bytes]:
+def _unchanged(path: Path, sha256: str, watch: Watch) -> Iterator[bytes]:
     """Yield a file's text and raise an error at its end if the file has changed."""
-    yield from read_chunks(path)
+    yield from read_chunks(path, watch=watch)
     if _sha256(path) != sha256:
         raise UnreadableTextError(f"{path} changed while it was read; try again.")
 
 
-def _copied(name: str, read: Callable[[int], bytes]) -> TextSource:
+def _copied(name: str, read: Callable[[int], bytes], watch: Watch) -> TextSource:
     """Copy a text that can be read only once; the copy is deleted along with the source."""
     copy, digest = tempfile.TemporaryFile(), hashlib.sha256()  # noqa: SIM115
     for chunk in _pieces(read):
         digest.update(chunk)
         copy.write(chunk)
-    if not copy.tell():
+    if not (size := copy.tell()):
         raise UnreadableTextError(f"{name[0].upper()}{name[1:]} is empty; give a text.")
+    watch(name, 0, size)
 
     def chunks() -> Iterator[bytes]:
         # Concurrent readers each keep their own position.
         place = 0
         while copy.seek(place) >= 0 and (chunk := copy.read(CHUNK_BYTES)):
             place += len(chunk)
+            watch(name, place, size)
             yield chunk
 
     weakref.finalize(chunks, copy.close)
     return TextSource(name, {"sha256": digest.hexdigest(), "packing": ""}, chunks)
 
 
-def _open(path: Path) -> BufferedIOBase:
-    match path.suffix.lower():
+def _unpacked(packed: BufferedReader, packing: str) -> BufferedIOBase:
+    match packing:
         case ".xz":
-            return lzma.LZMAFile(path)
+            return lzma.LZMAFile(packed)
         case ".gz":
-            return gzip.GzipFile(path)
+            return gzip.GzipFile(fileobj=packed)
         case ".bz2":
-            return bz2.BZ2File(path)
+            return bz2.BZ2File(packed)
         case ".zip":
-            return _open_zip(path)
-    return path.open("rb")
+            return _member(zipfile.ZipFile(packed))
+    return packed
 
 
-def _open_zip(path: Path) -> BufferedIOBase:
-    archive = zipfile.ZipFile(path)
+def _member(archive: zipfile.ZipFile) -> BufferedIOBase:
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) != 1:
-        archive.close()
         raise zipfile.BadZipFile(f"it holds {len(members)} files where one is expected")
-    # The member keeps the archive's file open; after our handle is closed it is the only owner.
-    with archive:
-        return cast(BufferedIOBase, archive.open(members[0]))
+    return cast(BufferedIOBase, archive.open(members[0]))

@@ -3,7 +3,8 @@
 A record is a line of a text file, a field of a table's row, an entry of a FASTA file. Whoever wants
 one long text joins them, a line break between any two; whoever wants sequences takes each by
 itself. Records are read in their order as often as needed, in memory that does not grow with their
-number.
+number. A record that cannot be read is a fault, which ends the reading unless whoever reads can go
+on without that record.
 """
 
 import json
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice
 
-from stochloc.data.texts import TextSource
+from stochloc.data.texts import TextSource, UnreadableTextError
 
 _RECORDS_AT_ONCE = 4096
 
@@ -30,6 +31,10 @@ class Record:
     name: str
 
 
+# A record, or why this one cannot be read although those after it can.
+RecordOrFault = Record | UnreadableTextError
+
+
 @dataclass(frozen=True)
 class RecordSource:
     """Records that can be read from the first one as often as needed.
@@ -37,12 +42,26 @@ class RecordSource:
     Attributes:
         name: the name of the file in messages.
         fingerprint: JSON values; two sources with equal fingerprints have the same records.
-        records: starts reading from the first one.
+        rows: starts reading from the first one, and goes on after a fault. Raises what ends it.
     """
 
     name: str
     fingerprint: Mapping[str, str | int]
-    records: Callable[[], Iterator[Record]]
+    rows: Callable[[], Iterator[RecordOrFault]]
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records from the first one.
+
+        Yields:
+            The records.
+
+        Raises:
+            UnreadableTextError: the first fault, or what ends the reading.
+        """
+        for row in self.rows():
+            if isinstance(row, UnreadableTextError):
+                raise row
+            yield row
 
 
 def chained(sources: Sequence[RecordSource], name: str) -> RecordSource:
@@ -59,7 +78,7 @@ def chained(sources: Sequence[RecordSource], name: str) -> RecordSource:
     return RecordSource(
         name,
         {"sources": sha256(facts.encode()).hexdigest()},
-        lambda: (record for source in sources for record in source.records()),
+        lambda: (row for source in sources for row in source.rows()),
     )
 
 

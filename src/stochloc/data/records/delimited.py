@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
-from stochloc.data.records.base import Record, RecordSource
+from stochloc.data.records.base import Record, RecordOrFault, RecordSource
 from stochloc.data.records.fields import listed
 from stochloc.data.records.lines import numbered_lines
 from stochloc.data.texts import TextSource, UnreadableTextError
@@ -24,7 +24,8 @@ def delimited_records(delimiter: str, source: TextSource, field: str | None) -> 
             of one column.
 
     Returns:
-        The records. Reading them raises an UnreadableTextError that names the row at fault.
+        The records. A row of another width is an UnreadableTextError that names it; broken quotes
+        raise one.
     """
     facts = {**source.fingerprint, "records": f"table {delimiter!r}", "field": field or ""}
     return RecordSource(source.name, facts, lambda: _records(delimiter, source, field))
@@ -34,7 +35,7 @@ comma_separated_records = partial(delimited_records, ",")
 tab_separated_records = partial(delimited_records, "\t")
 
 
-def _records(delimiter: str, source: TextSource, field: str | None) -> Iterator[Record]:
+def _records(delimiter: str, source: TextSource, field: str | None) -> Iterator[RecordOrFault]:
     rows = _rows(delimiter, source)
     _, header = next(rows, (0, []))
     column = _column(header, field, source.name)
@@ -42,10 +43,11 @@ def _records(delimiter: str, source: TextSource, field: str | None) -> Iterator[
         if row:
             name = f"row {number} of {source.name}"
             if len(row) != len(header):
-                raise UnreadableTextError(
+                yield UnreadableTextError(
                     f"{name[0].upper()}{name[1:]} has {len(row)} columns where the first row has "
                     f"{len(header)}; mend it, or quote a field that holds {delimiter!r}."
                 )
+                continue
             yield Record(row[column], name)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from stochloc.data.records.base import Record, RecordSource
+from stochloc.data.records.base import Record, RecordOrFault, RecordSource
 from stochloc.data.records.fields import field_record
 from stochloc.data.records.lines import numbered_lines
 from stochloc.data.texts import TextSource, UnreadableTextError
@@ -17,7 +17,7 @@ def json_lines_records(source: TextSource, field: str | None) -> RecordSource:
         field: which field of the objects is the text; None where the lines are texts.
 
     Returns:
-        The records. Reading them raises an UnreadableTextError that names the line at fault.
+        The records. A line at fault is an UnreadableTextError that names it.
     """
     return RecordSource(source.name, _facts(source, field), lambda: _of_lines(source, field))
 
@@ -39,17 +39,24 @@ def _facts(source: TextSource, field: str | None) -> dict[str, str | int]:
     return {**source.fingerprint, "records": "json", "field": field or ""}
 
 
-def _of_lines(source: TextSource, field: str | None) -> Iterator[Record]:
+def _of_lines(source: TextSource, field: str | None) -> Iterator[RecordOrFault]:
     for line in numbered_lines(source):
         if line.text.strip():
             try:
-                row = json.loads(line.text)
-            except (ValueError, RecursionError) as error:
-                raise UnreadableTextError(
-                    f"{line.name[0].upper()}{line.name[1:]} is not JSON ({error}); give one JSON "
-                    "value a line."
-                ) from None
-            yield field_record(row, field, line.name)
+                yield _of_line(line, field)
+            except UnreadableTextError as fault:
+                yield fault
+
+
+def _of_line(line: Record, field: str | None) -> Record:
+    try:
+        row = json.loads(line.text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableTextError(
+            f"{line.name[0].upper()}{line.name[1:]} is not JSON ({error}); give one JSON value a "
+            "line."
+        ) from None
+    return field_record(row, field, line.name)
 
 
 def _of_array(source: TextSource, field: str | None) -> Iterator[Record]:

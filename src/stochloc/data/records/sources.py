@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from stochloc.data.records.base import Record, RecordSource, chained, joined
+from stochloc.data.records.base import RecordOrFault, RecordSource, chained, joined
 from stochloc.data.records.delimited import comma_separated_records, tab_separated_records
 from stochloc.data.records.fasta import fasta_records
 from stochloc.data.records.hugging_face import PREFIX, hugging_face_records
@@ -22,8 +22,10 @@ from stochloc.data.texts import (
     PACKINGS,
     TextSource,
     UnreadableTextError,
+    Watch,
     file_source,
     is_read_once,
+    watching_nothing,
 )
 from stochloc.terminal import tell
 
@@ -43,6 +45,8 @@ WITHOUT_FIELDS: dict[str, WithoutFields] = dict.fromkeys(
     (".fa", ".fasta", ".faa", ".fna"), fasta_records
 )
 FORMATS = (*WITH_FIELDS, *WITHOUT_FIELDS)
+# Formats that are read as a whole before their first record.
+_READ_AT_ONCE = (".json", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class Reading:
     Attributes:
         field: the field of a table or of JSON objects that is the text; None: there is no choice.
         split: the split of a Hugging Face data set; None: "train", or the only one.
+        watch: is told how far the files are read, where they are read part by part.
     """
 
     field: str | None = None
     split: str | None = None
+    watch: Watch = watching_nothing
 
     def records(self, data: str | Path | TextSource) -> RecordSource:
         """Return the records of what a user names.
@@ -91,7 +97,7 @@ class Reading:
             return data
         if suffix_of(data) in TEXT_WITH_FIELDS:
             _tell_once(f"stochloc: {data} is read as text; name one of its fields with --field.")
-        return file_source(data)
+        return file_source(data, self.watch)
 
     def is_of_records(self, data: str | Path | TextSource) -> bool:
         """Return whether data is read as records, rather than as the text of its file.
@@ -115,13 +121,14 @@ class Reading:
             return hugging_face_records(str(data), self.field, self.split)
         self._refuse_split(data)
         if isinstance(data, TextSource) or is_read_once(data):
-            source = data if isinstance(data, TextSource) else file_source(data)
+            source = data if isinstance(data, TextSource) else file_source(data, self.watch)
             if self.field is None:
                 return line_records(source)
             return json_lines_records(source, self.field)
         if os.path.isdir(data):  # False where it may not be looked at
             return self._of_folder(Path(data))
-        source, suffix = file_source(data), suffix_of(data)
+        suffix = suffix_of(data)
+        source = file_source(data, watching_nothing if suffix in _READ_AT_ONCE else self.watch)
         if suffix in WITH_FIELDS:
             return WITH_FIELDS[suffix](source, self.field)
         if self.field is not None:
@@ -202,12 +209,12 @@ def _tell_once(line: str) -> None:
 
 
 def _never_empty(source: RecordSource) -> RecordSource:
-    def records() -> Iterator[Record]:
+    def rows() -> Iterator[RecordOrFault]:
         found = False
-        for record in source.records():
+        for row in source.rows():
             found = True
-            yield record
+            yield row
         if not found:
             raise UnreadableTextError(f"{source.name} holds no texts; give a file with some.")
 
-    return RecordSource(source.name, source.fingerprint, records)
+    return RecordSource(source.name, source.fingerprint, rows)
