@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
     Json,
     MaybeFloat,
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from stochloc.tasks.runs import Run
 
 
+# Names of files for a JSON object a line.
+JSON_LINES = (".jsonl", ".ndjson")
+
+
 @dataclass
 class Correct:
     """Correct a corrupted text; the positions of its errors need not be known."""
@@ -42,7 +47,11 @@ class Correct:
     breaks."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     out: MaybePath = None
-    """A file for the corrected text; it is replaced only once all of the text is written."""
+    """A file for the corrected text; it is replaced only once all of the text is written. With
+    the name NAME.jsonl, every record of --file is corrected by itself and its JSON object written
+    as soon as it is known, so that texts larger than memory are corrected, and the same command
+    goes on after a kill."""
+    shard: ShareOption = None
     snr: MaybeFloat = None
     """SNR of the soft mask: log-odds of the character that was read against any other one, which
     is the cost of an edit; when absent 7 for edits, else chosen on validation text."""
@@ -74,7 +83,9 @@ class Correct:
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
         of_walk = ("--path", "--policy", "--steps", "--seed")
+        by_record = {"--confidences": "with --out NAME.jsonl"}
         return {
+            **(by_record if self._is_by_record else {"--shard": "without --out NAME.jsonl"}),
             **({} if self.confidences is None else {"--snr": "with --confidences"}),
             **self.of_file.unused(self.file, "--file"),
             **(unused_path(self.policy) if self.walk else dict.fromkeys(of_walk, "without --walk")),
@@ -92,6 +103,9 @@ class Correct:
         )  # fmt: skip
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
+        if self._is_by_record:
+            self._correct_records()
+            return
         if self.out is not None:
             _check_target(self.out)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
@@ -99,11 +113,7 @@ class Correct:
         text = self._read(run) if self.text is None else typed(self.text)
         decoder, snr = choice.resolve(run, tell)
         result = correct(run, text, decoder, snr, confidences)
-        if decoder.keeps_places and run.tokenizer.slots is None:
-            tell(
-                "stochloc: this way keeps the length of a text; --edits, or a model trained with "
-                "--slots, also finds lost and added characters."
-            )
+        _hint(run, decoder)
         for note in result.notes:
             tell(f"stochloc: {note}.")
         if self.out is not None:
@@ -119,10 +129,36 @@ class Correct:
                 f"{change.probability:.3f}"
             )
 
+    @property
+    def _is_by_record(self) -> bool:
+        return self.out is not None and self.out.suffix in JSON_LINES
+
+    def _correct_records(self) -> None:
+        from stochloc.tasks.by_record.correcting import CorrectRecords
+
+        if self.file is None:
+            raise ValueError(
+                f"{self.out} is for the records of a file: give one with --file, or another --out."
+            )
+        share_of(self)
+        run = self.weights.open(self.run_folder)
+        decoder, snr = self._how(run)
+        _hint(run, decoder)
+        resolved = {"snr": snr, "threshold": decoder.threshold}
+        work_on_file(self, self.file, run, CorrectRecords(run, decoder, snr), resolved)
+
     def _read(self, run: "Run") -> str:
         from stochloc.data.reading import read_text
 
         return read_text(str(self.file), run.tokenizer, self.of_file.reading())
+
+
+def _hint(run: "Run", decoder: "Decoder") -> None:
+    if decoder.keeps_places and run.tokenizer.slots is None:
+        tell(
+            "stochloc: this way keeps the length of a text; --edits, or a model trained with "
+            "--slots, also finds lost and added characters."
+        )
 
 
 def _check_target(path: Path) -> None:

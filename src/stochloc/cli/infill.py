@@ -5,15 +5,21 @@ from typing import Annotated
 
 import tyro
 
+from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
     Json,
     MaybeInt,
+    MaybePath,
     MaybePathName,
+    MaybeText,
+    OfFile,
     OfWeights,
+    ReadingOptions,
     RunFolder,
     TopP,
     Transition,
     Weights,
+    optional,
     typed,
 )
 from stochloc.cli.output import print_json
@@ -26,9 +32,17 @@ class Infill:
     """Fill the blanks of a text, the most probable answers first."""
 
     run_folder: RunFolder
-    template: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    template: Annotated[str | None, tyro.conf.Positional, optional("TEXT")] = None
     """The text: _ is a blank of one token, {3} of three, {2-5} of two to five; {{ is a brace. A
     token is a character for most models, a word or a piece of one for others."""
+    file: MaybeText = None
+    """A file of such texts, one a line, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, -
+    for standard input, or the records of another format of docs/files.md."""
+    of_file: OfFile = field(default_factory=ReadingOptions)
+    out: MaybePath = None
+    """With --file, a file NAME.jsonl for a JSON object a line: every one is written as soon as it
+    is known, and the same command goes on after a kill."""
+    shard: ShareOption = None
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
     """Largest number of answers."""
     draws: int = 32
@@ -61,25 +75,43 @@ class Infill:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
-        if self.all_different:
-            return dict.fromkeys(("--path", "--policy"), "with --all-different")
-        return unused_path(self.policy)
+        of_file = ("--out", "--shard") if self.file is None else ()
+        return {
+            **dict.fromkeys(of_file, "without --file"),
+            **self.of_file.unused(self.file, "--file"),
+            **(
+                dict.fromkeys(("--path", "--policy"), "with --all-different")
+                if self.all_different
+                else unused_path(self.policy)
+            ),
+        }
 
     def run(self) -> None:
         """Draw, rank and print."""
         from dataclasses import asdict
 
+        from stochloc.tasks.by_record.filling import FillRecords
         from stochloc.tasks.infill.chosen import chosen_walk
         from stochloc.tasks.infill.fill import Infilling, infill
 
+        if (self.template is None) == (self.file is None):
+            raise ValueError("Give either a text with blanks, or a file of them with --file.")
+        if self.file is not None:
+            if self.out is None:
+                raise ValueError("The answers to --file need a file of their own; give --out.")
+            share_of(self)
         run = self.weights.open(self.run_folder)
         walk = chosen_walk(
             run, self.path, self.steps, self.policy, self.transition, self.temperature, self.top_p,
             self.all_different,
         )  # fmt: skip
         infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
-        template, constraints = typed(self.template), [typed(one) for one in self.constraint]
-        result = infill(run, template, infilling, constraints, typed(self.blank), tell)
+        constraints, blank = tuple(map(typed, self.constraint)), typed(self.blank)
+        if self.file is not None:
+            work_on_file(self, self.file, run, FillRecords(run, infilling, constraints, blank))
+            return
+        template = typed(str(self.template))
+        result = infill(run, template, infilling, constraints, blank, tell)
         if self.json:
             print_json({"template": template, **asdict(result)})
             return

@@ -221,9 +221,9 @@ def device(accelerator: str) -> str:
     Raises:
         ValueError: There is no such device here.
     """
-    from stochloc.tasks.hardware import available_accelerator
+    from stochloc.tasks.hardware import own_device
 
-    return available_accelerator(accelerator)
+    return own_device(accelerator)
 
 
 def typed(text: str) -> str:

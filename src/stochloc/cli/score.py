@@ -5,9 +5,11 @@ from typing import Annotated
 
 import tyro
 
+from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
     Json,
     MaybeInt,
+    MaybePath,
     MaybePathName,
     OfFile,
     OfWeights,
@@ -37,6 +39,10 @@ class Score:
     file of another format (docs/how-to/files.md), of which every record counts as a line; a line
     with characters that the model has never seen is not scored."""
     of_file: OfFile = field(default_factory=ReadingOptions)
+    out: MaybePath = None
+    """A file, NAME.jsonl, for a JSON object a line: every one is written as soon as it is known, so
+    that texts larger than memory are scored, and the same command goes on after a kill."""
+    shard: ShareOption = None
     tokens: bool = False
     """Show the cost of every token."""
     path: MaybePathName = None
@@ -55,22 +61,29 @@ class Score:
 
     def unused(self) -> Unused:
         """Return the flags that have no effect with the present values."""
+        shard = {"--shard": "without --out"} if self.out is None else {}
         if self.continuous:
-            return {"--transition": "with --continuous"}
+            return {**shard, "--transition": "with --continuous"}
         # From left to right nothing is drawn.
         is_exact = self.path == "autoregressive"
-        return {"--draws": "with --path autoregressive"} if is_exact else {}
+        return {**shard, **({"--draws": "with --path autoregressive"} if is_exact else {})}
 
     def run(self) -> None:
         """Score and report."""
         from stochloc.data.reading import read_lines
+        from stochloc.tasks.by_record.scoring import ScoreRecords
         from stochloc.tasks.score import chosen_scoring, score
         from stochloc.tasks.scored import describe, remarks
 
+        if self.out is not None:
+            share_of(self)
         run = self.weights.open(self.run_folder)
         scoring = chosen_scoring(
             run, self.path, self.transition, self.steps, self.draws, self.continuous, self.seed
         )
+        if self.out is not None:
+            work_on_file(self, self.file, run, ScoreRecords(run, scoring, self.tokens))
+            return
         lines = read_lines(self.file, run.tokenizer, self.of_file.reading())
         result = score(run, lines, scoring)
         for remark in remarks(result):

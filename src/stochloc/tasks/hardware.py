@@ -1,5 +1,6 @@
 """Where a run trains, in which precision and how: stored in the run, since results depend on it."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -135,6 +136,25 @@ def available_accelerator(accelerator: str) -> str:
     if not available.get(accelerator, True):
         raise ValueError(f"This machine has no {accelerator}; use --accelerator cpu.")
     return accelerator
+
+
+def own_device(accelerator: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the device of this process, one for each of those that `torchrun` started.
+
+    Args:
+        accelerator: "auto", "cpu", "cuda" or "mps".
+        environment: Variables of this process.
+
+    Returns:
+        The name of a device of torch: of several CUDA devices the one whose turn it is.
+
+    Raises:
+        ValueError: The machine does not have it.
+    """
+    kind = available_accelerator(accelerator)
+    if kind != "cuda" or "LOCAL_RANK" not in environment:
+        return kind
+    return f"cuda:{int(environment['LOCAL_RANK']) % torch.cuda.device_count()}"
 
 
 # What a run keeps on a machine that lacks its accelerator or its devices.

@@ -19,8 +19,9 @@ model knows has probability 0, as has an empty one, and is refused.
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -110,23 +111,43 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     Raises:
         ValueError: Every line has characters the model has never seen, or a setting makes no sense.
     """
-    scoring = scoring or default_scoring(run)
-    started_s = time.monotonic()
     lines = (lines,) if isinstance(lines, str) else lines
-    walk = scoring.walk.resolve(run, scoring.continuous)
-    seen = [normalise(line, run.tokenizer) for line in lines]
-    read = [_read(run, text, number) for number, text in enumerate(seen, start=1)]
-    encoded, refused = [ids for ids, _ in read], [why for _, why in read]
+    named = [(f"Line {number}", line) for number, line in enumerate(lines, start=1)]
+    scored = score_named(run, named, scoring or default_scoring(run))
+    refused = [line.refused for line in scored.lines]
     if refused and all(refused):
         raise ValueError(refused[0])
+    return scored
+
+
+def score_named(run: Run, lines: Sequence[tuple[str, str]], scoring: Scoring) -> Scored:
+    """Score lines as `score` does, and refuse single ones by their names, if need be all.
+
+    Args:
+        run: The model and its tokenizer.
+        lines: The name of every line, for the beginning of a sentence, and the line.
+        scoring: How to score.
+
+    Returns:
+        What `score` gives.
+
+    Raises:
+        ValueError: A setting makes no sense.
+    """
+    started_s = time.monotonic()
+    walk = scoring.walk.resolve(run, scoring.continuous)
+    seen = [normalise(line, run.tokenizer) for _, line in lines]
+    read = [_read(run, text, name) for text, (name, _) in zip(seen, lines, strict=True)]
+    encoded, refused = [ids for ids, _ in read], [why for _, why in read]
     wanted = {window for ids in encoded for window in _windows(ids, run.text_length)}
     # From left to right nothing is drawn.
     is_exact = isinstance(walk.path, Autoregressive) and not scoring.continuous
     num_draws = 1 if is_exact else scoring.num_draws
     costs, calls = _cost(run, sorted(wanted), walk, scoring, num_draws)
     rows = zip(encoded, seen, refused, strict=True)
+    spell = cache(lambda token: run.tokenizer.decode(np.array([token])))
     return Scored(
-        tuple(_scored_line(run, ids, costs, is_exact, text, why) for ids, text, why in rows),
+        tuple(_scored_line(run, ids, costs, is_exact, text, why, spell) for ids, text, why in rows),
         scoring,
         calls,
         time.monotonic() - started_s,
@@ -135,19 +156,19 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
     )
 
 
-def _read(run: Run, seen: NormalisedText, number: int) -> tuple[Tokens, str | None]:
+def _read(run: Run, seen: NormalisedText, name: str) -> tuple[Tokens, str | None]:
     """Return the tokens of a line, or none and why it cannot be scored."""
     try:
         ids = tuple(map(int, run.tokenizer.encode(seen.known_only())))
     except ValueError as error:
-        return (), f"Line {number}: {error}"
+        return (), f"{name}: {error}"
     if run.lengths is None:
         return ids, None
     if not ids:
-        return (), f"Line {number} is empty, which no sequence is."
+        return (), f"{name} is empty, which no sequence is."
     if len(ids) > run.text_length:
         return (), (
-            f"Line {number} has {len(ids)} tokens, but the model knows sequences of at most "
+            f"{name} has {len(ids)} tokens, but the model knows sequences of at most "
             f"{run.text_length}."
         )
     return ids, None
@@ -196,11 +217,11 @@ def _scored_line(
     is_exact: bool,
     seen: NormalisedText,
     refused: str | None,
+    spell: Callable[[int], str],
 ) -> ScoredLine:
-    decode = run.tokenizer.decode
-    tokens = tuple(decode(np.array([token])) for token in ids)
+    tokens = tuple(map(spell, ids))
     whole = np.array(ids, dtype=np.int64)
-    text = decode(whole) if refused is None else seen.text
+    text = run.tokenizer.decode(whole) if refused is None else seen.text
     if not ids:
         return ScoredLine(text, (), (), refused, seen.notes, 0.0)
     draws = torch.cat([costs[window] for window in _windows(ids, run.text_length)], -1)

@@ -25,7 +25,7 @@ def keep_costs(costs: StepCosts, run: Run, transition: str) -> None:
         run: The model.
         transition: Name of the transition whose steps were measured.
     """
-    with replacing(_file(run, transition)) as path:
+    with replacing(costs_file(run, transition)) as path:
         save_file(dict(vars(costs)), path)
 
 
@@ -43,7 +43,7 @@ def tuned_path(run: Run, transition: str, num_steps: int) -> Interleaved:
     Raises:
         ValueError: The model has not been tuned for this transition, or the file is damaged.
     """
-    path = _file(run, transition)
+    path = costs_file(run, transition)
     if not path.is_file():
         tune = ["stochloc", "tune", str(run.folder), "--transition", transition]
         if run.checkpoint != "best":
@@ -81,5 +81,11 @@ def path_for(
     return named_path(name, continuous)
 
 
-def _file(run: Run, transition: str) -> FilePath:
+def costs_file(run: Run, transition: str) -> FilePath:
+    """Return the file of the step costs of a model, whether it was tuned or not.
+
+    Args:
+        run: The model.
+        transition: Name of the transition whose steps were measured.
+    """
     return run.beside(f"spread_costs_{transition}.safetensors")
