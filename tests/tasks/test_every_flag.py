@@ -11,6 +11,7 @@ import shutil
 from functools import cache
 from importlib import import_module
 from itertools import product
+from pathlib import Path
 from types import FunctionType, MethodType, SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 
 from stochloc.cli import main
 from stochloc.cli.commands import COMMANDS
+from stochloc.tasks.by_record import Done
 from stochloc.tasks.cyclic import CyclicExperiment
 from stochloc.tasks.infill.fill import Infilled
 from stochloc.tasks.runs import Run
@@ -65,17 +67,19 @@ FLAGS = {
     "infill": {
         **SHARED, **WALK, "--n": 2, "--draws": 2, "--constraint": "aeiou", "--blank": "h",
         "--temperature": 0.5, "--top-p": 0.5, "--seed": 3, "--json": SWITCH,
-        "--all-different": SWITCH,
+        "--all-different": SWITCH, "--file": "OTHER", "--out": "RESULTS", "--shard": "2/3",
+        **READING,
     },
     "correct": {
         **SHARED, **without(WALK, "--transition"), "--file": "OTHER", "--out": "NEW",
         "--snr": 2, "--threshold": 0.7, "--confidences": "1,0,1", "--data": "OTHER",
         "--edits": SWITCH, "--one-pass": SWITCH, "--walk": SWITCH, "--seed": 3, "--json": SWITCH,
-        **READING,
+        "--shard": "2/3", **READING,
     },
     "score": {
         **SHARED, **without(WALK, "--policy"), "--tokens": SWITCH, "--continuous": SWITCH,
-        "--draws": 3, "--seed": 3, "--json": SWITCH, **READING,
+        "--draws": 3, "--seed": 3, "--json": SWITCH, "--out": "RESULTS", "--shard": "2/3",
+        **READING,
     },
     "tune": {
         **SHARED, "--transition": "euler", "--sequences": 2, "--data": "OTHER", "--seed": 3,
@@ -126,13 +130,18 @@ BASES = {
     "export": ("RUN", "--out", "OUT"), "push": ("RUN", "owner/name"),
     "pull": ("owner/name", "--out", "OUT"),
 }  # fmt: skip
-OTHER_BASES = {("correct", "--edits"): ("ENCODER", "teh")}
+BY_RECORD = ("RUN", "--file", "OTHER", "--out", "RESULTS")
+OTHER_BASES = {
+    ("correct", "--edits"): ("ENCODER", "teh"),
+    ("correct", "--shard"): BY_RECORD, ("infill", "--shard"): BY_RECORD,
+}  # fmt: skip
 # What a flag needs to have an effect.
 NEEDS = {
     **{("sample", flag): ("--corrector-rounds", 1)
        for flag in ("--corrector", "--corrector-share", "--corrector-snr")},
     ("sample", "--guidance"): ("--prompt", "the"),
     ("correct", "--path"): ("--walk", "--policy", "path"),
+    ("score", "--shard"): ("--out", "RESULTS"),
     **{("correct", flag): ("--walk",) for flag in ("--policy", "--steps", "--seed")},
 }  # fmt: skip
 # What changes nothing for a reason: command, what is there already, and what is added to it.
@@ -237,6 +246,7 @@ def place(trained, encoder, tmp_path, monkeypatch):
         ("tasks.plain_export", "export_plain", exported),
         ("tasks.push", "push", pushed), ("tasks.push", "prepare", listed),
         ("tasks.pull", "pull", pulled),
+        ("tasks.by_record", "work_through", Done(Path("results.jsonl"), 2, 1, 1, 0.0)),
     ):  # fmt: skip
         monkeypatch.setattr(import_module(f"stochloc.{module}"), name, noting(result))
     monkeypatch.setattr(CyclicExperiment, "run", lambda experiment: noting({})(experiment))
@@ -247,7 +257,8 @@ def place(trained, encoder, tmp_path, monkeypatch):
     names = {
         "RUN": trained / "run", "ENCODER": encoder, "TEXT": trained / "text.txt",
         "OTHER": tmp_path / "other", "LINES": tmp_path / "lines", "OUT": tmp_path / "out",
-        "NEW": tmp_path / "new", "CHECKPOINT": tmp_path / "checkpoint",
+        "NEW": tmp_path / "new", "RESULTS": tmp_path / "results.jsonl",
+        "CHECKPOINT": tmp_path / "checkpoint",
     }  # fmt: skip
     return SimpleNamespace(names=names, noted=noted, folder=tmp_path)
 

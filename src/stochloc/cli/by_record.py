@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 from stochloc.cli.options import ReadingOptions, optional
 from stochloc.cli.output import print_json
@@ -24,6 +24,7 @@ ShareOption = Annotated[
 _NO_SETTINGS = ("run_folder", "file", "text", "template", "out", "shard", "json", "data")
 
 
+@runtime_checkable
 class OnRecords(Protocol):
     """A command that works on the records of a file."""
 

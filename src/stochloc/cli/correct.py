@@ -143,9 +143,9 @@ class Correct:
         share_of(self)
         run = self.weights.open(self.run_folder)
         decoder, snr = self._how(run)
-        _hint(run, decoder)
         resolved = {"snr": snr, "threshold": decoder.threshold}
         work_on_file(self, self.file, run, CorrectRecords(run, decoder, snr), resolved)
+        _hint(run, decoder)
 
     def _read(self, run: "Run") -> str:
         from stochloc.data.reading import read_text

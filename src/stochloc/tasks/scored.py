@@ -96,7 +96,7 @@ class ScoredLine:
 
     def to_dict(self, with_tokens: bool) -> dict[str, Any]:
         """Return the costs as JSON values, with those of tokens on request; None if refused."""
-        pairs = zip(self.tokens, self.token_nats, strict=True)
+        pairs = zip(self.tokens, self.token_nats, strict=True) if with_tokens else ()
         tokens = [{"token": token, "nats": nats} for token, nats in pairs]
         return {
             "text": self.text,
