@@ -7,7 +7,7 @@ processes: the files say who is ready, so that a process which was killed may en
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -59,6 +59,19 @@ def check_same_count(path: Path, processes: Processes) -> None:
         )
 
 
+def joining_alone(path: Path) -> AbstractContextManager[None]:
+    """Keep other processes from joining parts, and from opening them, for the time of a block.
+
+    Args:
+        path: The file of all results.
+
+    Raises:
+        InUseError: Another process is still joining them after an hour.
+    """
+    busy = f"Another process is joining the parts of {path}; try again when it has ended."
+    return alone(lock_of(path), busy, LONGEST_S)
+
+
 def join(path: Path, abouts: Sequence[About], about: About) -> bool:
     """Join the parts of several processes into one file, if all of them are ready.
 
@@ -68,15 +81,15 @@ def join(path: Path, abouts: Sequence[About], about: About) -> bool:
         about: What all results are of.
 
     Returns:
-        Whether the file is there; False if a process is still at work, or has yet to go on.
+        Whether this process joined them; False if another did, is still at work, or has yet to go
+        on.
     """
     count = len(abouts)
     parts = [part_of(path, rank, count) for rank in range(count)]
     with ExitStack() as locks:
-        busy = f"Another process is joining the parts of {path}; wait for it."
-        locks.enter_context(alone(lock_of(path), busy, LONGEST_S))
+        locks.enter_context(joining_alone(path))
         if is_complete(path, about):
-            return True
+            return False
         try:
             for part in parts:
                 locks.enter_context(alone(lock_of(part), ""))

@@ -6,13 +6,19 @@ makes. What a record gives does not depend on its batch, save for rounding.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stochloc.data.records import RecordSource
-from stochloc.tasks.by_record.joining import check_same_count, join, part_of
+from stochloc.tasks.by_record.joining import check_same_count, join, joining_alone, part_of
 from stochloc.tasks.by_record.progress import HowMuchIsRead, RecordProgress
-from stochloc.tasks.by_record.results_file import About, ResultsFile, is_complete
+from stochloc.tasks.by_record.results_file import (
+    About,
+    ResultsFile,
+    count_results,
+    is_complete,
+)
 from stochloc.tasks.by_record.share import Processes, Share
 from stochloc.tasks.by_record.work import Numbered, RecordWork, batches, results_of
 from stochloc.terminal import tell
@@ -67,13 +73,18 @@ def work_through(
         ValueError: The file of results holds something else or is in use, or the records cannot be
             read further.
     """
-    if is_complete(out, about):
-        return _done(out, about) if processes.rank == 0 else None
-    check_same_count(out, processes)
     shares = list(about.share.split(processes.count))
     abouts = [replace(about, share=share) for share in shares]
     own = part_of(out, processes.rank, processes.count)
-    with ResultsFile.opened(own, abouts[processes.rank]) as results:
+    with ExitStack() as held:
+        # No process may open its part while another one joins and removes them.
+        with joining_alone(out) if processes.count > 1 else nullcontext():
+            results = None
+            if not is_complete(out, about):
+                check_same_count(out, processes)
+                results = held.enter_context(ResultsFile.opened(own, abouts[processes.rank]))
+        if results is None:
+            return _done(out, about) if processes.rank == 0 else None
         new, seconds = _work(work, source, results, shares[processes.rank], read)
     if processes.count > 1 and not join(out, abouts, about):
         return None
@@ -81,8 +92,7 @@ def work_through(
 
 
 def _done(out: Path, about: About, new: int = 0, seconds: float = 0.0) -> Done:
-    with ResultsFile.opened(out, about) as results:
-        return Done(out, results.num_lines, results.num_errors, new, seconds)
+    return Done(out, *count_results(out, about), new, seconds)
 
 
 def _work(

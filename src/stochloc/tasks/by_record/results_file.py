@@ -118,8 +118,21 @@ def is_complete(path: Path, about: About) -> bool:
     kept = _kept(path, about)
     if kept is None or kept.get(_RECORDS) is None or not path.is_file():
         return False
+    return count_results(path, about)[0] == kept[_RECORDS]
+
+
+def count_results(path: Path, about: About) -> tuple[int, int]:
+    """Return how many results a file holds, and how many of them are errors.
+
+    Args:
+        path: The file of results.
+        about: What they are of.
+
+    Raises:
+        ValueError: A line before the last one is no result.
+    """
     with path.open("rb") as file:
-        return _whole_lines(file, path, about.share)[0] == kept[_RECORDS]
+        return _whole_lines(file, path, about.share)[:2]
 
 
 class ResultsFile:
