@@ -98,7 +98,9 @@ def peak_megabytes(cache, *arguments):
     process = begin(cache, *arguments)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+    assert process.stderr is not None
+    with process.stderr as errors:
+        assert process.returncode == 0, errors.read().decode()
     return usage.ru_maxrss / 1024
 
 
