@@ -27,8 +27,9 @@ from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
 if TYPE_CHECKING:
+    from stochloc.tasks.correct.chosen import CorrectionChoice
+    from stochloc.tasks.correct.reading import Decoder
     from stochloc.tasks.runs import Run
-
 
 # Names of files for a JSON object a line.
 JSON_LINES = (".jsonl", ".ndjson")
@@ -104,7 +105,7 @@ class Correct:
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
         if self._is_by_record:
-            self._correct_records()
+            self._correct_records(choice)
             return
         if self.out is not None:
             _check_target(self.out)
@@ -133,7 +134,7 @@ class Correct:
     def _is_by_record(self) -> bool:
         return self.out is not None and self.out.suffix in JSON_LINES
 
-    def _correct_records(self) -> None:
+    def _correct_records(self, choice: "CorrectionChoice") -> None:
         from stochloc.tasks.by_record.correcting import CorrectRecords
 
         if self.file is None:
@@ -142,7 +143,7 @@ class Correct:
             )
         share_of(self)
         run = self.weights.open(self.run_folder)
-        decoder, snr = self._how(run)
+        decoder, snr = choice.resolve(run, tell)
         resolved = {"snr": snr, "threshold": decoder.threshold}
         work_on_file(self, self.file, run, CorrectRecords(run, decoder, snr), resolved)
         _hint(run, decoder)
