@@ -14,6 +14,7 @@ from stochloc.data.sequence_batches import draw_batch, slice_begins
 from stochloc.data.sequence_corpora import load_sequences
 from stochloc.data.sequence_files import encode_records, record_hash
 from stochloc.data.sequences import ABSENT, Sequences
+from stochloc.data.tokenizers.labelled import LabelledTokenizer
 from stochloc.data.tokenizers.named import sequence_tokenizer_for
 
 LINES = st.lists(st.text("abcd", min_size=1, max_size=9), min_size=1, max_size=30)
@@ -127,7 +128,9 @@ def test_bad_records_are_refused_by_name():
     with pytest.raises(ValueError, match="one endless text"):
         load_sequences("builtin")
     with pytest.raises(ValueError, match="too few sequences"):
-        load_sequences(source(["ab"]), TOKENIZER, fractions=(1e-9, 0.5, 0.5 - 1e-9))
+        load_sequences(
+            source(["ab"]), TOKENIZER, fractions=(1e-9, 0.5, 0.5 - 1e-9)
+        ).check_training()
 
 
 def test_an_accent_is_read_in_the_form_that_the_tokenizer_knows(capsys):
@@ -154,6 +157,53 @@ def test_parts_are_joined_in_order_whether_or_not_they_share_an_array():
     both = Sequences.joined([odd, other, even])
     assert [both.flat[b : b + n].tolist() for b, n in zip(both.starts, both.lengths, strict=True)] \
         == [[2], [0], [1, 2], [0, 1]]  # fmt: skip
+
+
+def test_a_text_is_in_one_part_with_all_its_labels_and_texts_of_two_classes_are_counted(tmp_path):
+    words = {name: [f"{name}{n % 4}" * (n % 3 + 1) for n in range(60)] for name in "ab"}
+    both = ["ab"] * 3 + ["ba"]
+    for name, own in words.items():
+        (tmp_path / name).write_text("\n".join([*own, *both]))
+    data, held = f"x={tmp_path / 'a'},y={tmp_path / 'b'}", f"y={tmp_path / 'b'},x={tmp_path / 'a'}"
+    corpus = load_sequences(data, fractions=FRACTIONS)
+    boundary = corpus.tokenizer.boundary
+    assert (
+        corpus.tokenizer.labels == ("x", "y") and boundary == corpus.tokenizer.vocabulary_size - 3
+    )
+    assert sum(map(len, corpus.parts.values())) == 2 * (60 + len(both))
+    where = {}
+    for name, part in corpus.parts.items():
+        for number, text in enumerate(texts(part, corpus.tokenizer)):
+            row = part.rows(np.array([number]))[0]
+            own = {"a": 1, "b": 2}.get(text[0]) if text not in ("ab", "ba") else row[0] - boundary
+            assert row[0] == boundary + own and row[1] == row[-1] == boundary
+            assert where.setdefault(text, name) == name
+    assert "8 of 128 sequences are in more than one class." in list(corpus.remarks(9))
+    again = load_sequences(data, corpus.tokenizer, fractions=FRACTIONS)
+    assert again.fingerprint() == corpus.fingerprint()
+    other = load_sequences(held, corpus.tokenizer, fractions=FRACTIONS)
+    assert other.fingerprint() != corpus.fingerprint()
+    whole = load_sequences(data, valid=f"y={tmp_path / 'b'},x={tmp_path / 'b'}", test=held)
+    assert [len(part) for part in whole.parts.values()] == [128, 128, 128]
+    assert set(whole.valid.labels[:64].tolist()) == {boundary + 2}
+
+
+def test_classes_without_a_training_sequence_or_in_one_of_two_places_are_refused(tmp_path):
+    for name, text in (("a", "a\naa\n"), ("b", "b\n")):
+        (tmp_path / name).write_text(text)
+    data = f"x={tmp_path / 'a'},y={tmp_path / 'b'}"
+    alone = load_sequences(str(tmp_path / "a"), fractions=ALL)
+    for held_out in ({"valid": str(tmp_path / "b")}, {"test": data.replace("y=", "z=")}):
+        with pytest.raises(ValueError, match="need the classes of --data"):
+            load_sequences(data, **held_out)
+    with pytest.raises(ValueError, match="cannot be joined"):
+        load_sequences([data, str(tmp_path / "a")])
+    share = record_hash("b") / 2**64
+    with pytest.raises(ValueError, match="No training sequence is of the class y"):
+        load_sequences(data, fractions=(share, 1 - share, 0)).check_training()
+    labelled = LabelledTokenizer(alone.tokenizer, ("x", "y"))
+    with pytest.raises(ValueError, match="No training sequence is of the class x"):
+        load_sequences(str(tmp_path / "a"), labelled, fractions=ALL).check_training()
 
 
 # --- Lengths ---
@@ -183,12 +233,18 @@ def test_lengths_are_drawn_by_their_probabilities_and_within_a_range_by_theirs()
         assert float(((counts[places] - expected).square() / expected).sum()) < limit
     assert lengths.within(2, 3).probabilities == pytest.approx((0, 0.4, 0.6, 0))
     assert lengths.within(0, 99) == lengths
+    both = Lengths((0.5, 0.5), {"x": Lengths((0.2, 0.8)), "y": Lengths((0.8, 0.2))})
+    assert Lengths.from_dict(both.to_dict()) == both and both.given(None) is both
+    assert both.given("x").within(2, 2).probabilities == (0, 1)
 
 
 def test_lengths_that_are_none_are_refused():
     with pytest.raises(ValueError, match="of 5 to 9 tokens: the model knows lengths from 1 to 2"):
         Lengths((0.5, 0.5)).within(5, 9)
-    for facts in ({}, {"probabilities": 3}, {"probabilities": [0.5]}, {"probabilities": ["a"]}):
+    for facts in (
+        {}, {"probabilities": 3}, {"probabilities": [0.5]}, {"probabilities": ["a"]},
+        {"probabilities": [1.0], "of_classes": {"x": [0.5]}},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="robabilities of lengths"):
             Lengths.from_dict(facts)
     for seen in ([], [0], [5]):
@@ -203,7 +259,7 @@ def test_lengths_that_are_none_are_refused():
 @QUICK
 def test_slices_hold_every_sequence_once_within_their_places_and_are_full(seen, places):
     lengths = np.sort(np.array(seen))[::-1].copy()
-    begins = slice_begins(lengths, places)
+    begins = slice_begins(lengths + 2, places)
     for begin, end in zip(begins, [*begins[1:], len(lengths)], strict=True):
         cells = int(lengths[begin]) + 2
         assert end - begin >= 1 and (end - begin) * cells <= places

@@ -57,7 +57,7 @@ FLAGS = {
     "train": RECIPE,
     "eval": {
         **SHARED, **WALK, **ROUNDS, "--data": "OTHER", "--split": "train", "--continuous": SWITCH,
-        "--sequences": 2, "--orders": 1, "--seed": 3, "--json": SWITCH, **READING,
+        "--sequences": 2, "--orders": 1, "--label": "A", "--seed": 3, "--json": SWITCH, **READING,
     },
     "sample": {
         **SHARED, **WALK, **ROUNDS, "--n": 2, "--length": 5, "--corrector": "together",
@@ -69,6 +69,7 @@ FLAGS = {
         "--temperature": 0.5, "--top-p": 0.5, "--seed": 3, "--json": SWITCH,
         "--all-different": SWITCH, "--file": "OTHER", "--out": "RESULTS", "--shard": "2/3",
         **READING,
+        "--all-different": SWITCH, "--label": "A",
     },
     "correct": {
         **SHARED, **without(WALK, "--transition"), "--file": "OTHER", "--out": "NEW",
@@ -80,6 +81,11 @@ FLAGS = {
         **SHARED, **without(WALK, "--policy"), "--tokens": SWITCH, "--continuous": SWITCH,
         "--draws": 3, "--seed": 3, "--json": SWITCH, "--out": "RESULTS", "--shard": "2/3",
         **READING,
+        "--label": "A", **READING,
+    },
+    "score": {
+        **SHARED, **without(WALK, "--policy"), "--tokens": SWITCH, "--continuous": SWITCH,
+        "--draws": 3, "--seed": 3, "--json": SWITCH, "--label": "A", **READING,
     },
     "tune": {
         **SHARED, "--transition": "euler", "--sequences": 2, "--data": "OTHER", "--seed": 3,

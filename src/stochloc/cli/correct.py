@@ -9,6 +9,7 @@ import tyro
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
     Json,
+    Label,
     MaybeFloat,
     MaybePath,
     MaybePathName,
@@ -21,6 +22,7 @@ from stochloc.cli.options import (
     Weights,
     optional,
     typed,
+    typed_label,
 )
 from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused, unused_path
@@ -77,6 +79,7 @@ class Correct:
     """The policy that decides the order of the walk, as in sample."""
     path: MaybePathName = None
     """The path of the walk, with --walk --policy path; as in eval when absent."""
+    label: Label = None
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
@@ -100,7 +103,7 @@ class Correct:
 
         choice = CorrectionChoice(
             self.edits, self.one_pass, self.walk, self.snr, self.threshold, self.data, self.steps,
-            self.policy, self.path, self.seed,
+            self.policy, self.path, self.seed, typed_label(self.label),
         )  # fmt: skip
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
@@ -113,7 +116,7 @@ class Correct:
         run = self.weights.open(self.run_folder)
         text = self._read(run) if self.text is None else typed(self.text)
         decoder, snr = choice.resolve(run, tell)
-        result = correct(run, text, decoder, snr, confidences)
+        result = correct(run, text, decoder, snr, confidences, typed_label(self.label))
         _hint(run, decoder)
         for note in result.notes:
             tell(f"stochloc: {note}.")
@@ -145,7 +148,8 @@ class Correct:
         run = self.weights.open(self.run_folder)
         decoder, snr = choice.resolve(run, tell)
         resolved = {"snr": snr, "threshold": decoder.threshold}
-        work_on_file(self, self.file, run, CorrectRecords(run, decoder, snr), resolved)
+        work = CorrectRecords(run, decoder, snr, typed_label(self.label))
+        work_on_file(self, self.file, run, work, resolved)
         _hint(run, decoder)
 
     def _read(self, run: "Run") -> str:

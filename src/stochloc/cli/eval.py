@@ -18,6 +18,8 @@ from stochloc.cli.options import (
     Transition,
     Weights,
     choices,
+    optional,
+    typed_label,
 )
 from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused
@@ -54,6 +56,10 @@ class Eval:
     likelihood from left to right, from right to left and in this many random orders. Costs a
     denoiser call per token and order; a two-sided model takes one for either direction and 0.4 per
     token for a random order."""
+    label: Annotated[str | None, optional("STR")] = None
+    """Class of the text, for a model trained with --data NAME=FILE,NAME=FILE: of text in classes,
+    as the run's own, only that of this class is taken; any other has an unknown class when absent.
+    """
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
@@ -76,7 +82,9 @@ class Eval:
         default = "masked" if self.continuous else default_path(steps, run.length)
         path = self.path or default
         walk = WalkSettings(path, self.transition, steps, policy)
-        evaluation = Evaluation(walk, self.continuous, self.sequences, self.seed, self.orders)
+        evaluation = Evaluation(
+            walk, self.continuous, self.sequences, self.seed, self.orders, typed_label(self.label)
+        )
         evaluated, source = evaluate_part(
             run, self.data, self.split, evaluation, self.of_file.reading()
         )

@@ -8,6 +8,7 @@ import tyro
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
     Json,
+    Label,
     MaybeInt,
     MaybePath,
     MaybePathName,
@@ -21,6 +22,7 @@ from stochloc.cli.options import (
     Weights,
     optional,
     typed,
+    typed_label,
 )
 from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused, unused_path
@@ -68,6 +70,7 @@ class Infill:
     temperature: float = 1.0
     """Below 1 the draws keep closer to the most probable, above 1 they vary more."""
     top_p: TopP = 1.0
+    label: Label = None
     seed: int = 0
     """The same seed gives the same answers."""
     weights: OfWeights = field(default_factory=Weights)
@@ -105,7 +108,9 @@ class Infill:
             run, self.path, self.steps, self.policy, self.transition, self.temperature, self.top_p,
             self.all_different,
         )  # fmt: skip
-        infilling = Infilling(self.n, self.draws, walk, seed=self.seed)
+        infilling = Infilling(
+            self.n, self.draws, walk, seed=self.seed, label=typed_label(self.label)
+        )
         constraints, blank = tuple(map(typed, self.constraint)), typed(self.blank)
         if self.file is not None:
             work_on_file(self, self.file, run, FillRecords(run, infilling, constraints, blank))

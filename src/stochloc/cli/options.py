@@ -107,6 +107,14 @@ TopP = Annotated[
         "together; 1 draws from all."
     ),
 ]
+Label = Annotated[
+    str | None,
+    optional(
+        "STR",
+        "Class of the text, for a model trained with --data NAME=FILE,NAME=FILE; unknown when "
+        "absent.",
+    ),
+]
 Seed = Annotated[int, tyro.conf.arg(help="Seed of all randomness.")]
 Json = Annotated[bool, tyro.conf.arg(help="Print one JSON object instead of text.")]
 
@@ -224,6 +232,11 @@ def device(accelerator: str) -> str:
     from stochloc.tasks.hardware import own_device
 
     return own_device(accelerator)
+
+
+def typed_label(label: str | None) -> str | None:
+    """Return the name of a class as `typed` reads it; None where there is none."""
+    return None if label is None else typed(label)
 
 
 def typed(text: str) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from stochloc.cli.options import (
     Json,
+    Label,
     MaybeInt,
     MaybePathName,
-    MaybeText,
     OfPolicy,
     OfWeights,
     PolicyOptions,
@@ -19,6 +19,7 @@ from stochloc.cli.options import (
     Weights,
     optional,
     typed,
+    typed_label,
 )
 from stochloc.cli.output import as_json
 from stochloc.cli.unused import Unused
@@ -64,8 +65,7 @@ class Sample:
     top_p: TopP = 1.0
     prompt: str = ""
     """Text that every sample begins with."""
-    label: MaybeText = None
-    """Class of the texts, for a model trained with --data NAME=FILE,NAME=FILE."""
+    label: Label = None
     guidance: float = 1.0
     """Strength of guidance: 1 conditions on prompt and label as learned, more amplifies them."""
     seed: int = 0
@@ -93,7 +93,8 @@ class Sample:
         run = self.weights.open(self.run_folder)
         for note in normalise(typed(self.prompt), run.tokenizer).notes:
             tell(f"stochloc: {note}.")
-        batches = self._texts(run) if run.lengths is None else self._sequences(run, run.lengths)
+        lengths = run.lengths_given(typed_label(self.label))
+        batches = self._texts(run) if lengths is None else self._sequences(run, lengths)
         if self.json or self.trace:
             print(as_json(Generation.join(batches).__dict__))
             return
@@ -142,5 +143,4 @@ class Sample:
 
     def _asked(self) -> tuple[str, int, "Trace | None", str | None]:
         trace = (lambda step: print(as_json(step), flush=True)) if self.trace else None
-        label = None if self.label is None else typed(self.label)
-        return typed(self.prompt), self.seed, trace, label
+        return typed(self.prompt), self.seed, trace, typed_label(self.label)

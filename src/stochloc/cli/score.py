@@ -8,6 +8,7 @@ import tyro
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
     Json,
+    Label,
     MaybeInt,
     MaybePath,
     MaybePathName,
@@ -18,6 +19,7 @@ from stochloc.cli.options import (
     Seed,
     Weights,
     choices,
+    typed_label,
 )
 from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused
@@ -55,6 +57,7 @@ class Score:
     """Take the line integral instead of the finite walk."""
     draws: MaybeInt = None
     """Walks per line, averaged, 4 when absent; at least two for a ± of each line."""
+    label: Label = None
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
@@ -79,8 +82,9 @@ class Score:
             share_of(self)
         run = self.weights.open(self.run_folder)
         scoring = chosen_scoring(
-            run, self.path, self.transition, self.steps, self.draws, self.continuous, self.seed
-        )
+            run, self.path, self.transition, self.steps, self.draws, self.continuous, self.seed,
+            typed_label(self.label),
+        )  # fmt: skip
         if self.out is not None:
             work_on_file(self, self.file, run, ScoreRecords(run, scoring, self.tokens))
             return

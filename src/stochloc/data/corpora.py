@@ -116,7 +116,7 @@ def load_corpus(
             text is too short to leave tokens for training.
     """
     shares = shares_of(fractions, valid is not None, test is not None)
-    classes = _classes(data)
+    classes = classes_of(data)
     if classes:
         if valid is not None or test is not None:
             raise ValueError("Labelled texts are split by fractions; leave out --valid and --test.")
@@ -170,7 +170,7 @@ def load_mixture(
         ValueError: as `load_corpus`, the weights do not fit, or a text has classes.
     """
     check_weights(weights, len(texts))
-    if any(_classes(text) for text in texts):
+    if any(classes_of(text) for text in texts):
         raise ValueError("Texts of classes, NAME=FILE,NAME=FILE, cannot be mixed with others.")
     sources = [_source(text, reading) for text in texts]
     if tokenizer is None:
@@ -195,7 +195,8 @@ def load_mixture(
     return Corpus(train, held_out[0], held_out[1], tokenizer, names, source, mixture)
 
 
-def _classes(data: Text) -> dict[str, str]:
+def classes_of(data: Text) -> dict[str, str]:
+    """Return the files of texts of several classes by the names of these; empty for one text."""
     is_one_text = isinstance(data, TextSource) or Path(data).exists()
     return {} if is_one_text else parse_classes(str(data))
 

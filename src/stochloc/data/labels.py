@@ -59,6 +59,11 @@ def label_token(tokenizer: Tokenizer, name: str) -> int:
     return first_label(tokenizer) + tokenizer.labels.index(name)
 
 
+def label_name(tokenizer: Tokenizer, token: int) -> str:
+    """Return the name of the class with this token."""
+    return tokenizer.labels[token - first_label(tokenizer)]
+
+
 def headed(
     tokens: Integer[np.ndarray, " tokens"], name: str, tokenizer: Tokenizer
 ) -> Integer[np.ndarray, " longer"]:
@@ -118,8 +123,14 @@ class LabelledTexts:
             length: tokens per window, its label included.
 
         Raises:
-            ValueError: a text is too short; the message names its class.
+            ValueError: a text is too short, the message names its class; or there are not as many
+                texts as classes.
         """
+        if len(self.labels) != len(tokenizer.labels):
+            raise ValueError(
+                f"The training texts have {len(self.labels)} labels, but the model knows the "
+                f"classes {', '.join(tokenizer.labels)}: give a text of each, NAME=FILE,NAME=FILE."
+            )
         for name, size in zip(tokenizer.labels, self.sizes, strict=True):
             if size < length - 1:
                 raise ValueError(
@@ -181,6 +192,20 @@ class LabelledTexts:
         text = np.searchsorted(ends, chosen, side="right")
         before = np.concatenate([[0], ends])[text]
         return self._cut(text, (chosen - before) * (length - 1), length)
+
+    def of_class(self, label: int) -> "LabelledTexts":
+        """Return the texts of one class.
+
+        Args:
+            label: the token of the class.
+
+        Returns:
+            The texts behind this label; there may be none.
+        """
+        texts = np.split(self.tokens, self.labels[1:]) if len(self.labels) else []
+        own = [text for text in texts if text[0] == label]
+        tokens = np.concatenate([self.tokens[:0], *own])
+        return LabelledTexts(tokens, np.flatnonzero(tokens == label))
 
     @property
     def sizes(self) -> Int64[np.ndarray, " texts"]:

@@ -7,12 +7,13 @@ distribution, which has the weight of the T lengths that were new when they were
     P(n) = (c_n + T / M) / (N + T),        n = 1 .. M.
 
 So every possible length has a positive probability, a small one where all sequences were of equal
-length. n counts tokens of text; an empty sequence is not possible.
+length. n counts tokens of text; an empty sequence is not possible. Where sequences are of several
+classes y, `P(n|y)` is estimated alike from those of each class, and P(n) from all of them.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,12 +29,14 @@ class Lengths:
 
     Attributes:
         probabilities: `P(1), ..., P(M)`; they add up to 1.
+        of_classes: the distribution in each class, by its name; empty where there are no classes.
 
     Raises:
         ValueError: they are no distribution.
     """
 
     probabilities: tuple[float, ...]
+    of_classes: Mapping[str, "Lengths"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         is_sum_one = math.isclose(math.fsum(self.probabilities), 1, abs_tol=1e-9)
@@ -74,15 +77,32 @@ class Lengths:
         Raises:
             ValueError: the facts are not those of a distribution of lengths.
         """
-        probabilities = facts.get("probabilities")
-        is_list = isinstance(probabilities, list)
-        if not (is_list and all(isinstance(p, float) for p in probabilities)):
-            raise ValueError("There is no list of probabilities of lengths.")
-        return cls(tuple(probabilities))
+        of_classes = facts.get("of_classes", {})
+        if not isinstance(of_classes, dict):
+            raise ValueError("The distributions of the classes' lengths are not given by name.")
+        return cls(
+            _probabilities(facts.get("probabilities")),
+            {str(name): cls(_probabilities(own)) for name, own in of_classes.items()},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"probabilities": list(self.probabilities)}
+        facts: dict[str, Any] = {"probabilities": list(self.probabilities)}
+        if self.of_classes:
+            own = {name: list(given.probabilities) for name, given in self.of_classes.items()}
+            facts["of_classes"] = own
+        return facts
+
+    def given(self, label: str | None) -> "Lengths":
+        """Return the distribution in a class.
+
+        Args:
+            label: the name of a class of `of_classes`; None leaves it open.
+
+        Returns:
+            `P(n|y)`; the distribution over all classes where none is told.
+        """
+        return self if label is None else self.of_classes[label]
 
     @property
     def longest(self) -> int:
@@ -143,3 +163,9 @@ class Lengths:
     def _table(self) -> Float64[Tensor, " lengths"]:
         """Probabilities of 0 .. M + 1, of which the ends are not possible."""
         return torch.tensor([0.0, *self.probabilities, 0.0], dtype=torch.float64)
+
+
+def _probabilities(values: object) -> tuple[float, ...]:
+    if not (isinstance(values, list) and all(isinstance(p, float) for p in values)):
+        raise ValueError("There is no list of probabilities of lengths.")
+    return tuple(values)

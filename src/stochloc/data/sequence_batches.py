@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from stochloc.data.sequences import NUM_BOUNDARIES, Sequences
+from stochloc.data.sequences import Sequences
 
 # Batches in a pool: more are padded less, and take longer to sort.
 POOL_BATCHES = 16
@@ -32,39 +32,40 @@ def draw_batch(
 
     Args:
         sequences: what to draw from, with replacement; at least one.
-        most_places: the places of the batch at most, those of boundaries and those without a token
-            included; at least the longest sequence with its boundaries.
+        most_places: the places of the batch at most, those of boundaries and labels and those
+            without a token included; at least the longest sequence with its boundaries and label.
         generator: the source of randomness.
 
     Returns:
         Rows as `Sequences.rows` gives them, on the CPU.
     """
-    mean = sequences.mean_length + NUM_BOUNDARIES
+    given = sequences.num_given
+    mean = sequences.mean_length + given
     num = math.ceil(POOL_BATCHES * most_places / mean)
     pool = torch.randint(len(sequences), (num,), generator=generator, device=generator.device)
     chosen = pool.cpu().numpy()
     lengths = sequences.lengths[chosen]
     order = np.argsort(-lengths, kind="stable")
     chosen, lengths = chosen[order], lengths[order]
-    begins = slice_begins(lengths, most_places)
+    begins = slice_begins(lengths + given, most_places)
     tokens = torch.from_numpy(np.add.reduceat(lengths, begins)).double()
     drawn = int(torch.multinomial(tokens.to(generator.device), 1, generator=generator))
     end = begins[drawn + 1] if drawn + 1 < len(begins) else len(chosen)
     return sequences.rows(chosen[begins[drawn] : end])
 
 
-def slice_begins(lengths: Int64[np.ndarray, " sequences"], most_places: int) -> list[int]:
+def slice_begins(sizes: Int64[np.ndarray, " sequences"], most_places: int) -> list[int]:
     """Return where slices of sorted sequences begin.
 
     Args:
-        lengths: tokens of text, descending.
+        sizes: tokens of each, those that are not text included; descending.
         most_places: the places of a slice at most, padded to its first and longest sequence.
 
     Returns:
         The first sequence of every slice, which all but the last are as full as they can be.
     """
     begins, begin = [], 0
-    while begin < len(lengths):
+    while begin < len(sizes):
         begins.append(begin)
-        begin += max(1, most_places // int(lengths[begin] + NUM_BOUNDARIES))
+        begin += max(1, most_places // int(sizes[begin]))
     return begins

@@ -1,15 +1,16 @@
 """Sequences: texts with a beginning and an end, each of its own length.
 
 The tokens of all of them lie in one flat array, often memory-mapped; a sequence is a place in it
-and a length. As the model sees it a sequence of n tokens of text is a row of n + 2,
+and a length. As the model sees it a sequence of n tokens of text is a row,
 
-    boundary x_1 ... x_n boundary,
+    [label?] boundary x_1 ... x_n boundary,
 
-and rows of different lengths stand in one tensor with `ABSENT` after the end of the shorter ones.
+with the token of its class in front where there are classes (`data.labels`), and rows of different
+lengths stand in one tensor with `ABSENT` after the end of the shorter ones.
 Knows nothing of files or of text.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -51,6 +52,8 @@ class Sequences:
         lengths: tokens of text of each, at least 1.
         hashes: of the text of each: equal texts have equal hashes.
         boundary: the token before and after each.
+        labels: the token of the class of each, in front of its first boundary; None where there are
+            no classes.
     """
 
     flat: Integer[np.ndarray, " tokens"]
@@ -58,6 +61,7 @@ class Sequences:
     lengths: Int64[np.ndarray, " sequences"]
     hashes: UInt64[np.ndarray, " sequences"]
     boundary: int
+    labels: Int64[np.ndarray, " sequences"] | None = None
 
     @classmethod
     def split_at(
@@ -89,7 +93,7 @@ class Sequences:
         """Return the sequences of several parts, one after the other.
 
         Args:
-            parts: At least one; their flat arrays may be different ones.
+            parts: At least one, all with labels or none; their flat arrays may be different ones.
 
         Returns:
             All of them. Flat arrays that are not one and the same are copied into memory.
@@ -104,10 +108,16 @@ class Sequences:
             np.concatenate([part.lengths for part in every]),
             np.concatenate([part.hashes for part in every]),
             first.boundary,
+            _all_or_none([part.labels for part in every]),
         )
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    @property
+    def num_given(self) -> int:
+        """Tokens of every row that are not text: the boundaries, and a label."""
+        return NUM_BOUNDARIES + (self.labels is not None)
 
     @cached_property
     def mean_length(self) -> float:
@@ -128,7 +138,12 @@ class Sequences:
     ) -> "Sequences":
         """Return some of the sequences, in the order in which they are chosen."""
         starts, lengths, hashes = self.starts[chosen], self.lengths[chosen], self.hashes[chosen]
-        return replace(self, starts=starts, lengths=lengths, hashes=hashes)
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, starts=starts, lengths=lengths, hashes=hashes, labels=labels)
+
+    def labelled(self, label: int) -> "Sequences":
+        """Return the same sequences, all of the class with this token."""
+        return replace(self, labels=np.full(len(self), label, dtype=np.int64))
 
     def cut(self, longest: int) -> "Sequences":
         """Return the sequences with what is beyond a number of tokens of text left out."""
@@ -141,7 +156,8 @@ class Sequences:
             chosen: their numbers, at least one.
 
         Returns:
-            Shape (rows, n + 2) for the longest of them; `ABSENT` after the end of the others.
+            Shape (rows, n + `num_given`) for the longest of them; `ABSENT` after the end of the
+            others.
         """
         lengths = self.lengths[chosen][:, None]
         places = np.arange(int(lengths.max()))
@@ -153,6 +169,8 @@ class Sequences:
         rows[:, 0] = self.boundary
         rows[:, 1:-1] = np.where(inside, text, ABSENT)
         np.put_along_axis(rows, lengths + 1, self.boundary, axis=1)
+        if self.labels is not None:
+            rows = np.concatenate([self.labels[chosen][:, None], rows], axis=1)
         return torch.from_numpy(rows)
 
     def spaced(self, num: int) -> "Sequences":
@@ -182,8 +200,10 @@ class Sequences:
         return counts
 
     def checksum(self) -> str:
-        """Return the SHA-256 of the lengths and the tokens of the sequences, in their order."""
+        """Return the SHA-256 of lengths, labels and tokens of the sequences, in their order."""
         digest = sha256(np.ascontiguousarray(self.lengths).data)
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels).data)
         for piece in self._pieces():
             digest.update(np.ascontiguousarray(piece).data)
         return digest.hexdigest()
@@ -197,3 +217,11 @@ class Sequences:
             before = np.cumsum(lengths) - lengths
             places = np.repeat(self.starts[chosen] - before, lengths) + np.arange(lengths.sum())
             yield self.flat[places]
+
+
+def _all_or_none(
+    labels: Sequence[Int64[np.ndarray, "_"] | None],
+) -> Int64[np.ndarray, " sequences"] | None:
+    told = [part for part in labels if part is not None]
+    assert len(told) in (0, len(labels)), "some parts have labels and others none"
+    return np.concatenate(told) if told else None

@@ -92,12 +92,15 @@ def what_is_counted(tokenizer: Tokenizer, is_labelled: bool = True) -> str:
     Returns:
         A phrase for people and reports.
     """
+    ends = "" if tokenizer.boundary is None else "; where a sequence ends is given and not counted"
     if tokenizer.labels and not is_labelled:
-        return "tokens of text, whose class is left open"
+        return f"tokens of text, whose class is left open{ends}"
+    if tokenizer.labels and ends:
+        return "tokens of text; labels and where a sequence ends are given and not counted"
     if tokenizer.labels:
         return "tokens of text; labels are given and not counted"
-    if tokenizer.boundary is not None:
-        return "tokens of text; where a sequence ends is given and not counted"
+    if ends:
+        return f"tokens of text{ends}"
     if tokenizer.slots is not None:
         return (
             "slots, empty ones included; one layout of the text is bounded, which bounds the text "

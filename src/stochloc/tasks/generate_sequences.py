@@ -2,9 +2,10 @@
 
     n ~ P(n),      x_1 ... x_n ~ P(x | n),
 
-the second by a free walk between two boundaries that are known. A condition on the length restricts
-the first distribution and leaves the second as it is. Texts of equal length share a batch; both the
-length and the tokens of a text are drawn from streams of its own.
+each given the class if one is told, the second by a free walk between two boundaries that are
+known. A condition on the length restricts the first distribution and leaves the second as it is.
+Texts of equal length share a batch; both the length and the tokens of a text are drawn from streams
+of its own.
 """
 
 from collections import defaultdict
@@ -38,7 +39,8 @@ def generate_sequences(
     Args:
         run: The model and its tokenizer, which has a boundary.
         num: Number of sequences, at least 1.
-        lengths: The distribution of their lengths: the run's own, or that within a range.
+        lengths: The distribution of their lengths: the run's own in their class, or that within a
+            range.
         walk_for: How to walk, for sequences of so many tokens.
         prompt: Text that every sequence begins with. Lengths are drawn from those that can hold it,
             and otherwise as if it were not known.

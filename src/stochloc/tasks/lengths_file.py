@@ -30,12 +30,15 @@ def read_lengths(folder: Path, tokenizer: Tokenizer) -> Lengths | None:
         The distribution; None for a model of texts without ends.
 
     Raises:
-        ValueError: The file of a model of sequences is missing or damaged.
+        ValueError: The file of a model of sequences is missing or damaged, or is of other classes.
     """
     if tokenizer.boundary is None:
         return None
     facts = read_json(folder / LENGTHS)
     try:
-        return Lengths.from_dict(facts)
+        lengths = Lengths.from_dict(facts)
     except ValueError as error:
         raise ValueError(f"{folder / LENGTHS} is damaged: {error}") from error
+    if set(lengths.of_classes) != set(tokenizer.labels):
+        raise ValueError(f"{folder / LENGTHS} is damaged: its classes are not those of the run.")
+    return lengths

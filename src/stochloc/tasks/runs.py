@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from stochloc.core import Denoiser, Padded
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
 from stochloc.data.frames import frame_of
+from stochloc.data.labels import label_token
 from stochloc.data.lengths import Lengths
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.names import CheckpointName
@@ -82,11 +83,26 @@ class Run:
         """The most tokens of text in a window, without its label."""
         return self.length - len(frame_of(self.tokenizer))
 
-    def length_nats(self, length: int) -> float:
-        """Return `-log P(n)` of the length of a sequence; 0 for a model of texts without ends."""
-        if self.lengths is None:
-            return 0.0
-        return -float(self.lengths.log_prob(torch.tensor(length)))
+    def lengths_given(self, label: str | None) -> Lengths | None:
+        """Return the distribution of the lengths of sequences in a class.
+
+        Args:
+            label: Name of the class; None leaves it open.
+
+        Returns:
+            The distribution; None for a model of texts without ends.
+
+        Raises:
+            ValueError: There is no such class.
+        """
+        if label is not None:
+            label_token(self.tokenizer, label)
+        return None if self.lengths is None else self.lengths.given(label)
+
+    def length_nats(self, length: int, label: str | None = None) -> float:
+        """Return `-log P(n|y)` of the length of a sequence; 0 for a model of texts without ends."""
+        lengths = self.lengths_given(label)
+        return 0.0 if lengths is None else -float(lengths.log_prob(torch.tensor(length)))
 
     def denoiser(self, label: str | None = None) -> Denoiser:
         """Return the model as a denoiser of text alone, told what stands around it.

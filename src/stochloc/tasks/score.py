@@ -64,6 +64,7 @@ def chosen_scoring(
     draws: int | None = None,
     continuous: bool = False,
     seed: int = 0,
+    label: str | None = None,
 ) -> Scoring:
     """Return how lines are scored where the user may have named something about it.
 
@@ -75,21 +76,23 @@ def chosen_scoring(
         draws: Walks that are averaged.
         continuous: Whether to take the line integral.
         seed: Seed of all randomness.
+        label: Class of the lines; None leaves it open.
 
     Returns:
-        `default_scoring` unless anything but the seed was named; then on the masked path, with as
-        many steps as `default_steps` says, where that is absent.
+        `default_scoring` unless anything but seed and label was named; then on the masked path,
+        with as many steps as `default_steps` says, where that is absent.
 
     Raises:
         ValueError: A number is not positive.
     """
     if not continuous and all(named is None for named in (path, transition, steps, draws)):
-        return replace(default_scoring(run), seed=seed)
+        return replace(default_scoring(run), seed=seed, label=label)
     path = path or "masked"
     if steps is None:
         steps = default_steps(None if continuous else path, run, run.text_length)
     walk = WalkSettings(path, transition or WalkSettings.transition, steps)
-    return Scoring(walk, continuous, seed, Scoring.num_draws if draws is None else draws)
+    draws = Scoring.num_draws if draws is None else draws
+    return Scoring(walk, continuous, seed, draws, label)
 
 
 def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) -> Scored:
@@ -109,7 +112,8 @@ def score(run: Run, lines: str | Sequence[str], scoring: Scoring | None = None) 
         different line and draw; the default of a two-sided model takes one.
 
     Raises:
-        ValueError: Every line has characters the model has never seen, or a setting makes no sense.
+        ValueError: Every line has characters the model has never seen, a setting makes no sense, or
+            there is no such class.
     """
     lines = (lines,) if isinstance(lines, str) else lines
     named = [(f"Line {number}", line) for number, line in enumerate(lines, start=1)]
@@ -147,11 +151,14 @@ def score_named(run: Run, lines: Sequence[tuple[str, str]], scoring: Scoring) ->
     rows = zip(encoded, seen, refused, strict=True)
     spell = cache(lambda token: run.tokenizer.decode(np.array([token])))
     return Scored(
-        tuple(_scored_line(run, ids, costs, is_exact, text, why, spell) for ids, text, why in rows),
+        tuple(
+            _scored_line(run, ids, costs, is_exact, text, why, spell, scoring.label)
+            for ids, text, why in rows
+        ),
         scoring,
         calls,
         time.monotonic() - started_s,
-        what_is_counted(run.tokenizer, is_labelled=False),
+        what_is_counted(run.tokenizer, is_labelled=scoring.label is not None),
         is_exact,
     )
 
@@ -194,7 +201,7 @@ def _cost(
             rows = torch.tensor([ids for (_, ids), _ in chosen], device=run.device)
             names = ((draw, place, *ids) for (place, ids), draw in chosen)
             streams = seeded_streams(run.device, scoring.seed, names)
-            estimate = _bound(run, rows, walk, scoring.continuous, streams)
+            estimate = _bound(run, rows, walk, scoring, streams)
             calls += estimate.denoiser_calls
             for (window, _), row in zip(chosen, estimate.token_nats.cpu(), strict=True):
                 nats[window].append(row)
@@ -202,10 +209,10 @@ def _cost(
 
 
 def _bound(
-    run: Run, tokens: Int[Tensor, "batch length"], walk: Walk, continuous: bool, streams: Streams
+    run: Run, tokens: Int[Tensor, "batch length"], walk: Walk, scoring: Scoring, streams: Streams
 ) -> Estimate:
-    denoiser = run.denoiser_for(tokens.shape[-1])
-    if continuous:
+    denoiser = run.denoiser_for(tokens.shape[-1], scoring.label)
+    if scoring.continuous:
         return line_integral(denoiser, tokens, walk.path, walk.num_steps, streams)
     return walk.bound(denoiser, tokens, streams)
 
@@ -218,6 +225,7 @@ def _scored_line(
     seen: NormalisedText,
     refused: str | None,
     spell: Callable[[int], str],
+    label: str | None,
 ) -> ScoredLine:
     tokens = tuple(map(spell, ids))
     whole = np.array(ids, dtype=np.int64)
@@ -230,5 +238,5 @@ def _scored_line(
         stderr = float(draws.sum(-1).std() / math.sqrt(len(draws)))
     nats = tuple(draws.mean(0).tolist())
     num_bytes = len(run.tokenizer.decode_bytes(whole))
-    length_nats = None if run.lengths is None else run.length_nats(len(ids))
+    length_nats = None if run.lengths is None else run.length_nats(len(ids), label)
     return ScoredLine(text, tokens, nats, refused, seen.notes, stderr, num_bytes, length_nats)

@@ -31,12 +31,14 @@ class Scoring:
         seed: Seed of all randomness.
         num_draws: Walks or integrals that are averaged; at least two for standard errors.
             Walks from left to right draw nothing and are taken once.
+        label: The class of the lines, for a model with classes; None leaves it open.
     """
 
     walk: WalkSettings = field(default_factory=WalkSettings)
     continuous: bool = False
     seed: int = 0
     num_draws: int = 4
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if self.walk.policy != FOLLOW_THE_PATH:

@@ -6,8 +6,10 @@ many tokens as the preset's: who has texts of 60 letters or of 300 need not choo
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from stochloc.data.labels import first_label, label_token
 from stochloc.data.lengths import Lengths
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.sequences import NUM_BOUNDARIES
@@ -38,7 +40,7 @@ def fitted(recipe: Recipe, corpus: SequenceCorpus, given: dict[str, Any]) -> dic
     training = recipe.training
     if "length" in given:
         return {}
-    longest = corpus.train.longest + NUM_BOUNDARIES
+    longest = corpus.train.longest + _num_given(recipe)
     length = min(math.ceil(longest / MULTIPLE) * MULTIPLE, MOST_WINDOWS * training.length)
     batches = round(training.batch_size * training.length / length / MULTIPLE)
     return {"length": length, "batch_size": max(1, batches) * MULTIPLE}
@@ -48,8 +50,8 @@ def most_tokens(recipe: Recipe) -> int:
     """Return how many tokens of text a sequence may have.
 
     Args:
-        recipe: Its window holds the sequence and its boundaries, and its positions have
-            coordinates for all of the sequence, if they have any.
+        recipe: Its window holds the sequence with its boundaries and its label, if it has one, and
+            its positions have coordinates for all of the sequence, if they have any.
 
     Returns:
         The number, at least 1.
@@ -57,29 +59,36 @@ def most_tokens(recipe: Recipe) -> int:
     Raises:
         ValueError: The window is too short for any sequence.
     """
-    most = recipe.training.length - NUM_BOUNDARIES
+    most = recipe.training.length - _num_given(recipe)
     if most < 1:
+        label = "" if _num_given(recipe) == NUM_BOUNDARIES else "a label, "
         raise ValueError(
-            "A window of sequences holds both boundaries and at least one token: give a --length "
-            f"of at least {NUM_BOUNDARIES + 1}."
+            f"A window of sequences holds {label}both boundaries and at least one token: give a "
+            f"--length of at least {_num_given(recipe) + 1}."
         )
     return min(most, len(recipe.model.places) or most)
 
 
+def _num_given(recipe: Recipe) -> int:
+    """Return how many tokens of a window are no text: both boundaries, and a label."""
+    return recipe.model.num_before + recipe.model.num_after
+
+
 def _check_places(corpus: SequenceCorpus, recipe: Recipe) -> None:
     """Refuse sequences of which the window holds more tokens than there are coordinates for."""
-    places, in_window = len(recipe.model.places), recipe.training.length - NUM_BOUNDARIES
+    given = _num_given(recipe)
+    places, in_window = len(recipe.model.places), recipe.training.length - given
     longest = min(in_window, max(part.longest for part in corpus.parts.values()))
     if 0 < places < longest:
         raise ValueError(
             f"The positions are those of sequences of up to {places} tokens, but one has "
             f"{longest}: give coordinates for more places, or a --length of "
-            f"{places + NUM_BOUNDARIES} to cut longer ones."
+            f"{places + given} to cut longer ones."
         )
 
 
 def lengths_of(corpus: SequenceCorpus, recipe: Recipe) -> Lengths:
-    """Return the distribution of the lengths of training sequences.
+    """Return the distribution of the lengths of training sequences, also within each class.
 
     Args:
         corpus: What to train on.
@@ -88,8 +97,16 @@ def lengths_of(corpus: SequenceCorpus, recipe: Recipe) -> Lengths:
     Returns:
         The distribution.
     """
-    most = most_tokens(recipe)
-    return Lengths.of(corpus.train.cut(most).lengths, most)
+    most, labels = most_tokens(recipe), corpus.train.labels
+    cut = corpus.train.cut(most).lengths
+    every = Lengths.of(cut, most)
+    if labels is None:
+        return every
+    tokens = {name: label_token(corpus.tokenizer, name) for name in corpus.tokenizer.labels}
+    return replace(
+        every,
+        of_classes={name: Lengths.of(cut[labels == own], most) for name, own in tokens.items()},
+    )
 
 
 def sequence_texts(corpus: SequenceCorpus, recipe: Recipe) -> SequenceTexts:
@@ -103,9 +120,10 @@ def sequence_texts(corpus: SequenceCorpus, recipe: Recipe) -> SequenceTexts:
         The data.
 
     Raises:
-        ValueError: The window is too short for any sequence, or a sequence has more tokens than
-            there are places with coordinates.
+        ValueError: There is no training sequence, or none of a class, the window is too short for
+            any sequence, or a sequence has more tokens than there are places with coordinates.
     """
+    corpus.check_training()
     _check_places(corpus, recipe)
     seed, tokenizer, lengths = recipe.training.seed, corpus.tokenizer, lengths_of(corpus, recipe)
     kept = corpus.cut(most_tokens(recipe))
@@ -115,6 +133,7 @@ def sequence_texts(corpus: SequenceCorpus, recipe: Recipe) -> SequenceTexts:
         lambda model: sequence_line(model, tokenizer, lengths, seed),
         what_is_counted(tokenizer),
         tokenizer.decode_bytes,
+        first_label(tokenizer) if tokenizer.labels else 0,
     )
 
 

@@ -13,7 +13,7 @@ from stochloc.core import UNKNOWN
 from stochloc.data import count_tokens, draw_windows, held_out_windows
 from stochloc.data.labels import LabelledTexts
 from stochloc.data.sequence_batches import draw_batch
-from stochloc.data.sequences import NUM_BOUNDARIES, Rows, Sequences
+from stochloc.data.sequences import Rows, Sequences
 from stochloc.nn import LocalizationModel
 
 BytesOf = Callable[[Tensor], bytes]
@@ -174,7 +174,7 @@ class ClassTexts:
 
 @dataclass(frozen=True)
 class SequenceTexts:
-    """Sequences, each with a boundary before and after it.
+    """Sequences, each with a boundary before and after it, and its label in front if it has one.
 
     Attributes:
         train: The training sequences, at least one.
@@ -182,6 +182,7 @@ class SequenceTexts:
         say_sample: Draws a sequence from the model, to be shown with every held-out bound.
         counted: In words, what held-out bits "per token" count.
         bytes_of: Returns the text of tokens as UTF-8; b"" where they stand for none.
+        first_label: The first token that is a label of a class; 0 when there are no classes.
     """
 
     train: Sequences
@@ -189,11 +190,7 @@ class SequenceTexts:
     say_sample: SaySample
     counted: str = "tokens of text"
     bytes_of: BytesOf = lambda tokens: b""
-
-    @property
-    def first_label(self) -> int:
-        """0: there are no classes."""
-        return 0
+    first_label: int = 0
 
     @property
     def boundary(self) -> int:
@@ -215,9 +212,9 @@ class SequenceTexts:
                 "There are no validation sequences: give more sequences, other --fractions, or a "
                 "file of them with --valid."
             )
-        num = round(length * limit / (self.valid.mean_length + NUM_BOUNDARIES))
+        num = round(length * limit / (self.valid.mean_length + self.valid.num_given))
         yield from self.valid.spaced(max(1, num)).by_length()
 
     def given_in(self, rows: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
-        """Return the boundaries, which are given and not scored, and -1 elsewhere."""
-        return rows.masked_fill(rows != self.boundary, UNKNOWN)
+        """Return boundaries and labels, which are given and not scored, and -1 elsewhere."""
+        return rows.masked_fill(rows < self.boundary, UNKNOWN)

@@ -20,11 +20,13 @@ class CorrectRecords:
         run: The model and its tokenizer.
         decoder: How to decide.
         snr: SNR of the soft mask.
+        label: Class of the records, for a model with classes; None leaves it open.
     """
 
     run: Run
     decoder: Decoder
     snr: float
+    label: str | None = None
 
     name = "correct"
     most_records = 16
@@ -44,5 +46,6 @@ class CorrectRecords:
     def _result(self, record: Record) -> Result:
         if not record.text:
             return {"text": "", "read": "", "changes": [], "notes": []}
-        values = correct(self.run, record.text, self.decoder, self.snr).to_dict()
+        corrected = correct(self.run, record.text, self.decoder, self.snr, label=self.label)
+        values = corrected.to_dict()
         return {name: values[name] for name in _KEPT}

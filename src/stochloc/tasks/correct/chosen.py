@@ -28,6 +28,7 @@ class CorrectionChoice:
         policy: Name of the policy of the walk.
         path: Name of the path of the walk; None for the default.
         seed: Seed of the walk.
+        label: Class of the text, by which edits weigh its length; None leaves it open.
     """
 
     edits: bool = False
@@ -40,6 +41,7 @@ class CorrectionChoice:
     policy: str = "threshold:0.9"
     path: str | None = None
     seed: int = 0
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if self.walk + self.one_pass + self.edits > 1:
@@ -66,7 +68,8 @@ class CorrectionChoice:
                     "leave it out, or take --one-pass or --walk."
                 )
             threshold = EDIT_THRESHOLD if threshold is None else threshold
-            return LikelyEdits(threshold, lengths=run.lengths), EDIT_SNR if snr is None else snr
+            lengths = run.lengths_given(self.label)
+            return LikelyEdits(threshold, lengths=lengths), EDIT_SNR if snr is None else snr
         if threshold is not None and snr is not None and self.data is not None:
             raise ValueError("--data has no effect with both --snr and --threshold.")
         if threshold is None or snr is None:

@@ -55,6 +55,7 @@ def correct(
     decoder: Decoder | None = None,
     snr: float | None = None,
     confidences: str | Sequence[float] | None = None,
+    label: str | None = None,
 ) -> Correction:
     """Correct a corrupted text.
 
@@ -71,6 +72,8 @@ def correct(
         confidences: Probability that each character was read correctly, in `[0, 1]`, one for each
             token of the text, or a string that `parse_confidences` accepts; a character of
             confidence 1 never changes. Replaces `snr`.
+        label: The class of the text, for a model with classes; None leaves it open. A decoder that
+            is given weighs lengths by its own distribution.
 
     Returns:
         The text and its changes. An edit of one place or gap is one change, a swap of two
@@ -79,20 +82,20 @@ def correct(
         network.
 
     Raises:
-        ValueError: The text is empty, a setting is out of range, or there is not one confidence for
-            each character.
+        ValueError: The text is empty, a setting is out of range, there is not one confidence for
+            each character, or there is no such class.
     """
     if run.lengths is not None and is_several(text):
         if confidences is not None:
             raise ValueError("Confidences are those of one sequence; give one line at a time.")
-        return correct_lines(text, lambda line: correct(run, line, decoder, snr))
+        return correct_lines(text, lambda line: correct(run, line, decoder, snr, label=label))
     started_s = time.monotonic()
     channel = channel_of(run.tokenizer)
     confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
     if decoder is None:
         by_edits = prefers_edits(run)
         decoder = (
-            LikelyEdits(EDIT_THRESHOLD, lengths=run.lengths)
+            LikelyEdits(EDIT_THRESHOLD, lengths=run.lengths_given(label))
             if by_edits
             else OnePass(correction_defaults(run).threshold)
         )
@@ -124,9 +127,9 @@ def correct(
     levels = levels.masked_fill(is_unknown, 0.0).to(run.device)
     given, calls = read.to(run.device), 0
     if is_unknown.any():
-        guess = _in_windows(run, channel, given, levels, OnePass(0.0))
+        guess = _in_windows(run, channel, given, levels, OnePass(0.0), label)
         given, calls = torch.where(is_unknown.to(run.device), guess.tokens, given), guess.calls
-    decided = _in_windows(run, channel, given, levels, decoder)
+    decided = _in_windows(run, channel, given, levels, decoder, label)
     tokens = decided.text().cpu()
     return Correction(
         run.tokenizer.decode(tokens),
@@ -188,6 +191,7 @@ def _in_windows(
     read: Int[Tensor, " length"],
     levels: Float[Tensor, " length"],
     decoder: Decoder,
+    label: str | None,
 ) -> Decision:
     """Decide every position in the window whose centre is nearest."""
     width = min(run.text_length, len(read))
@@ -199,7 +203,8 @@ def _in_windows(
     is_asked = torch.zeros(places.shape, dtype=torch.bool)
     is_asked[owner, column] = True
     is_asked = is_asked.to(read.device)
-    denoiser, codebook, parts = run.denoiser_for(width), run.model.codebook, list[Decision]()
+    denoiser, codebook = run.denoiser_for(width, label), run.model.codebook
+    parts = list[Decision]()
     for rows in torch.arange(len(places)).split(rows_at_once(width, run.tokenizer.vocabulary_size)):
         seen = places[rows]
         state = soft_mask(codebook, channel, read[seen], levels[seen])

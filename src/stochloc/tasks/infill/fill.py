@@ -61,6 +61,7 @@ class Infilling:
         num_orders: Orders in which an answer is scored, at least 1, unless the model gives the
             exact likelihood in one call.
         seed: Seed of all randomness.
+        label: The class of the text, for a model with classes; None leaves it open.
     """
 
     num_answers: int = 5
@@ -68,6 +69,7 @@ class Infilling:
     walk: Walk = field(default_factory=lambda: Walk(Masked(), Ancestral(), 64))
     num_orders: int = 4
     seed: int = 0
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.num_answers, self.num_draws, self.num_orders) < 1 or self.seed < 0:
@@ -141,8 +143,8 @@ def infill(
         one more for every token and order.
 
     Raises:
-        ValueError: The template, a constraint or a setting is invalid, or the blanks do not fit
-            into the window of the model.
+        ValueError: The template, a constraint or a setting is invalid, there is no such class, or
+            the blanks do not fit into the window of the model.
     """
     infilling = infilling or Infilling()
     started_s = time.monotonic()
@@ -187,8 +189,8 @@ class _Filler:
             )
         self.window = _window(layout, run.text_length)
         self.known = layout.known[self.window].to(run.device)
-        self.denoiser = run.denoiser_for(len(self.known))
-        self.length_nats = run.length_nats(len(self.known)) if whole else 0.0
+        self.denoiser = run.denoiser_for(len(self.known), infilling.label)
+        self.length_nats = run.length_nats(len(self.known), infilling.label) if whole else 0.0
         self.calls = 0
 
     def answers(self, allowed: Tensor | None) -> list[Answer]:
