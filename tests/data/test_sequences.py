@@ -200,7 +200,7 @@ def test_classes_without_a_training_sequence_or_in_one_of_two_places_are_refused
         load_sequences([data, str(tmp_path / "a")])
     share = record_hash("b") / 2**64
     with pytest.raises(ValueError, match="No training sequence is of the class y"):
-        load_sequences(data, fractions=(share, 1 - share, 0)).check_training()
+        load_sequences(data, fractions=(share, 1 - share, 0.0)).check_training()
     labelled = LabelledTokenizer(alone.tokenizer, ("x", "y"))
     with pytest.raises(ValueError, match="No training sequence is of the class x"):
         load_sequences(str(tmp_path / "a"), labelled, fractions=ALL).check_training()

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,13 @@ from jaxtyping import Integer
 
 from stochloc.data.builtin import builtin_source
 from stochloc.data.labels import headed, parse_classes
+from stochloc.data.learning import Divided
 from stochloc.data.mixtures import Mixture, check_weights
 from stochloc.data.records.sources import Reading
 from stochloc.data.text8 import text8_source
-from stochloc.data.texts import TextSource, naming
+from stochloc.data.texts import TextSource
 from stochloc.data.token_files import TokenFile, encode_file, encode_source
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
-from stochloc.data.tokenizers.named import choice_of, tokenizer_for
 from stochloc.data.tokenizers.protocol import Tokenizer
 from stochloc.data.tokenizers.text8 import Text8Tokenizer
 
@@ -101,7 +101,8 @@ def load_corpus(
             the file. Texts of several classes are given as `NAME=FILE,NAME=FILE`; their tokens are
             labelled (`data.labels`).
         tokenizer: a tokenizer, or a name in `data.tokenizers.named.TOKENIZERS`; None: text8 for the
-            corpora known by name, characters for files. The alphabet is that of `data`.
+            corpora known by name, characters for files. An alphabet is that of all texts given;
+            what is learned is learned from training text alone (`data.learning`).
         valid: the validation text, if it is a separate file.
         test: the test text, if it is a separate file.
         fractions: the shares of train, valid and test; they sum to 1.
@@ -123,18 +124,17 @@ def load_corpus(
         return _load_labelled(classes, tokenizer, fractions, reading, cache_dir)
     named = _is_named(data)
     source = _source(data, reading)
+    own = [None if text is None else _source(text, reading) for text in (valid, test)]
     if tokenizer is None:
         tokenizer = Text8Tokenizer() if named else "characters"
     if isinstance(tokenizer, str):
-        choice = choice_of(tokenizer)
-        with naming(source):
-            tokenizer = choice.for_text(source.chunks())
+        tokenizer = _tokenizer_for(tokenizer, [source], shares, own, cache_dir)
     parts = split(encode_source(source, tokenizer, cache_dir).tokens, shares)
     if not len(parts[0]):
         raise ValueError(f"{source.name} is too short to split; give a longer text.")
     held_out = [
-        part if text is None else encode_source(_source(text, reading), tokenizer, cache_dir).tokens
-        for text, part in zip((valid, test), parts[1:], strict=True)
+        part if text is None else encode_source(text, tokenizer, cache_dir).tokens
+        for text, part in zip(own, parts[1:], strict=True)
     ]
     name = str(data) if named else Path(source.name).name
     return Corpus(parts[0], held_out[0], held_out[1], tokenizer, name, source.name)
@@ -156,7 +156,7 @@ def load_mixture(
     Args:
         texts: what `load_corpus` takes, but texts of several classes; at least one.
         weights: the share of each among training windows, in any unit; none: the texts' sizes.
-        tokenizer: as for `load_corpus`; the alphabet is that of all texts.
+        tokenizer: as for `load_corpus`.
         valid: as for `load_corpus`, like the others.
         test: see there.
         fractions: see there.
@@ -175,18 +175,18 @@ def load_mixture(
     sources = [_source(text, reading) for text in texts]
     if tokenizer is None:
         tokenizer = Text8Tokenizer() if all(map(_is_named, texts)) else "characters"
-    if isinstance(tokenizer, str):
-        chunks = chain.from_iterable(source.chunks() for source in sources)
-        tokenizer = tokenizer_for(tokenizer, chunks)
     shares = shares_of(fractions, valid is not None, test is not None)
+    own = [None if text is None else _source(text, reading) for text in (valid, test)]
+    if isinstance(tokenizer, str):
+        tokenizer = _tokenizer_for(tokenizer, sources, shares, own, cache_dir)
     corpora = [
         load_corpus(source, tokenizer, fractions=shares, cache_dir=cache_dir) for source in sources
     ]
     held_out = [
         np.concatenate([getattr(corpus, part) for corpus in corpora])
         if text is None
-        else encode_source(_source(text, reading), tokenizer, cache_dir).tokens
-        for text, part in ((valid, "valid"), (test, "test"))
+        else encode_source(text, tokenizer, cache_dir).tokens
+        for text, part in zip(own, ("valid", "test"), strict=True)
     ]
     train = np.concatenate([corpus.train for corpus in corpora])
     names = ", ".join(corpus.name for corpus in corpora)
@@ -213,6 +213,22 @@ def _source(data: Text, reading: Reading) -> TextSource:
     return _NAMED[str(data)]()
 
 
+def _tokenizer_for(
+    name: str,
+    sources: Sequence[TextSource],
+    shares: Fractions,
+    held_out: Sequence[TextSource | None],
+    cache_dir: str | Path | None,
+) -> Tokenizer:
+    """Return the tokenizer of a name for texts of which each is split, and others held out."""
+
+    def encode(source: TextSource, tokenizer: Tokenizer) -> np.ndarray:
+        return encode_source(source, tokenizer, cache_dir).tokens
+
+    own = [text for text in held_out if text is not None]
+    return Divided(sources, shares[0], own, encode).tokenizer(name)
+
+
 def _load_labelled(
     classes: dict[str, str],
     tokenizer: Tokenizer | str | None,
@@ -224,8 +240,8 @@ def _load_labelled(
     if isinstance(tokenizer, LabelledTokenizer):
         labelled = tokenizer
     elif isinstance(tokenizer, str) or tokenizer is None:
-        chunks = chain.from_iterable(source.chunks() for source in sources.values())
-        inner = tokenizer_for(tokenizer or "characters", chunks)
+        name, texts = tokenizer or "characters", list(sources.values())
+        inner = _tokenizer_for(name, texts, shares_of(fractions, False, False), (), cache_dir)
         labelled = LabelledTokenizer(inner, tuple(classes))
     else:
         labelled = LabelledTokenizer(tokenizer, tuple(classes))

@@ -20,13 +20,13 @@ import numpy as np
 
 from stochloc.data.corpora import Fractions, classes_of, is_corpus_name, shares_of
 from stochloc.data.labels import label_token
+from stochloc.data.learning import tokenizer_for_sequences
 from stochloc.data.records.base import RecordSource, chained
 from stochloc.data.records.sources import Reading
-from stochloc.data.sequence_files import encode_records, full_records
+from stochloc.data.sequence_files import encode_records
 from stochloc.data.sequences import Sequences
 from stochloc.data.texts import TextSource
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
-from stochloc.data.tokenizers.named import sequence_tokenizer_for
 from stochloc.data.tokenizers.protocol import Tokenizer
 
 Records = str | Path | TextSource | RecordSource
@@ -141,7 +141,8 @@ def load_sequences(
             whose records follow each other. Sequences of several classes are given as
             `NAME=FILE,NAME=FILE`; each then has its label.
         tokenizer: a tokenizer with a boundary, or a name in `data.tokenizers.named.TOKENIZERS`;
-            None: characters. The alphabet is that of `data`.
+            None: characters. An alphabet is that of all records given; what is learned is learned
+            from training records alone.
         valid: the validation records, if they are a separate file; with classes as `data` has.
         test: the test records, likewise.
         fractions: the shares of train, valid and test; they sum to 1. A part that is given as a
@@ -165,8 +166,10 @@ def load_sequences(
             "as NAME=FILE if --data is given so, and as it is if not."
         )
     if tokenizer is None or isinstance(tokenizer, str):
-        texts = (record.text for one in sources.values() for record in full_records(one))
-        tokenizer = sequence_tokenizer_for(tokenizer or "characters", texts)
+        texts = list(sources.values())
+        others = [source for given in own if given is not None for source in given.values()]
+        name = tokenizer or "characters"
+        tokenizer = tokenizer_for_sequences(name, texts, shares[0], others)
     if _UNNAMED not in sources and not tokenizer.labels:
         tokenizer = LabelledTokenizer(tokenizer, tuple(sources))
     parts = split_by_hash(_encoded(sources, tokenizer, cache_dir), shares)

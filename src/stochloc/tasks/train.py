@@ -29,6 +29,7 @@ from stochloc.tasks.sequence_training import (
     remarks,
 )
 from stochloc.tasks.training_data import training_data
+from stochloc.tasks.unseen import remark_on_unseen
 from stochloc.terminal import tell
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.choices import named_law
@@ -193,6 +194,8 @@ def _train_new(
         if isinstance(corpus, SequenceCorpus):
             for remark in remarks(corpus, recipe):
                 tell(f"stochloc: {remark}")
+        if (unseen := remark_on_unseen(corpus)) is not None:
+            tell(f"stochloc: {unseen}")
         folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:

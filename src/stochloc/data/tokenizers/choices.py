@@ -23,6 +23,10 @@ class Choice(Protocol):
         """Return the tokenizer for a training text, given as UTF-8 bytes."""
         ...
 
+    def for_texts(self, texts: Iterable[Iterable[bytes]]) -> Tokenizer:
+        """Return the tokenizer for several texts, each by itself."""
+        ...
+
     def for_records(self, records: Iterable[str]) -> Tokenizer:
         """Return the tokenizer for training texts that are sequences, each by itself."""
         ...
@@ -41,6 +45,10 @@ class Stored:
 
     def for_text(self, chunks: Iterable[bytes]) -> Tokenizer:
         """Return the tokenizer; the text is not read."""
+        return self.tokenizer
+
+    def for_texts(self, texts: Iterable[Iterable[bytes]]) -> Tokenizer:
+        """Return the tokenizer; the texts are not read."""
         return self.tokenizer
 
     def for_records(self, records: Iterable[str]) -> Tokenizer:
@@ -98,7 +106,11 @@ class BytePairs:
         Raises:
             ValueError: the bytes are not UTF-8, or the package `tokenizers` is not installed.
         """
-        return self._learned(pieces(decode_utf8(chunks)))
+        return self.for_texts([chunks])
+
+    def for_texts(self, texts: Iterable[Iterable[bytes]]) -> SubwordTokenizer:
+        """Return the tokenizer learned from several texts, each by itself; as `for_text`."""
+        return self._learned(piece for chunks in texts for piece in pieces(decode_utf8(chunks)))
 
     def for_records(self, records: Iterable[str]) -> SubwordTokenizer:
         """Return the tokenizer learned from texts that are sequences, each by itself.

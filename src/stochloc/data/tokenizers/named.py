@@ -45,6 +45,11 @@ class Named(Remade, Protocol):
         ...
 
     @classmethod
+    def for_texts(cls, texts: Iterable[Iterable[bytes]]) -> Tokenizer:
+        """Return the tokenizer for several texts, each by itself."""
+        ...
+
+    @classmethod
     def for_records(cls, records: Iterable[str]) -> Tokenizer:
         """Return the tokenizer for training texts that are sequences, each by itself."""
         ...
@@ -146,6 +151,11 @@ def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokeniz
         ValueError: the name is not known, or no tokenizer can be made for the texts.
     """
     return SequenceTokenizer(choice_of(name).for_records(records))
+
+
+def is_learned(name: str) -> bool:
+    """Return whether a tokenizer is learned from a text, of which it need not hold every symbol."""
+    return name.partition(":")[0] in LEARNED
 
 
 def choice_of(name: str) -> Choice:

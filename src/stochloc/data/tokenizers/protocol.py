@@ -17,6 +17,7 @@ editors count them, from 1. A tokenizer of words names the word. `UnknownCharact
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -149,6 +150,21 @@ class PlainText(ABC):
     def for_text(cls: type[Kind], chunks: Iterable[bytes]) -> Kind:
         """Return the tokenizer for a training text; it is not read where nothing depends on it."""
         return cls()
+
+    @classmethod
+    def for_texts(cls: type[Plain], texts: Iterable[Iterable[bytes]]) -> Plain:
+        """Return the tokenizer for several texts, each by itself.
+
+        Args:
+            texts: the chunks of each, as `for_text` takes them.
+
+        Returns:
+            The tokenizer. By default that of the texts one after the other.
+
+        Raises:
+            ValueError: as `for_text`.
+        """
+        return cls.for_text(chain.from_iterable(texts))
 
     @classmethod
     def for_records(cls: type[Plain], records: Iterable[str]) -> Plain:

@@ -8,6 +8,7 @@ beside a line break.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, final
 
 import numpy as np
@@ -62,6 +63,11 @@ class WordTokenizer(PlainText):
         for text in _whole_words(decode_utf8(PlainBytes(chunks))):
             found.update(word for _, word in _words(text))
         return cls(tuple(sorted(found)))
+
+    @classmethod
+    def for_texts(cls, texts: Iterable[Iterable[bytes]]) -> "WordTokenizer":
+        """Return the tokenizer of all words of several texts, of which none runs into the next."""
+        return cls.for_text(chain.from_iterable(chain(chunks, (b" ",)) for chunks in texts))
 
     @classmethod
     def for_records(cls, records: Iterable[str]) -> "WordTokenizer":
