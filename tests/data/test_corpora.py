@@ -241,7 +241,7 @@ def test_what_cannot_be_encoded_is_named_with_its_file(tmp_path, text_file, cach
     other = tmp_path / "valid.txt"
     other.write_text("the fée")
     with pytest.raises(ValueError, match=r"valid\.txt cannot be encoded: The character 'é' at"):
-        load_corpus(text_file, valid=other)
+        load_corpus(text_file, load_corpus(text_file).tokenizer, valid=other)
     other.write_bytes(b"caf\xe9 noir")
     with pytest.raises(ValueError, match=r"valid\.txt cannot be encoded: .* not UTF-8 at byte 3"):
         load_corpus(other)

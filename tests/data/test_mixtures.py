@@ -41,6 +41,34 @@ def test_counts_are_those_of_the_windows_that_are_drawn():
     assert Mixture((3, 5), (1.0, 1.0)).count(tokens, 3).tolist() == [3, 1, 4]
 
 
+@pytest.mark.parametrize(
+    ("weights", "limit", "numbers"),
+    [
+        ((), None, (10, 20)), ((), 6, (2, 4)), ((3.0, 1.0), None, (10, 3)), ((3.0, 1.0), 8, (6, 2)),
+        ((1.0, 999.0), 20, (1, 20)), ((1.0, 2.0), 1000, (10, 20)),
+    ],
+)  # fmt: skip
+def test_held_out_windows_have_the_shares_of_training_and_are_of_one_text_each(
+    weights, limit, numbers
+):
+    mixture, tokens = Mixture((41, 82, 3), (*weights, 1.0) if weights else ()), np.arange(126)
+    windows = mixture.held_out(tokens, 4, limit)
+    assert (windows == windows[:, :1] + torch.arange(4)).all()
+    of_first = int((windows[:, -1] < 41).sum())
+    # The third text is shorter than a window.
+    assert (of_first, len(windows) - of_first) == numbers
+    assert len(windows.unique(dim=0)) == len(windows)
+    assert not ((windows[:, 0] < 41) & (windows[:, -1] >= 41)).any()
+    assert int(windows.max()) < 41 + 82
+
+
+def test_held_out_windows_of_texts_that_hold_none_are_refused():
+    with pytest.raises(ValueError, match="has 9 tokens but a window takes 10"):
+        Mixture((5, 9), (1.0, 2.0)).held_out(np.arange(14), 10)
+    with pytest.raises(ValueError, match="ask for at least one"):
+        Mixture((5, 9), (1.0, 2.0)).held_out(np.arange(14), 3, 0)
+
+
 def test_each_text_of_a_mixture_is_split_by_itself(tmp_path):
     (tmp_path / "a.txt").write_text("a" * 80 + "b" * 10 + "c" * 10)
     (tmp_path / "b.fa").write_text(">x\n" + "d" * 800 + "e" * 100 + "f" * 100)
@@ -49,6 +77,11 @@ def test_each_text_of_a_mixture_is_split_by_itself(tmp_path):
     assert texts == ["a" * 80 + "D" * 800, "b" * 10 + "E" * 100, "c" * 10 + "F" * 100]
     assert corpus.mixture is not None and corpus.mixture.sizes == (80, 800)
     assert corpus.name == "a.txt, b.fa"
+    assert {part: held.sizes for part, held in corpus.held_out.items()} == {
+        "valid": (10, 100), "test": (10, 100),
+    }  # fmt: skip
+    own = load_mixture([tmp_path / "a.txt", tmp_path / "b.fa"], valid=tmp_path / "a.txt")
+    assert set(own.held_out) == {"test"}
 
 
 def test_one_file_of_records_is_the_text_of_its_field(tmp_path):

@@ -96,6 +96,12 @@ def call_json(call):
 
 
 @pytest.fixture
+def call_traced(call):
+    """Run a walk that tells its steps, and return the result, which comes last."""
+    return lambda *arguments: json.loads(call(*arguments, "--trace").out.splitlines()[-1])
+
+
+@pytest.fixture
 def refuse(capsys):
     """Run a command that must end with code 2 and one sentence, and return the sentence."""
 

@@ -3,7 +3,9 @@
 import itertools
 import json
 import math
+import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from stochloc.tasks.evaluate import Evaluation, evaluate_sequences
 from stochloc.tasks.generate_sequences import generate_sequences
 from stochloc.tasks.own_text import own_sequences
 from stochloc.tasks.runs import open_run
-from stochloc.tasks.score import score
+from stochloc.tasks.score import default_scoring, score
 from stochloc.tasks.scored import Scoring
 from stochloc.tasks.walks import WalkSettings
 
@@ -205,7 +207,7 @@ def test_tasks_on_windows_are_told_a_class_too(windows, tmp_path, call_json):
     for label in ("A", "B"):
         answers = call_json("infill", windows / "run", "aba_", "--label", label)["answers"]
         costs = {answer["text"]: answer["nats"] for answer in answers}
-        scored = score(run, sorted(costs), Scoring(LEFT, num_draws=1, label=label))
+        scored = score(run, sorted(costs), replace(default_scoring(run), label=label))
         assert [line.nats for line in scored.lines] == pytest.approx(
             [costs[text] for text in sorted(costs)], abs=1e-4
         )
@@ -233,3 +235,20 @@ def test_a_model_of_classes_goes_on_with_texts_of_all_its_classes_alone(
     assert "have 0 labels, but the model knows the classes A, B" in said
     said = refuse("train", "--from", classes / "run", "--data", classes / "a", *plain)
     assert "No training sequence is of the class A" in said
+
+
+def test_a_tuned_path_of_sequences_costs_what_tune_says_on_what_it_was_tuned_on(
+    classes, tmp_path, call_json, monkeypatch
+):
+    """The costs are those of these sequences with other noise: equal but for its error."""
+    copy = tmp_path / "run"
+    shutil.copytree(classes / "run", copy)
+    monkeypatch.setattr("stochloc.tasks.tune.KNOWN_SHARES", 4)
+    monkeypatch.setattr("stochloc.tasks.tune.SNR_LEVELS", (0, 2, 6))
+    tuned = call_json("tune", copy, "--sequences", 200)
+    assert tuned["sequences"] == 200
+    assert tuned["denoiser_calls"] == 12 * LONGEST
+    told = {path["steps"]: path["bits_per_token"] for path in tuned["paths"]}
+    found = call_json("eval", copy, "--path", "tuned", "--steps", 4, "--split", "valid",
+                      "--sequences", 200)  # fmt: skip
+    assert found["bits_per_token"] == pytest.approx(told[4], abs=5 * found["stderr"])

@@ -35,15 +35,17 @@ from stochloc.training.seeds import seeded_streams
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_sample_and_eval_walk_with_the_named_policy_of_the_core(trained, call_json, name):
+def test_sample_and_eval_walk_with_the_named_policy_of_the_core(
+    trained, call_json, call_traced, name
+):
     run = open_run(trained / "run")
     # Fewer steps than tokens: a walk that names no path decides spread groups.
     policy, denoiser = PolicyChoice(name).apply(Spread(), run.model)
     assert isinstance(policy, Policy)
     # As the task has it: a hardly trained model is about equally confident of all tokens.
     drawing, tempered = PolicyChoice(name).apply(Spread(), Tempered(run.model, 1.0))
-    drawn = call_json("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
-                      "--temperature", 1.0)  # fmt: skip
+    drawn = call_traced("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
+                        "--temperature", 1.0)  # fmt: skip
     state = start(run.model.codebook, 2, 16)
     expected = sample(tempered, state, drawing, Ancestral(), 5, streams(0, 2))
     assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]

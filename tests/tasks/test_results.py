@@ -204,6 +204,8 @@ def test_sample_prints_what_the_core_draws_with_the_same_seed(
     assert result["denoiser_calls"] == drawn.denoiser_calls
     assert set(result) == {"samples", "denoiser_calls", "seconds", "snr_received", "lengths"}
     assert result["lengths"] == [16, 16]
+    # A number for every token of every text: only who asks for a trace is told them.
+    assert result["snr_received"] is None
 
 
 def test_a_text_is_the_same_however_many_are_drawn_beside_it(trained, call_json):
@@ -226,13 +228,13 @@ def test_windows_cost_the_same_in_batches_of_any_size(opened, trained, monkeypat
 
 
 def test_texts_are_the_same_in_batches_of_any_size_and_printed_batch_by_batch(
-    trained, call, call_json, monkeypatch, capsys
+    trained, call, call_traced, monkeypatch, capsys
 ):
     arguments = ("sample", trained / "run", "--n", 7, "--steps", 6, "--policy", "tolerance:0.3")
-    together, printed = call_json(*arguments), call(*arguments).out
+    together, printed = call_traced(*arguments), call(*arguments).out
     assert printed == "".join(f"{text}\n\n" for text in together["samples"])
     monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 3 * 16)
-    apart, sizes = call_json(*arguments), []
+    apart, sizes = call_traced(*arguments), []
     assert apart["samples"] == together["samples"]
     assert apart["denoiser_calls"] == together["denoiser_calls"]
     assert np.allclose(apart["snr_received"], together["snr_received"], atol=1e-3)

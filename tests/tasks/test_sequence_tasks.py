@@ -98,14 +98,15 @@ def test_drawn_lengths_follow_their_distribution_and_a_range_conditions_them():
 
 
 def test_a_sequence_is_the_same_however_many_are_drawn_and_whoever_shares_its_batch(
-    sequences, call_json, monkeypatch
+    sequences, call_json, call_traced, monkeypatch
 ):
     run = sequences / "run"
     many = call_json("sample", run, "--n", 12, "--seed", 5)
     few = call_json("sample", run, "--n", 5, "--seed", 5)
     assert few["samples"] == many["samples"][:5]
     assert few["lengths"] == many["lengths"][:5] == [len(text) for text in few["samples"]]
-    assert [len(row) for row in many["snr_received"]] == many["lengths"]
+    received = call_traced("sample", run, "--n", 12, "--seed", 5)["snr_received"]
+    assert [len(row) for row in received] == many["lengths"]
     monkeypatch.setattr("stochloc.tasks.batches.MOST_TOKENS", 3)
     monkeypatch.setattr("stochloc.tasks.generate_sequences.TEXTS_AT_ONCE", 2)
     assert call_json("sample", run, "--n", 12, "--seed", 5)["samples"] == many["samples"]

@@ -71,7 +71,8 @@ class Sample:
     seed: int = 0
     """The same seed gives the same texts."""
     trace: bool = False
-    """Print every step as a line of JSON before the result."""
+    """Print every step as a line of JSON before the result, and with this the SNR that each token
+    received before it was decided."""
     weights: OfWeights = field(default_factory=Weights)
     json: Json = False
 
@@ -96,7 +97,9 @@ class Sample:
         lengths = run.lengths_given(typed_label(self.label))
         batches = self._texts(run) if lengths is None else self._sequences(run, lengths)
         if self.json or self.trace:
-            print(as_json(Generation.join(batches).__dict__))
+            drawn = Generation.join(batches)
+            received = drawn.snr_received if self.trace else None
+            print(as_json({**drawn.__dict__, "snr_received": received}))
             return
         end = "\n\n" if run.lengths is None else "\n"
         for batch in batches:

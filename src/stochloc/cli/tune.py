@@ -20,7 +20,7 @@ class Tune:
     transition: TransitionName = "ancestral"
     """How the walk will take its steps."""
     sequences: int = 48
-    """Windows of validation text to measure on."""
+    """Windows of validation text, or whole sequences, to measure on."""
     data: OwnText = None
     seed: Seed = 0
     weights: OfWeights = field(default_factory=Weights)

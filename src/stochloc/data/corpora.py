@@ -5,8 +5,8 @@ Resolves what a user names, a file or a known corpus, and splits it. `texts`, `t
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -47,6 +47,7 @@ class Corpus:
         name: the name that the user gave, or that of the file.
         source: where the text came from.
         mixture: how training windows are drawn where there are several texts; None where one.
+        held_out: the same of the other parts that are of several texts, by their names.
     """
 
     train: Integer[np.ndarray, " train"]
@@ -56,6 +57,7 @@ class Corpus:
     name: str
     source: str
     mixture: Mixture | None = None
+    held_out: Mapping[str, Mixture] = field(default_factory=dict)
 
     def fingerprint(self) -> dict[str, str]:
         """Return a checksum of the tokens of each part, which identifies the text.
@@ -191,8 +193,13 @@ def load_mixture(
     train = np.concatenate([corpus.train for corpus in corpora])
     names = ", ".join(corpus.name for corpus in corpora)
     source = ", ".join(corpus.source for corpus in corpora)
-    mixture = Mixture(tuple(len(corpus.train) for corpus in corpora), tuple(weights))
-    return Corpus(train, held_out[0], held_out[1], tokenizer, names, source, mixture)
+    mixtures = {
+        part: Mixture(tuple(len(getattr(corpus, part)) for corpus in corpora), tuple(weights))
+        for part, text in (("train", None), ("valid", valid), ("test", test))
+        if text is None
+    }
+    mixture = mixtures.pop("train")
+    return Corpus(train, held_out[0], held_out[1], tokenizer, names, source, mixture, mixtures)
 
 
 def classes_of(data: Text) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Tokenizers for texts that are split into training, validation and test parts.
 
 What a tokenizer learns, it learns from training text alone. What it only has to know of, the
-characters or the words that there are, it takes from every text that is given, so that held-out
-text can be read: a symbol of held-out text alone then costs what was never seen costs.
+characters or the words that there are, it takes from the texts that are split and, where held-out
+files of their own cannot be read with these, in either Unicode form, from those too: a symbol of
+held-out text alone then costs what was never seen costs.
 
 A text is cut by its tokens, of which there are none before something is learned. So the training
 share of its bytes is learned from, and if its end turns out to lie beyond the tokens of the
@@ -11,15 +12,17 @@ training part, what lies before that is learned from instead.
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
 from stochloc.data.records.base import RecordSource
-from stochloc.data.sequence_files import full_records, record_hash
-from stochloc.data.texts import TextSource, naming
+from stochloc.data.sequence_files import encode_records, full_records, record_hash
+from stochloc.data.texts import TextSource, UnknownCharactersError, naming
 from stochloc.data.token_files import count_tokens
 from stochloc.data.tokenizers.choices import Choice
 from stochloc.data.tokenizers.named import choice_of, is_learned
@@ -61,12 +64,16 @@ class Divided:
             ValueError: the name is not known, or no tokenizer can be made for the texts.
         """
         choice = choice_of(name)
-        every = self.sources if is_learned(name) else (*self.sources, *self.held_out)
-        called = ", ".join(source.name for source in every)
-        with naming(TextSource(called, {}, lambda: iter(()))):
-            if is_learned(name) and self.share < 1:
+        if is_learned(name) and self.share < 1:
+            with _naming(self.sources):
                 return self._learned(choice)
-            return choice.for_texts([source.chunks() for source in every])
+        tokenizer = _made(choice, self.sources)
+        try:
+            for text in self.held_out:
+                self.encode(text, tokenizer)
+        except UnknownCharactersError:
+            return _made(choice, (*self.sources, *self.held_out))
+        return tokenizer
 
     def _learned(self, choice: Choice) -> Tokenizer:
         sizes = [sum(map(len, source.chunks())) for source in self.sources]
@@ -90,7 +97,11 @@ class Divided:
 
 
 def tokenizer_for_sequences(
-    name: str, sources: Sequence[RecordSource], share: float, held_out: Sequence[RecordSource]
+    name: str,
+    sources: Sequence[RecordSource],
+    share: float,
+    held_out: Sequence[RecordSource],
+    cache_dir: str | Path | None = None,
 ) -> SequenceTokenizer:
     """Return the tokenizer of a name, with a boundary, for sequences that are split by hash.
 
@@ -99,6 +110,7 @@ def tokenizer_for_sequences(
         sources: the sequences that are split.
         share: the share of training sequences, in (0, 1].
         held_out: sequences that are validation or test sequences as a whole.
+        cache_dir: the cache folder of what is encoded.
 
     Returns:
         A tokenizer; that of a file need not be able to encode the texts.
@@ -107,12 +119,28 @@ def tokenizer_for_sequences(
         ValueError: the name is not known, no tokenizer can be made for the texts, there are none in
             a source, or one is empty.
     """
-    texts = chain.from_iterable(map(_texts, sources))
+    choice, texts = choice_of(name), chain.from_iterable(map(_texts, sources))
     if is_learned(name):
-        texts = filter(partial(_is_training, share), texts)
-    else:
-        texts = chain(texts, chain.from_iterable(map(_texts, held_out)))
-    return SequenceTokenizer(choice_of(name).for_records(texts))
+        return SequenceTokenizer(choice.for_records(filter(partial(_is_training, share), texts)))
+    tokenizer = SequenceTokenizer(choice.for_records(texts))
+    try:
+        for source in held_out:
+            encode_records(source, tokenizer, cache_dir)
+    except UnknownCharactersError:
+        texts = chain.from_iterable(map(_texts, (*sources, *held_out)))
+        return SequenceTokenizer(choice.for_records(texts))
+    return tokenizer
+
+
+def _made(choice: Choice, sources: Sequence[TextSource]) -> Tokenizer:
+    with _naming(sources):
+        return choice.for_texts([source.chunks() for source in sources])
+
+
+def _naming(sources: Sequence[TextSource]) -> AbstractContextManager[None]:
+    """Name texts in the message of an error about what they hold."""
+    called = ", ".join(source.name for source in sources)
+    return naming(TextSource(called, {}, lambda: iter(())))
 
 
 def _texts(source: RecordSource) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 The parts of all texts lie in one array, in the order in which they were given. A training window is
 one of text k with probability w_k, its place uniform there, and never runs from one text into the
-next. Held-out windows are those of all held-out parts, each text with the share of its length.
+next. Held-out windows have the same shares: of text k there are as many as w_k says, so that a mean
+over them is an estimate of the loss in training. A held-out part that is too short for a window is
+left out.
 """
 
 import math
@@ -16,7 +18,7 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from stochloc.data.token_files import count_tokens
-from stochloc.data.windows import check_length, cut_windows
+from stochloc.data.windows import check_length, cut_windows, held_out_windows
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,47 @@ class Mixture:
         places = sizes - length + 1
         starts = begins + (u * places).long().clamp(max=places - 1)
         return cut_windows(tokens, starts.cpu().numpy(), length)
+
+    def held_out(
+        self,
+        tokens: Integer[np.ndarray, " tokens"],
+        length: int,
+        limit: int | None = None,
+    ) -> Int64[Tensor, "num length"]:
+        """Return windows that do not overlap, of every text by its share, the same in every call.
+
+        Args:
+            tokens: the texts, one after the other, shape (tokens,).
+            length: tokens per window.
+            limit: at most about this many windows, evenly spaced over each text; None: as many as
+                there are. There are fewer where a text has fewer than its share of them.
+
+        Returns:
+            Windows in the order of the texts, shape (num, length); at least one of each text that
+            holds one, otherwise the numbers are in proportion to the shares, rounded.
+
+        Raises:
+            ValueError: no text holds a window, or the limit is less than one.
+        """
+        places = [(begin, size) for begin, size in self._places() if size >= length > 0]
+        if not places or (limit is not None and limit < 1):
+            return held_out_windows(tokens[: max(self.sizes)], length, limit)
+        shares = [
+            share
+            for share, size in zip(self.shares.tolist(), self.sizes, strict=True)
+            if size >= length
+        ]
+        held = [size // length for _, size in places]
+        most = min(own * sum(shares) / share for own, share in zip(held, shares, strict=True))
+        scale = (most if limit is None else min(most, limit)) / sum(shares)
+        numbers = [
+            min(own, max(1, round(scale * share))) for own, share in zip(held, shares, strict=True)
+        ]
+        windows = [
+            held_out_windows(tokens[begin : begin + size], length, number)
+            for (begin, size), number in zip(places, numbers, strict=True)
+        ]
+        return torch.cat(windows)
 
     def count(
         self, tokens: Integer[np.ndarray, " tokens"], vocabulary_size: int

@@ -169,7 +169,7 @@ def load_sequences(
         texts = list(sources.values())
         others = [source for given in own if given is not None for source in given.values()]
         name = tokenizer or "characters"
-        tokenizer = tokenizer_for_sequences(name, texts, shares[0], others)
+        tokenizer = tokenizer_for_sequences(name, texts, shares[0], others, cache_dir)
     if _UNNAMED not in sources and not tokenizer.labels:
         tokenizer = LabelledTokenizer(tokenizer, tuple(sources))
     parts = split_by_hash(_encoded(sources, tokenizer, cache_dir), shares)

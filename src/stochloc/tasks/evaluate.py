@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from stochloc.core import ChainDeviation, Denoiser, Estimate, chain_deviation, line_integral
 from stochloc.data.labels import first_given, label_name
+from stochloc.data.mixtures import Mixture
 from stochloc.data.records import Reading
 from stochloc.data.sequences import Rows, Sequences
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import bytes_in, characters_in, given_in, tokens_in, what_is_counted
 from stochloc.tasks.evaluated import Evaluated, Evaluation
-from stochloc.tasks.parts import sequences_to_evaluate, tokens_to_evaluate
+from stochloc.tasks.parts import sequences_to_evaluate, text_to_evaluate
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
 from stochloc.tasks.windows import sequences_for, windows_for
@@ -39,10 +40,10 @@ def evaluate_part(
 
     Args:
         run: The model.
-        data: As `tokens_to_evaluate`.
-        split: As `tokens_to_evaluate`.
+        data: As `text_to_evaluate`.
+        split: As `text_to_evaluate`.
         evaluation: How to bound.
-        reading: As `tokens_to_evaluate`.
+        reading: As `text_to_evaluate`.
 
     Returns:
         The result, and a description of the text.
@@ -52,19 +53,23 @@ def evaluate_part(
     """
     of_class = "" if evaluation.label is None else f", class {evaluation.label}"
     if run.lengths is None:
-        tokens, described = tokens_to_evaluate(run, data, split, reading)
-        return evaluate(run, tokens, evaluation), described + of_class
+        part = text_to_evaluate(run, data, split, reading)
+        evaluated = evaluate(run, part.tokens, evaluation, part.mixture)
+        return evaluated, part.described + of_class
     sequences, described = sequences_to_evaluate(run, data, split, reading)
     return evaluate_sequences(run, sequences, evaluation), described + of_class
 
 
-def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> Evaluated:
+def evaluate(
+    run: Run, tokens: np.ndarray, evaluation: Evaluation, mixture: Mixture | None = None
+) -> Evaluated:
     """Bound `-log P` of windows of a text.
 
     Args:
         run: The model.
         tokens: The text, 1-D.
         evaluation: How to bound.
+        mixture: The texts that it is made of, whose shares the windows have; None for one text.
 
     Returns:
         The estimate, and the number of tokens and characters it covers.
@@ -74,7 +79,7 @@ def evaluate(run: Run, tokens: np.ndarray, evaluation: Evaluation) -> Evaluated:
             such class.
     """
     _check(evaluation)
-    cut = windows_for(run, tokens, evaluation.num_sequences or None, evaluation.label)
+    cut = windows_for(run, tokens, evaluation.num_sequences or None, evaluation.label, mixture)
     windows = cut.tokens
     rows = Rows(torch.arange(len(windows)), windows)
     estimate, deviation = _bounded(run, cut.denoiser, rows, evaluation)

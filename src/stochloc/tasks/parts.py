@@ -1,10 +1,12 @@
 """Which part of a text, or of sequences, a model is measured on."""
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
 
 from stochloc.data import Corpus
+from stochloc.data.mixtures import Mixture
 from stochloc.data.records.sources import Reading, is_hugging_face
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.sequences import Sequences
@@ -19,6 +21,21 @@ from stochloc.tasks.own_text import (
 from stochloc.tasks.runs import Run
 
 _AS_TEXT = Reading()
+
+
+@dataclass(frozen=True, eq=False)
+class TextPart:
+    """A part of a text.
+
+    Attributes:
+        tokens: The tokens, 1-D.
+        described: Which part of which text it is, in words.
+        mixture: The texts that it is made of, if they are several.
+    """
+
+    tokens: np.ndarray
+    described: str
+    mixture: Mixture | None = None
 
 
 def tokens_to_evaluate(
@@ -42,12 +59,34 @@ def tokens_to_evaluate(
             name of the run's own text but has changed, so that it is not known what the model has
             seen of it.
     """
+    part = text_to_evaluate(run, data, split, reading)
+    return part.tokens, part.described
+
+
+def text_to_evaluate(
+    run: Run, data: str | None, split: str | None, reading: Reading = _AS_TEXT
+) -> TextPart:
+    """Return the part of a text to evaluate on.
+
+    Args:
+        run: As `tokens_to_evaluate`.
+        data: As `tokens_to_evaluate`.
+        split: As `tokens_to_evaluate`.
+        reading: As `tokens_to_evaluate`.
+
+    Returns:
+        The part; of all parts together it is not said which texts they are made of.
+
+    Raises:
+        ValueError: As `tokens_to_evaluate`.
+    """
     corpus, is_own = (own_text(run), True) if data is None else choose_text(run, data, reading)
     part, described = _part(run, corpus, is_own, data, split)
     parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
     if part == "all":
-        return np.concatenate(list(parts.values())), described
-    return parts[part], described
+        return TextPart(np.concatenate(list(parts.values())), described)
+    mixture = corpus.mixture if part == "train" else corpus.held_out.get(part)
+    return TextPart(parts[part], described, mixture)
 
 
 def sequences_to_evaluate(

@@ -16,11 +16,15 @@ def check_windows(corpus: Corpus, train: int, valid: int, test: int = 0) -> None
         ValueError: A part is too short.
     """
     sizes = (len(corpus.train),) if corpus.mixture is None else corpus.mixture.sizes
+    held_out = {
+        part: max(corpus.held_out[part].sizes) if part in corpus.held_out else size
+        for part, size in (("valid", len(corpus.valid)), ("test", len(corpus.test)))
+    }
     for name, size, needed in (
-        # Windows are drawn from each text of a mixture.
+        # Windows are drawn from each text of a mixture, and held-out ones are of those there are.
         ("training", min(sizes), train),
-        ("validation", len(corpus.valid), valid),
-        ("test", len(corpus.test), test),
+        ("validation", held_out["valid"], valid),
+        ("test", held_out["test"], test),
     ):
         if size < needed:
             raise ValueError(

@@ -1,6 +1,6 @@
 """What a run trains on: windows of one text, of texts of several classes, or sequences."""
 
-from stochloc.data import Corpus, count_tokens, draw_windows
+from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.data.frames import frame_of
 from stochloc.data.labels import LabelledTexts, first_label
 from stochloc.data.sequence_corpora import SequenceCorpus
@@ -48,5 +48,6 @@ def training_data(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> TrainingDa
     draw, count = draw_windows if slots is None else slots.draw_windows, count_tokens
     if corpus.mixture is not None:
         draw, count = corpus.mixture.draw_windows, corpus.mixture.count
+    cut = corpus.held_out["valid"].held_out if "valid" in corpus.held_out else held_out_windows
     bytes_of = tokenizer.decode_bytes
-    return Texts(corpus.train, corpus.valid, say, draw, counted, count, bytes_of)
+    return Texts(corpus.train, corpus.valid, say, draw, counted, count, bytes_of, cut)

@@ -9,6 +9,7 @@ from torch import Tensor
 from stochloc.core import UNKNOWN, Denoiser, Framed
 from stochloc.data import held_out_windows
 from stochloc.data.labels import LabelledTexts, label_token
+from stochloc.data.mixtures import Mixture
 from stochloc.data.sequences import Sequences
 from stochloc.tasks.runs import Run
 
@@ -42,7 +43,11 @@ class AskedSequences(NamedTuple):
 
 
 def windows_for(
-    run: Run, tokens: np.ndarray, limit: int | None = None, label: str | None = None
+    run: Run,
+    tokens: np.ndarray,
+    limit: int | None = None,
+    label: str | None = None,
+    mixture: Mixture | None = None,
 ) -> Windows:
     """Return windows of a text that do not overlap, of the length that a run was trained on.
 
@@ -52,6 +57,7 @@ def windows_for(
         limit: At most this many, evenly spaced; None for all.
         label: The class of a text without labels, or the only one that is taken of a text with
             some; None leaves it open, or takes all.
+        mixture: The texts that it is made of, whose shares the windows have; None for one text.
 
     Returns:
         The windows.
@@ -66,8 +72,8 @@ def windows_for(
             if label is not None:
                 texts = texts.of_class(label_token(run.tokenizer, label))
             return Windows(texts.held_out(run.length, limit), run.model, True)
-    denoiser, windows = run.denoiser(label), held_out_windows(tokens, run.text_length, limit)
-    return Windows(windows, denoiser, label is not None)
+    denoiser, cut = run.denoiser(label), held_out_windows if mixture is None else mixture.held_out
+    return Windows(cut(tokens, run.text_length, limit), denoiser, label is not None)
 
 
 def sequences_for(run: Run, sequences: Sequences, label: str | None = None) -> AskedSequences:

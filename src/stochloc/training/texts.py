@@ -19,6 +19,7 @@ from stochloc.nn import LocalizationModel
 BytesOf = Callable[[Tensor], bytes]
 SaySample = Callable[[LocalizationModel], str]
 DrawWindows = Callable[[np.ndarray, int, int, torch.Generator], Tensor]
+HeldOut = Callable[[np.ndarray, int, int], Tensor]
 CountTokens = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -91,6 +92,7 @@ class Texts:
         counted: In words, what held-out bits "per token" count.
         count: Counts how often each token occurs in the windows drawn from a text.
         bytes_of: Returns the text of tokens as UTF-8; b"" where they stand for none.
+        cut_held_out: Cuts at most so many windows of such a length from the held-out text.
     """
 
     train: np.ndarray
@@ -100,6 +102,7 @@ class Texts:
     counted: str = "tokens of text"
     count: CountTokens = count_tokens
     bytes_of: BytesOf = lambda tokens: b""
+    cut_held_out: HeldOut = held_out_windows
 
     @property
     def first_label(self) -> int:
@@ -121,7 +124,7 @@ class Texts:
 
     def held_out(self, length: int, limit: int) -> Iterator[Rows]:
         """Yield windows of the held-out text, evenly spaced."""
-        windows = held_out_windows(self.valid, length, limit)
+        windows = self.cut_held_out(self.valid, length, limit)
         yield Rows(torch.arange(len(windows)), windows)
 
     def given_in(self, rows: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
