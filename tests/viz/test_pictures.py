@@ -29,7 +29,7 @@ from stochloc.core import (
 )
 from stochloc.tasks.cyclic import CyclicExperiment
 from stochloc.tasks.evaluate import Evaluation, evaluate
-from stochloc.tasks.parts import tokens_to_evaluate
+from stochloc.tasks.parts import TextPart, tokens_to_evaluate
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
@@ -202,7 +202,9 @@ def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, ca
     tokens = tokens_to_evaluate(run, None, None)[0]
     # Eight blocks of two tokens cannot be walked in four steps.
     monkeypatch.setattr("stochloc.tasks.paths.BLOCK_TOKENS", 2)
-    picture = steps.measure(run, tokens, ("diffusion", "block"), (4, 8), 3, seed=7)
+    picture = steps.measure(
+        run, TextPart(tokens, "the text"), ("diffusion", "block"), (4, 8), 3, seed=7
+    )
     taken = [(b.path, b.transition, b.steps) for b in picture.bounds]
     assert taken == [
         ("diffusion", "ancestral", 4), ("diffusion", "ancestral", 8), ("diffusion", "euler", 4),
@@ -216,7 +218,7 @@ def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, ca
     assert bound.bits == said["bits_per_character"] and bound.denoiser_calls == 4
     assert bound.stderr == said["bits_per_character_stderr"]
     with pytest.raises(ValueError, match="blocks"):
-        steps.measure(run, tokens, ("block",), (4,), 3, seed=7)
+        steps.measure(run, part, ("block",), (4,), 3, seed=7)
 
 
 @pytest.mark.parametrize("name", FIGURES)

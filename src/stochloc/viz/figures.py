@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from stochloc.data.records import Reading
 from stochloc.tasks.cyclic import CyclicExperiment
-from stochloc.tasks.parts import tokens_to_evaluate
+from stochloc.tasks.parts import TextPart, text_to_evaluate
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.viz import calibration, cyclic, error, paths, steps, training, walk
@@ -65,14 +64,14 @@ class Subject:
         return torch.Generator(device).manual_seed(self.seed)
 
     @cached_property
-    def tokens(self) -> np.ndarray:
+    def part(self) -> TextPart:
         """The held-out text."""
-        return tokens_to_evaluate(self.needed_run, self.data, None, self.reading)[0]
+        return text_to_evaluate(self.needed_run, self.data, None, self.reading)
 
     @cached_property
     def text(self) -> HeldOut:
         """Windows of the held-out text."""
-        return windows_of(self.needed_run, self.tokens, self.num_sequences)
+        return windows_of(self.needed_run, self.part, self.num_sequences)
 
     @cached_property
     def error_field(self) -> error.ErrorField:
@@ -95,7 +94,7 @@ def _training(subject: Subject) -> dict[str, Picture]:
 def _steps(subject: Subject) -> dict[str, Picture]:
     return {
         "steps": steps.measure(
-            subject.needed_run, subject.tokens, subject.paths, subject.counts,
+            subject.needed_run, subject.part, subject.paths, subject.counts,
             subject.num_sequences, subject.seed,
         )
     }  # fmt: skip

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from stochloc.core import UNKNOWN, Denoiser, Posterior, observe
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import characters_in, given_in
+from stochloc.tasks.parts import TextPart
 from stochloc.tasks.runs import Run
 from stochloc.tasks.windows import windows_for
 
@@ -88,12 +88,12 @@ class Prediction:
         return values.cpu().double().masked_fill(~self.free.cpu(), 0.0)
 
 
-def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
+def windows_of(run: Run, part: TextPart, num_windows: int) -> HeldOut:
     """Return evenly spaced windows of a text, of the length that the run was trained on.
 
     Args:
         run: The model that will read them.
-        tokens: The text, 1-D.
+        part: The text.
         num_windows: How many at most; at least 1.
 
     Returns:
@@ -102,7 +102,7 @@ def windows_of(run: Run, tokens: np.ndarray, num_windows: int) -> HeldOut:
     Raises:
         ValueError: The text is shorter than a window, or `num_windows` is below 1.
     """
-    cut = windows_for(run, tokens, num_windows)
+    cut = windows_for(run, part.tokens, num_windows, mixture=part.mixture)
     windows, denoiser = cut.tokens, cut.denoiser
     known = given_in(run.tokenizer, windows)
     known = torch.full_like(windows, UNKNOWN) if known is None else known

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from stochloc.tasks.evaluate import Evaluation, evaluate
+from stochloc.tasks.parts import TextPart
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.terminal import tell
@@ -87,7 +87,7 @@ class StepsPicture:
 
 def measure(
     run: Run,
-    tokens: np.ndarray,
+    part: TextPart,
     paths: str | Sequence[str],
     counts: Sequence[int],
     num_sequences: int,
@@ -97,7 +97,7 @@ def measure(
 
     Args:
         run: The model.
-        tokens: The text, 1-D.
+        part: The text.
         paths: Names of the paths, or one name.
         counts: Numbers of steps, each at least 1.
         num_sequences: Windows of text.
@@ -119,7 +119,7 @@ def measure(
                 walk = WalkSettings(path, transition, steps)
                 evaluation = Evaluation(walk, False, num_sequences, seed)
                 try:
-                    result = evaluate(run, tokens, evaluation).to_dict()
+                    result = evaluate(run, part.tokens, evaluation, part.mixture).to_dict()
                 except ValueError as error:
                     refusal = error
                     tell(f"stochloc: {path} in {steps} steps left out: {error}")
