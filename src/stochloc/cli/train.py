@@ -49,8 +49,8 @@ class Train:
     NAME=FILE,NAME=FILE, for a model that can be asked for one of them."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     weights: Annotated[tuple[float, ...], optional("FLOAT ...")] = ()
-    """The share of each of several --data among training windows, in any unit; their sizes when
-    absent."""
+    """The share of each of several --data among training and held-out windows, in any unit; their
+    sizes when absent."""
     preset: MaybeText = None
     """tiny (the default), puzzle, small, text8 or text8-paper."""
     architecture: Annotated[ArchitectureName | None, choices(ArchitectureName)] = None
