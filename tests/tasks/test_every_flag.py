@@ -68,24 +68,18 @@ FLAGS = {
         **SHARED, **WALK, "--n": 2, "--draws": 2, "--constraint": "aeiou", "--blank": "h",
         "--temperature": 0.5, "--top-p": 0.5, "--seed": 3, "--json": SWITCH,
         "--all-different": SWITCH, "--file": "OTHER", "--out": "RESULTS", "--shard": "2/3",
-        **READING,
-        "--all-different": SWITCH, "--label": "A",
+        "--label": "A", **READING,
     },
     "correct": {
         **SHARED, **without(WALK, "--transition"), "--file": "OTHER", "--out": "NEW",
         "--snr": 2, "--threshold": 0.7, "--confidences": "1,0,1", "--data": "OTHER",
         "--edits": SWITCH, "--one-pass": SWITCH, "--walk": SWITCH, "--seed": 3, "--json": SWITCH,
-        "--shard": "2/3", **READING,
+        "--shard": "2/3", "--label": "A", **READING,
     },
     "score": {
         **SHARED, **without(WALK, "--policy"), "--tokens": SWITCH, "--continuous": SWITCH,
         "--draws": 3, "--seed": 3, "--json": SWITCH, "--out": "RESULTS", "--shard": "2/3",
-        **READING,
         "--label": "A", **READING,
-    },
-    "score": {
-        **SHARED, **without(WALK, "--policy"), "--tokens": SWITCH, "--continuous": SWITCH,
-        "--draws": 3, "--seed": 3, "--json": SWITCH, "--label": "A", **READING,
     },
     "tune": {
         **SHARED, "--transition": "euler", "--sequences": 2, "--data": "OTHER", "--seed": 3,
