@@ -202,9 +202,8 @@ def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, ca
     tokens = tokens_to_evaluate(run, None, None)[0]
     # Eight blocks of two tokens cannot be walked in four steps.
     monkeypatch.setattr("stochloc.tasks.paths.BLOCK_TOKENS", 2)
-    picture = steps.measure(
-        run, TextPart(tokens, "the text"), ("diffusion", "block"), (4, 8), 3, seed=7
-    )
+    part = TextPart(tokens, "the text")
+    picture = steps.measure(run, part, ("diffusion", "block"), (4, 8), 3, seed=7)
     taken = [(b.path, b.transition, b.steps) for b in picture.bounds]
     assert taken == [
         ("diffusion", "ancestral", 4), ("diffusion", "ancestral", 8), ("diffusion", "euler", 4),
