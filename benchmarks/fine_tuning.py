@@ -37,7 +37,8 @@ from stochloc.training.checkpoint import Progress
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import TrainingConfig
-from stochloc.training.update import OneProcess, Updates
+from stochloc.training.update import OneProcess, Updates, as_one_part
+from stochloc.training.windows import SeededWindows
 
 # MDLM's positions: the usual rotations, and heads that know nothing of neighbours.
 ROTARY_BASE, NEIGHBOUR_LOGIT = 10_000.0, 0.0
@@ -102,8 +103,8 @@ def trained(corpus: Corpus, size: Size) -> tuple[Mdlm, AveragedWeights]:
         make_optimizer(method, training, method.undecayed()),
         average,
         training,
-        draw,
-        method.loss,
+        SeededWindows(draw, training),
+        as_one_part(method.loss),
     )
     for step in range(training.num_steps):
         loss = float(updates.update(step))
