@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+STATIC = ROOT / "src" / "stochloc" / "app" / "static"
 MINIMUM = ROOT / "requirements.minimum"
 LOCK = ROOT / "requirements.lock"
 
@@ -87,3 +88,10 @@ def test_a_wheel_with_the_oldest_dependencies_alone_imports_and_passes_quickstar
     assert "bits per character" in done.stdout
     done = run(python, "-m", "stochloc", "sample", tmp_path / "quickstart", "--n", 1, "--json")
     assert done.returncode == 0, done.stderr
+    static = "from importlib.resources import files; print(files('stochloc.app') / 'static')"
+    page = run(python, "-c", static).stdout.strip()
+    missing = [file.name for file in STATIC.iterdir() if not (Path(page) / file.name).is_file()]
+    assert missing == []
+    done = run(python, "-m", "stochloc", "demo", tmp_path / "quickstart")
+    assert done.returncode == 2
+    assert 'pip install "stochloc[demo]"' in done.stderr
