@@ -90,14 +90,14 @@ def test_long_calls_and_short_calls_get_equal_time():
         turns = Turns(4)
         kinds = (0.04, 0.005, 0.005)
         jobs = [turns.start(calls_of(turns, Slow(seconds))) for seconds in kinds]
-        await asyncio.sleep(3)
+        await asyncio.sleep(1.5)
         used = [job.used_s for job in jobs]
         for job in jobs:
             job.leave()
         await idle(turns)
         # One long call and a slice are how far they can be apart.
         assert max(used) - min(used) < 2 * (max(kinds) + SLICE_S)
-        assert sum(used) > 2
+        assert sum(used) > 1
 
     asyncio.run(main())
 

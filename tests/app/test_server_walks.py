@@ -15,10 +15,16 @@ from stochloc.tasks.score import score
 from stochloc.tasks.walks import WalkSettings
 
 WALKS = (
-    {"path": "masked"}, {"path": "spread", "steps": 3}, {"path": "diffusion"},
-    {"path": "autoregressive"}, {"path": "hybrid", "transition": "euler"},
-    {"policy": "entropy"}, {"policy": "curvature"}, {"policy": "remdm-cap"},
-    {"policy": "tolerance:0.2"}, {"path": "diffusion", "rounds": 1, "corrector": "together"},
+    {"path": "spread", "steps": 3}, {"path": "autoregressive"},
+    {"path": "diffusion", "rounds": 1, "corrector": "together"},
+    *(
+        pytest.param(how, marks=pytest.mark.slow)
+        for how in (
+            {"path": "masked"}, {"path": "diffusion"}, {"path": "hybrid", "transition": "euler"},
+            {"policy": "entropy"}, {"policy": "curvature"}, {"policy": "remdm-cap"},
+            {"policy": "tolerance:0.2"},
+        )
+    ),
 )  # fmt: skip
 STEERED = {
     "prompt": "the", "length": 12, "steps": 8, "seed": 3, "path": "diffusion", "policy": "path",
