@@ -157,6 +157,12 @@ def test_a_body_that_is_no_object_is_refused_with_a_sentence(served_here, body):
     assert answer.json["detail"].endswith(".")
 
 
+def test_a_body_of_another_type_is_told_how_to_be_sent(served_here):
+    answer = served_here.ask("POST", "/api/walk", b"{}", Content_Type="text/plain")
+    assert answer.status == 422
+    assert "Content-Type: application/json" in answer.json["detail"]
+
+
 def test_addresses_and_methods_that_are_not_there_are_told_as_json(served_here):
     for method, path, status in (("GET", "/nothing", 404), ("GET", "/static/none.js", 404),
                                  ("GET", "/api/walk", 405), ("GET", "/static/../../x", 404),

@@ -116,6 +116,8 @@ def _is_memory(error: Exception) -> bool:
 def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "model_attributes_type" and first["loc"] == ("body",):
+        return refusal(422, "Send a JSON object, with the header Content-Type: application/json.")
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "The body"
     given = first.get("input")
     shown = f", not {str(given)[:60]!r}" if isinstance(given, str | int | float) else ""
