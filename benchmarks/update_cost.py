@@ -17,10 +17,12 @@ import statistics
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -28,12 +30,13 @@ import torch
 from stochloc.nn import Backbone
 from stochloc.tasks.hardware import Hardware
 from stochloc.training.choices import OURS
+from stochloc.training.precision import PrecisionName
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.texts import Texts
 from stochloc.training.trainer import Trainer
 
 VOCABULARY = 27
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "2 parts": {"accumulate": 2},
     "8 parts": {"accumulate": 8},
@@ -42,7 +45,7 @@ WAYS = {
     "compiled": {"compile": True},
     "compiled, activations again": {"compile": True, "checkpoint_activations": True},
 }
-SMOKE = ("plain", "2 parts", "activations again")
+SMOKE: tuple[str, ...] = ("plain", "2 parts", "activations again")
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,14 @@ class Size:
     batch: int
     length: int
     device: str
-    precision: str
+    precision: PrecisionName
 
     def trainer(self, way: str, folder: Path) -> Trainer:
         """Return a run of our recipe at this size, computed in one of the ways."""
         model = OURS.model(VOCABULARY, Backbone(self.width, self.depth, max(1, self.width // 64)))
         training = TrainingConfig(self.length, self.batch, 10**6, 1e-4, law=OURS.law)
         tokens = np.random.default_rng(0).integers(0, VOCABULARY, 200_000)
-        hardware = Hardware(self.device, precision=self.precision, **WAYS[way])
+        hardware = Hardware(self.device, precision=self.precision).changed(WAYS[way])
         texts = Texts(tokens, tokens, lambda model: "")
         recipe = Recipe("cost", model, training)
         return Trainer(hardware.launch(), recipe, texts, folder, hardware.execution)
@@ -89,7 +92,9 @@ def work(way: str, size: Size, folder: str, orders: Connection) -> None:
         orders.send((ended - began, used, loss))
 
 
-def measure(ways: list[str], size: Size, rounds: int) -> dict[str, list[tuple[float, int, float]]]:
+def measure(
+    ways: Sequence[str], size: Size, rounds: int
+) -> dict[str, list[tuple[float, int, float]]]:
     """Return seconds, bytes and loss of every update of every way, the first updates left out."""
     context, results = multiprocessing.get_context("spawn"), {way: [] for way in ways}
     with TemporaryDirectory() as folder:
@@ -100,7 +105,7 @@ def measure(ways: list[str], size: Size, rounds: int) -> dict[str, list[tuple[fl
         # The first two updates of a way make room, compile, and look at shapes.
         for number in range(rounds + 2):
             turn = number % len(ways)
-            for way in ways[turn:] + ways[:turn]:
+            for way in (*ways[turn:], *ways[:turn]):
                 pipes[way].send(True)
                 result = pipes[way].recv()
                 if number >= 2:
@@ -117,15 +122,16 @@ def main() -> None:
                         ("length", 256)):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--precision", default="32-true", choices=get_args(PrecisionName))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--smoke", action="store_true", help="small models, three ways, two rounds")
     options = parser.parse_args()
-    ways, rounds = options.ways, options.rounds
+    ways: Sequence[str] = options.ways
+    rounds = options.rounds
     size = Size(options.width, options.depth, options.batch, options.length, options.device,
                 options.precision)  # fmt: skip
     if options.smoke:
-        ways, rounds, size = list(SMOKE), 2, Size(16, 2, 8, 16, "cpu", "32-true")
+        ways, rounds, size = SMOKE, 2, Size(16, 2, 8, 16, "cpu", "32-true")
     results = measure(ways, size, rounds)
     print(f"{size}, {rounds} rounds")
     print("| way | time of an update | peak memory, MB | loss of the last update |")

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -281,6 +281,20 @@ def test_missing_hardware_is_replaced_with_a_warning_and_stays_in_the_run(run, c
     assert "continues on cpu, bf16-mixed, 2 parts an update (This machine has no cuda" in told
     assert read_hardware(run) == kept
     assert "no cuda" in refuse(*RESUME, run, "--accelerator", "cuda")
+
+
+def test_a_machine_without_a_compiler_refuses_to_begin_and_resumes_without_compiling(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    kept = Hardware("cpu", 2, "ddp", accumulate=3, compile=True)
+    with pytest.raises(ValueError, match=r"no C\+\+ compiler.*: install g\+\+"):
+        kept.resolved()
+    with pytest.raises(ValueError, match=r"no C\+\+ compiler"):
+        resumed_hardware(kept, {"compile": True})
+    continued = resumed_hardware(kept, {})
+    assert (continued.here, continued.kept) == (replace(kept, compile=False), kept)
+    assert continued.warning is not None
+    assert "3 parts an update, compiled, and continues" in continued.warning
+    assert "has no C++ compiler" in continued.warning
 
 
 @pytest.mark.parametrize("hardware", [

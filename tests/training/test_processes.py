@@ -143,7 +143,8 @@ PARTS = ("--accumulate", "2")
 @pytest.mark.parametrize("more", [(), ("--sequences",), ("--precision", "16-mixed")], ids=str)
 def test_two_processes_that_add_up_parts_train_the_model_of_whole_batches(place, more):
     """Gradients are shared once an update, and float16 products round parts and batches alike."""
-    (place / "text.txt").write_text(TEXT.replace(" ", "\n"), encoding="utf-8")
+    lines = (f"{n} {'jumps over the lazy dog'[: n % 12]}" for n in range(200))
+    (place / "text.txt").write_text("\n".join(lines), encoding="utf-8")
     weights, arguments = [], ("train", "--data", place / "text.txt", *SETTINGS, *TWO, "--steps", 4)
     for name, parts in (("whole", ()), ("parts", PARTS)):
         code, _, errors = stochloc(place, *arguments, *more, *parts, "--out", place / name)

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from stochloc.nn.declared import check_types
-from stochloc.training.execution import Execution
+from stochloc.training.execution import Execution, has_compiler
 from stochloc.training.precision import PrecisionName, precision_plugin
 
 NAMES = {
@@ -86,6 +86,11 @@ class Hardware:
             raise ValueError(
                 f"This machine has {torch.cuda.device_count()} CUDA devices, not {self.devices}."
             )
+        if self.compile and accelerator == "cpu" and not has_compiler():
+            raise ValueError(
+                "This machine has no C++ compiler, which --compile needs on a CPU: install g++, or "
+                "train without it."
+            )
         several = "ddp" if self.strategy == "auto" else self.strategy
         strategy = several if self.devices > 1 or several == "fsdp" else "auto"
         return replace(self, accelerator=accelerator, strategy=strategy)
@@ -158,7 +163,7 @@ def own_device(accelerator: str, environment: Mapping[str, str] = os.environ) ->
 
 
 # What a run keeps on a machine that lacks its accelerator or its devices.
-_ON_ANY_MACHINE = ("precision", "accumulate", "checkpoint_activations", "compile")
+_ON_ANY_MACHINE = ("precision", "accumulate", "checkpoint_activations")
 
 
 @dataclass(frozen=True)
@@ -196,10 +201,9 @@ def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuati
     try:
         here, remembered, reason = wanted.resolved(), wanted.resolved(), "as asked"
     except ValueError as error:
-        if asked.get("accelerator") is not None or asked.get("devices") is not None:
+        if any(asked.get(name) is not None for name in ("accelerator", "devices", "compile")):
             raise
-        stays = {name: getattr(wanted, name) for name in _ON_ANY_MACHINE}
-        here = Hardware().changed({**asked, **stays}).resolved()
+        here = _next_best(wanted, asked)
         remembered, reason = kept, str(error).rstrip(".")
     if here == kept:
         return Continuation(here, kept)
@@ -209,6 +213,15 @@ def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuati
         f"this run has trained on {kept}, and continues on {here} ({reason}): its numbers will "
         "differ from those of a run that was never stopped.",
     )
+
+
+def _next_best(wanted: Hardware, asked: dict[str, Any]) -> Hardware:
+    """Return what this machine has in place of what it lacks."""
+    try:
+        return replace(wanted, compile=False).resolved()
+    except ValueError:
+        stays = {name: getattr(wanted, name) for name in _ON_ANY_MACHINE}
+        return Hardware().changed({**asked, **stays}).resolved()
 
 
 def hardware_from_dict(values: Any) -> Hardware:  # noqa: ANN401

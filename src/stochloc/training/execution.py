@@ -7,6 +7,9 @@ A backbone keeps its blocks in `nn.ModuleList`s. Each is compiled, or computed a
 graph serves all blocks of a kind, whatever the depth.
 """
 
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -78,6 +81,12 @@ class Execution:
                 # Blocks draw nothing, so no state of random numbers is needed.
                 forward = partial(_computed_again, forward)
             block.forward = forward
+
+
+def has_compiler() -> bool:
+    """Return whether this machine has the C++ compiler with which blocks are compiled for CPUs."""
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    return shutil.which(os.environ.get("CXX", usual)) is not None
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
