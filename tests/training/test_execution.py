@@ -184,9 +184,27 @@ def test_a_block_is_one_graph_of_real_numbers_with_absent_places_and_without(arc
         assert not [name for name in operations if "complex" in name or "polar" in name]
 
 
+@pytest.fixture(scope="module")
+def compiled_code(tmp_path_factory):
+    """A folder for compiled code of its own: torch's may hold what a killed process left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+def test_an_error_of_the_compiler_is_one_sentence_and_others_are_left_as_they_are():
+    error = torch._dynamo.exc.TorchRuntimeError("ImportError: file too short\n\nmore")
+    explained = Execution(compile=True).explained(error)
+    assert isinstance(explained, ValueError)
+    assert "(ImportError: file too short): train without --compile" in str(explained)
+    assert Execution().explained(error) is None
+    assert Execution(compile=True).explained(RuntimeError("out of memory")) is None
+
+
 @pytest.mark.slow
 @pytest.mark.bulk
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("compiled_code")
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("is_sequences", [False, True])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -200,7 +218,8 @@ def test_compiled_updates_are_plain_ones_to_rounding_and_leave_the_names_of_weig
     for _ in range(6):
         torch.testing.assert_close(plain.update(), compiled.update(), atol=1e-5, rtol=1e-5)
     seen = torch._dynamo.utils.counters
-    assert seen["stats"]["unique_graphs"] >= 1
+    # One for each shape that is fixed, and a few for those that vary, whatever the depth.
+    assert 1 <= seen["stats"]["unique_graphs"] <= 6
     assert not seen["graph_break"]
     state = compiled.model.state_dict()
     assert state.keys() == LocalizationModel(plain.recipe.model).state_dict().keys()

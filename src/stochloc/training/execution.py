@@ -10,6 +10,7 @@ graph serves all blocks of a kind, whatever the depth.
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stochloc.nn.declared import check_types
+
+_COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,26 @@ class Execution:
                 f"An update has {rows} windows in each process, which are no {self.accumulate} "
                 "parts: lower --accumulate or raise --batch-size."
             )
+
+    def explained(self, error: RuntimeError) -> ValueError | None:
+        """Return what is to be raised for an error in an update.
+
+        Args:
+            error: Any.
+
+        Returns:
+            An error of one sentence for those of torch's compiler, None for all others.
+        """
+        if not (self.compile and type(error).__module__.startswith(_COMPILERS)):
+            return None
+        reason = next(iter(str(error).splitlines()), "no reason is given")
+        cache = os.environ.get(
+            "TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_*"
+        )
+        return ValueError(
+            f"The blocks cannot be compiled ({reason}): train without --compile, or, if a process "
+            f"was killed as it compiled, delete what it left in {cache} and try again."
+        )
 
     def prepare(self, network: nn.Module) -> None:
         """Make the blocks of a network compute as described; its weights keep their names.

@@ -176,8 +176,17 @@ class Trainer:
         return self.step >= self.config.num_steps or self.is_out_of_patience
 
     def update(self) -> Tensor:
-        """Do one update and return its loss, in nats per token."""
-        return self.updates.update(self.step)
+        """Do one update and return its loss, in nats per token.
+
+        Raises:
+            ValueError: The network cannot be compiled.
+        """
+        try:
+            return self.updates.update(self.step)
+        except RuntimeError as error:
+            if (explained := self.execution.explained(error)) is None:
+                raise
+            raise explained from error
 
     def _draw(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
         return self.texts.draw(rows, length, generator)
