@@ -88,18 +88,20 @@ class Execution:
             f"was killed as it compiled, delete what it left in {cache} and try again."
         )
 
-    def prepare(self, network: nn.Module) -> None:
+    def prepare(self, network: nn.Module, has_many_shapes: bool = False) -> None:
         """Make the blocks of a network compute as described; its weights keep their names.
 
         Args:
             network: The backbone of a model in training.
+            has_many_shapes: Whether batches differ in rows and length: code for all shapes is
+                compiled then at once, and not first for one after the other.
         """
         if not (self.compile or self.checkpoint_activations):
             return
         for block in blocks_of(network):
             forward: Callable[..., Tensor] = block.forward
             if self.compile:
-                forward = torch.compile(forward)
+                forward = torch.compile(forward, dynamic=has_many_shapes or None)
             if self.checkpoint_activations:
                 # Blocks draw nothing, so no state of random numbers is needed.
                 forward = partial(_computed_again, forward)

@@ -97,7 +97,11 @@ class Trainer:
         freeze(self.model, recipe.freeze)  # before processes agree on whose gradients to share
         counts = texts.counts(recipe.model.vocabulary_size)
         self.parameter_names = [name for name, _ in self.model.named_parameters()]
-        execution.prepare(cast(torch.nn.Module, self.model.transformer))
+        network, is_ragged = (
+            cast(torch.nn.Module, self.model.transformer),
+            texts.boundary is not None,
+        )
+        execution.prepare(network, has_many_shapes=is_ragged)
         self.wrapped = fabric.setup_module(self.model)
         # After that: a precision of half the bits rounds the module, but must not round the prior.
         self.model.set_unigram(torch.from_numpy(counts))

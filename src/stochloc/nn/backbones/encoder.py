@@ -225,8 +225,9 @@ def attend(
         The mixed values, in their own type.
     """
     assert present_BL is None or not is_causal
-    # The last place sees all there is.
-    is_causal = is_causal and q_BKHD.shape[1] > 1
+    # The last place sees all there is. A branch, since compiled code of any length needs a bool.
+    if q_BKHD.shape[1] == 1:
+        is_causal = False
     q_BHKD, k_BHLD, v_BHLD = (x.transpose(1, 2) for x in (q_BKHD, k_BLHD, v_BLHD))
     # In bfloat16 two products and a softmax take CPUs a fifth of the fused kernel's time, and half
     # of what that kernel, then the faster one, takes in float32.
