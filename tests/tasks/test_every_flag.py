@@ -45,6 +45,7 @@ RECIPE = {
     "--from": "RUN", "--freeze": "head", "--law": "masks", "--patience": 2, "--accumulate": 2,
     "--checkpoint-activations": SWITCH, "--compile": SWITCH, "--logger": "tensorboard",
     "--code-dimension": 8, "--mask-lead": 3,
+    "--num-nodes": 2,
 }  # fmt: skip
 SHARED = {"--checkpoint": "last", "--accelerator": "cuda"}
 WALK = {

@@ -50,7 +50,7 @@ def _obey(arguments: list[str] | None) -> None:
         _tell_end(f"The results cannot be written to standard output: {error}.")
         raise SystemExit(2) from None
     except (ValueError, OSError) as error:
-        _tell_end(_sentence(error))
+        _tell_end(_sentence(error), error)
         raise SystemExit(2) from None
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
@@ -89,8 +89,8 @@ def _chosen_among(commands: Mapping[str, type[Command]]) -> Any:  # noqa: ANN401
     ]
 
 
-def _tell_end(sentence: str) -> None:
-    if _may_tell_end():
+def _tell_end(sentence: str, error: Exception | None = None) -> None:
+    if _may_tell_end(error):
         print(f"stochloc: {sentence}", file=sys.stderr, flush=True)
 
 
@@ -100,12 +100,12 @@ def _raise_once(error: Exception) -> NoReturn:
     raise SystemExit(1) from None
 
 
-def _may_tell_end() -> bool:
+def _may_tell_end(error: Exception | None = None) -> bool:
     if "torch" not in sys.modules:  # too early for several processes
         return True
     from stochloc.training.processes import may_tell_end
 
-    return may_tell_end()
+    return may_tell_end(error)
 
 
 # torch says so in a RuntimeError, on the CPU and on CUDA in different words.

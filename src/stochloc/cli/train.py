@@ -135,9 +135,13 @@ class Train:
     """Where to train; auto for a new run. A resumed run goes on where it was, as for the four
     below, unless told otherwise."""
     devices: MaybeInt = None
-    """Number of devices, one process each; 1 for a new run."""
+    """Number of devices of every machine, one process each; 1 for a new run. torchrun decides it,
+    and the number of machines, itself."""
+    num_nodes: MaybeInt = None
+    """Number of machines, on each of which the command is started; 1 for a new run."""
     strategy: Annotated[Strategy | None, choices(Strategy)] = None
-    """How several devices share the work; auto for a new run."""
+    """How several devices share the work: ddp, the default, holds the model in each of them, fsdp
+    a part of it."""
     precision: Annotated[Precision | None, choices(Precision)] = None
     """Type of the transformer's products: mixed keeps the weights in float32, bf16-true keeps them
     in bfloat16 too; 32-true for a new run. Losses and held-out bounds are float32 in all of them.
@@ -180,6 +184,7 @@ class Train:
         from stochloc.tasks import train
         from stochloc.tasks.data_choice import DataChoice
         from stochloc.tasks.hardware import Hardware
+        from stochloc.tasks.machines import as_started
 
         if not self.data:
             raise ValueError("Nothing to train on: name a text file or a corpus with --data.")
@@ -189,7 +194,7 @@ class Train:
             field=self.of_file.field, hf_split=self.of_file.hf_split,
             more_data=self.data[1:], weights=self.weights,
         )  # fmt: skip
-        hardware = Hardware().changed(self._hardware())
+        hardware = Hardware().changed(as_started(self._hardware()))
         changes = self._changes()
         if self.from_run is not None:
             self._start_from(choice, changes, hardware)
@@ -224,12 +229,13 @@ class Train:
         """Train on."""
         from stochloc.tasks import resuming, train
         from stochloc.tasks.hardware import Hardware
+        from stochloc.tasks.machines import as_started
         from stochloc.tasks.runs import read_hardware
 
         switches = self._switched_on(_SWITCHES)
         named = {**self._named(_RUN_FLAGS), **self._named_data()}
         changes = {**self._changes(), **named, **switches}
-        hardware = self._hardware()
+        hardware = as_started(self._hardware())
         if not self.dry_run:
             train.resume_run(self.out, changes, hardware, warn, self.logger)
             return
@@ -289,7 +295,9 @@ _RECIPE_FLAGS = (
     "law", "patience", "architecture", "code_dimension", "positions", "width", "depth", "heads",
     "eval_every", "checkpoint_every",
 )  # fmt: skip
-_HARDWARE_FLAGS = ("accelerator", "devices", "strategy", "precision", "accumulate")
+_HARDWARE_FLAGS = (
+    "accelerator", "devices", "num_nodes", "strategy", "precision", "accumulate",
+)  # fmt: skip
 _HARDWARE_SWITCHES = ("checkpoint_activations", "compile")
 _RUN_FLAGS = ("preset", "tokenizer", "valid", "test", "fractions")
 _SWITCHES = ("slots", "sequences")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stochloc.tasks.agreement import SIGHT
 from stochloc.tasks.lengths_file import LENGTHS
 from stochloc.tasks.runs import MODEL, RECIPE, TOKENIZER
 from stochloc.training.checkpoint import FILE_NAME
@@ -9,7 +10,7 @@ from stochloc.training.exclusive import LOCK
 
 # What a start that was cut off may leave, with our lock among it: the recipe is written last.
 _WRITTEN = (TOKENIZER, LENGTHS, FILE_NAME, MODEL, "config.json")
-_BEGINNINGS = {LOCK, *_WRITTEN, *(f".{name}.partial" for name in (*_WRITTEN, RECIPE))}
+_BEGINNINGS = {LOCK, SIGHT, *_WRITTEN, *(f".{name}.partial" for name in (*_WRITTEN, RECIPE))}
 
 
 def check_free(folder: Path) -> None:

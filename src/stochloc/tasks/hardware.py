@@ -1,16 +1,23 @@
 """Where a run trains, in which precision and how: stored in the run, since results depend on it."""
 
+import logging
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
 from lightning_fabric import Fabric
+from torch.distributed import DistError
 
 from stochloc.nn.declared import check_types
+from stochloc.tasks.machines import meeting_place
+from stochloc.terminal import tell
 from stochloc.training.execution import Execution, has_compiler
 from stochloc.training.precision import PrecisionName, precision_plugin
+from stochloc.training.sharding import Sharded
 
 NAMES = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
@@ -25,9 +32,10 @@ class Hardware:
 
     Attributes:
         accelerator: "auto", "cpu", "cuda" or "mps".
-        devices: Number of processes, one per device.
+        devices: Number of processes on every machine, one per device.
         strategy: "auto", "ddp" or "fsdp".
         precision: "32-true", "bf16-mixed", "16-mixed" or "bf16-true": see `training.precision`.
+        num_nodes: Number of machines.
         accumulate: As in `training.execution.Execution`, on which results depend by rounding alone.
         checkpoint_activations: The same.
         compile: The same.
@@ -37,6 +45,7 @@ class Hardware:
     devices: int = 1
     strategy: str = "auto"
     precision: PrecisionName = "32-true"
+    num_nodes: int = 1
     accumulate: int = 1
     checkpoint_activations: bool = False
     compile: bool = False
@@ -50,7 +59,14 @@ class Hardware:
                 raise ValueError(f"The {name} is one of {allowed}, not {str(value)[:40]!r}.")
         if self.devices < 1:
             raise ValueError(f"Training needs at least one device, not {self.devices}.")
+        if self.num_nodes < 1:
+            raise ValueError(f"Training needs at least one machine, not {self.num_nodes}.")
         _ = self.execution
+
+    @property
+    def num_processes(self) -> int:
+        """Number of processes on all machines together."""
+        return self.num_nodes * self.devices
 
     @property
     def execution(self) -> Execution:
@@ -79,7 +95,8 @@ class Hardware:
             The hardware.
 
         Raises:
-            ValueError: The machine has no such accelerator, or not as many of them.
+            ValueError: The machine has no such accelerator, or not as many of them, or it does not
+                know where several machines meet.
         """
         accelerator = available_accelerator(self.accelerator)
         if accelerator == "cuda" and torch.cuda.device_count() < self.devices:
@@ -91,8 +108,11 @@ class Hardware:
                 "This machine has no C++ compiler, which --compile needs on a CPU: install g++, or "
                 "train without it."
             )
+        meeting_place(self.num_nodes)
         several = "ddp" if self.strategy == "auto" else self.strategy
-        strategy = several if self.devices > 1 or several == "fsdp" else "auto"
+        strategy = several if self.num_processes > 1 or several == "fsdp" else "auto"
+        if strategy == "fsdp" and self.precision == "16-mixed":
+            raise ValueError("Shards have no scaled gradients: use bf16-mixed, or --strategy ddp.")
         return replace(self, accelerator=accelerator, strategy=strategy)
 
     def launch(self) -> Fabric:
@@ -105,22 +125,50 @@ class Hardware:
             ValueError: The machine has no such devices.
         """
         own = self.resolved()
+        place = meeting_place(own.num_nodes)
+        if place is not None:
+            tell(f"stochloc: {own.num_nodes} machines meet at {place}.")
         try:
-            fabric = Fabric(
-                accelerator=own.accelerator,
-                devices=own.devices,
-                strategy=own.strategy,
-                plugins=[precision_plugin(own.precision, own.accelerator, own.strategy == "fsdp")],
-            )
-            fabric.launch()
+            with _silent_fabric():
+                fabric = Fabric(
+                    accelerator=own.accelerator,
+                    devices=own.devices,
+                    num_nodes=own.num_nodes,
+                    strategy=Sharded(own.num_processes) if own.strategy == "fsdp" else own.strategy,
+                    plugins=[precision_plugin(own.precision, own.accelerator)],
+                )
+                fabric.launch()
+        except DistError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"The {own.num_processes} processes did not find each other: start the same "
+                f"command on every machine, with an address that all of them reach ({reason})."
+            ) from error
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             raise ValueError(f"This machine cannot train like that: {error}") from error
         return fabric
 
     def __str__(self) -> str:
-        several = "" if self.devices == 1 else f" x {self.devices} ({self.strategy})"
-        how = str(self.execution)
-        return f"{self.accelerator}{several}, {self.precision}" + (f", {how}" if how else "")
+        several = "" if self.num_processes == 1 else f" x {self.devices} ({self.strategy})"
+        machines = "" if self.num_nodes == 1 else f" on {self.num_nodes} machines"
+        how = "".join(f", {how}" for how in (str(self.execution),) if how)
+        return f"{self.accelerator}{several}{machines}, {self.precision}{how}"
+
+
+@contextmanager
+def _silent_fabric() -> Iterator[None]:
+    """Keep Lightning from a line for every process; and from ending processes in its own way."""
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+    for thread in threading.enumerate():
+        # It would kill all processes, without a word, before `training.processes` says why.
+        if thread.name == "child-process-observer":
+            thread.__dict__["_child_processes"] = []
 
 
 def available_accelerator(accelerator: str) -> str:
@@ -163,6 +211,8 @@ def own_device(accelerator: str, environment: Mapping[str, str] = os.environ) ->
 
 
 # What a run keeps on a machine that lacks its accelerator or its devices.
+# What a user who asks for it gets, or an error: never something near it.
+_ASKED_FOR = ("accelerator", "devices", "num_nodes", "compile")
 _ON_ANY_MACHINE = ("precision", "accumulate", "checkpoint_activations")
 
 
@@ -201,9 +251,9 @@ def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuati
     try:
         here, remembered, reason = wanted.resolved(), wanted.resolved(), "as asked"
     except ValueError as error:
-        if any(asked.get(name) is not None for name in ("accelerator", "devices", "compile")):
+        if any(asked.get(name) is not None for name in _ASKED_FOR):
             raise
-        here = _next_best(wanted, asked)
+        here = _nearest(wanted, asked)
         remembered, reason = kept, str(error).rstrip(".")
     if here == kept:
         return Continuation(here, kept)
@@ -215,13 +265,13 @@ def resumed_hardware(kept: Hardware | None, asked: dict[str, Any]) -> Continuati
     )
 
 
-def _next_best(wanted: Hardware, asked: dict[str, Any]) -> Hardware:
-    """Return what this machine has in place of what it lacks."""
-    try:
-        return replace(wanted, compile=False).resolved()
-    except ValueError:
-        stays = {name: getattr(wanted, name) for name in _ON_ANY_MACHINE}
-        return Hardware().changed({**asked, **stays}).resolved()
+def _nearest(wanted: Hardware, asked: dict[str, Any]) -> Hardware:
+    """Return what this machine, alone, has of the hardware of a run."""
+    for less in ({"compile": False}, {"num_nodes": 1}, {"compile": False, "num_nodes": 1}):
+        with suppress(ValueError):
+            return replace(wanted, **less).resolved()
+    stays = {name: getattr(wanted, name) for name in _ON_ANY_MACHINE}
+    return Hardware().changed({**asked, **stays}).resolved()
 
 
 def hardware_from_dict(values: Any) -> Hardware:  # noqa: ANN401

@@ -1,9 +1,13 @@
 """Training a model on a text, into a run's folder."""
 
+import json
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from lightning_fabric import Fabric
 
 from stochloc.data import Corpus
 from stochloc.data.labels import first_given
@@ -11,6 +15,7 @@ from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.nn.places import ROTARY
+from stochloc.tasks.agreement import check_alike, check_shared
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.free_folder import check_free
 from stochloc.tasks.hardware import Hardware, resumed_hardware
@@ -36,6 +41,7 @@ from stochloc.training.choices import named_law
 from stochloc.training.exclusive import exclusive
 from stochloc.training.loggers import check_loggers, opened_loggers
 from stochloc.training.loop import train
+from stochloc.training.processes import Peers, together
 from stochloc.training.recipes import Recipe, preset
 from stochloc.training.trainer import Trainer
 from stochloc.version import __version__
@@ -133,10 +139,11 @@ def start_run(
         ValueError: The folder holds a run, or the data, the recipe or a logger is unusable.
     """
     check_loggers(loggers)
-    _check_start(folder, choice, hardware)
-    corpus = choice.load(tokenizer, slots)
-    recipe = resolve_recipe(preset_name, corpus, changes)
-    return _train_new(folder, choice, corpus, recipe, hardware, loggers=loggers)
+    with together() as peers:
+        _check_start(folder, choice, hardware)
+        corpus = choice.load(tokenizer, slots)
+        recipe = resolve_recipe(preset_name, corpus, changes)
+        return _train_new(folder, choice, corpus, recipe, hardware, peers, loggers=loggers)
 
 
 def start_from(
@@ -164,15 +171,16 @@ def start_from(
         ValueError: The folder holds a run, or the data, the recipe or a logger is unusable.
     """
     check_loggers(loggers)
-    _check_start(folder, choice, hardware)
-    choice = parent.fitting(choice)
-    corpus, recipe = parent.load(choice), parent.recipe(changes)
-    return _train_new(folder, choice, corpus, recipe, hardware, parent, loggers)
+    with together() as peers:
+        _check_start(folder, choice, hardware)
+        choice = parent.fitting(choice)
+        corpus, recipe = parent.load(choice), parent.recipe(changes)
+        return _train_new(folder, choice, corpus, recipe, hardware, peers, parent, loggers)
 
 
 def _check_start(folder: Path, choice: DataChoice, hardware: Hardware) -> None:
     check_free(folder)
-    if hardware.devices > 1 and any(map(is_read_once, choice.named().values())):
+    if hardware.num_processes > 1 and any(map(is_read_once, choice.named().values())):
         raise ValueError("Several processes cannot read one pipe; save the text in a file.")
 
 
@@ -182,11 +190,14 @@ def _train_new(
     corpus: Corpus | SequenceCorpus,
     recipe: Recipe,
     hardware: Hardware,
+    peers: Peers,
     parent: Parent | None = None,
     loggers: Sequence[str] = (),
 ) -> LocalizationModel:
     texts = training_data(corpus, recipe)
     fabric = hardware.launch()
+    peers.meet()
+    _check_same_work(fabric, recipe, corpus, 0)
     # Whether there is room for the model is seen before there is a run.
     trainer = Trainer(fabric, recipe, texts, folder, hardware.execution)
     lengths = lengths_of(corpus, recipe) if isinstance(corpus, SequenceCorpus) else None
@@ -200,6 +211,8 @@ def _train_new(
     with exclusive(folder) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             check_free(folder)
+        check_shared(fabric, folder)
+        if fabric.is_global_zero:
             if parent is not None:
                 parent.begin(recipe, folder)
             own, source = hardware.resolved(), None if parent is None else parent.to_dict()
@@ -207,7 +220,29 @@ def _train_new(
         fabric.barrier()
         if (beginning := Checkpoint.read(folder)) is not None:
             trainer.load(beginning)
-        return _train_and_show(trainer, loggers)
+        return _train(trainer, peers, loggers)
+
+
+def _train(trainer: Trainer, peers: Peers, loggers: Sequence[str]) -> LocalizationModel:
+    again = shlex.join(("stochloc", "train", "--out", str(trainer.folder), "--resume"))
+    peers.advice = f"continue from the last checkpoint with: {again}"
+    names = loggers if trainer.fabric.is_global_zero else ()
+    facts = trainer.recipe.to_dict()
+    with opened_loggers(names, trainer.folder, facts, trainer.step) as opened:
+        model = train(trainer, opened)
+    trainer.fabric.barrier()  # the first process, which ends the peers, waits for all others
+    return model
+
+
+def _check_same_work(
+    fabric: Fabric, recipe: Recipe, corpus: Corpus | SequenceCorpus, step: int
+) -> None:
+    if fabric.world_size > 1:
+        facts = {
+            "version of stochloc": __version__, "recipe": json.dumps(recipe.to_dict()),
+            "text": json.dumps(corpus.fingerprint()), "checkpoint": str(step),
+        }  # fmt: skip
+        check_alike(fabric, facts)
 
 
 def resume_run(
@@ -233,31 +268,28 @@ def resume_run(
         ValueError: The folder holds no run, its checkpoint is damaged, or a change contradicts it.
     """
     check_loggers(loggers)
-    recipe, _, _ = resumed_description(folder, changes)
-    checkpoint = Checkpoint.read(folder)
-    if checkpoint is not None:
-        check_same_recipe(Recipe.from_dict(checkpoint.description), recipe, folder)
-    corpus = resumed_text(folder, changes)
-    texts = training_data(corpus, recipe)
-    continuation = resumed_hardware(read_hardware(folder), hardware)
-    fabric = continuation.here.launch()
-    with exclusive(folder) if fabric.is_global_zero else nullcontext():
-        trainer = (
-            Trainer(fabric, recipe, texts, folder, continuation.here.execution)
-            if checkpoint is None
-            else Trainer.resumed(
-                fabric, recipe, texts, folder, checkpoint, continuation.here.execution
+    with together() as peers:
+        recipe, _, _ = resumed_description(folder, changes)
+        checkpoint = Checkpoint.read(folder)
+        if checkpoint is not None:
+            check_same_recipe(Recipe.from_dict(checkpoint.description), recipe, folder)
+        corpus = resumed_text(folder, changes)
+        texts = training_data(corpus, recipe)
+        continuation = resumed_hardware(read_hardware(folder), hardware)
+        fabric = continuation.here.launch()
+        peers.meet()
+        _check_same_work(fabric, recipe, corpus, 0 if checkpoint is None else checkpoint.step)
+        with exclusive(folder) if fabric.is_global_zero else nullcontext():
+            check_shared(fabric, folder)
+            trainer = (
+                Trainer(fabric, recipe, texts, folder, continuation.here.execution)
+                if checkpoint is None
+                else Trainer.resumed(
+                    fabric, recipe, texts, folder, checkpoint, continuation.here.execution
+                )
             )
-        )
-        if fabric.is_global_zero:
-            if continuation.warning is not None:
-                say(continuation.warning)
-            amend_description(folder, recipe, continuation.kept)
-        return _train_and_show(trainer, loggers)
-
-
-def _train_and_show(trainer: Trainer, loggers: Sequence[str]) -> LocalizationModel:
-    names = loggers if trainer.fabric.is_global_zero else ()
-    facts = trainer.recipe.to_dict()
-    with opened_loggers(names, trainer.folder, facts, trainer.step) as opened:
-        return train(trainer, opened)
+            if fabric.is_global_zero:
+                if continuation.warning is not None:
+                    say(continuation.warning)
+                amend_description(folder, recipe, continuation.kept)
+            return _train(trainer, peers, loggers)

@@ -24,18 +24,17 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, final
 
 import torch
-from lightning_fabric.plugins import FSDPPrecision, HalfPrecision, MixedPrecision, Precision
+from lightning_fabric.plugins import HalfPrecision, MixedPrecision, Precision
 
 PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 
 
-def precision_plugin(precision: PrecisionName, accelerator: str, is_sharded: bool) -> Precision:
+def precision_plugin(precision: PrecisionName, accelerator: str) -> Precision:
     """Return the Fabric plugin of a precision.
 
     Args:
         precision: Its name.
         accelerator: "cpu", "cuda" or "mps".
-        is_sharded: Whether FSDP shards the module; it rounds inputs by its own rules.
 
     Returns:
         The plugin.
@@ -43,8 +42,6 @@ def precision_plugin(precision: PrecisionName, accelerator: str, is_sharded: boo
     Raises:
         ValueError: There is no such precision.
     """
-    if is_sharded:
-        return FSDPPrecision(precision)
     match precision:
         case "32-true":
             return Precision()
