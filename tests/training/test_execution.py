@@ -16,7 +16,7 @@ from stochloc.nn.backbones.encoder import rotary_angles
 from stochloc.training.choices import NAMED_LAWS
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.execution import Execution, blocks_of
-from stochloc.training.objective import cross_entropy, cross_entropy_in_parts, shown
+from stochloc.training.objective import Share, cross_entropy, cross_entropy_in_parts, shown
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.snr import SidedSnrLaw
@@ -60,8 +60,11 @@ DRAWS = {"windows": (windows, 0, None), "labels": (labelled, LABEL, None),
          "sequences": (sequences, 0, BOUNDARY)}  # fmt: skip
 
 
-def trained(config, law, draw, num_parts, num_updates=5):
-    """Weights after some updates in float64, computed in parts; 0 for the batch as a whole."""
+def trained(config, law, draw, num_parts, num_updates=5, num_processes=1):
+    """Weights after some updates in float64, computed in parts; 0 for the batch as a whole.
+
+    Several processes are played by one, which averages what each would compute.
+    """
     draw, first_label, boundary = DRAWS[draw]
     torch.manual_seed(0)
     model = LocalizationModel(config).double()
@@ -71,7 +74,15 @@ def trained(config, law, draw, num_parts, num_updates=5):
         drawn = (tokens, NAMED_LAWS[law], noise, first_label, boundary)
         if not num_parts:
             return [lambda: cross_entropy(model, *drawn)]
-        return cross_entropy_in_parts(model, model.is_target, shown(*drawn), noise, num_parts)
+        batch, state = shown(*drawn), noise.get_state()
+        each = (model, model.is_target, batch)
+        return [
+            lambda own=own: own() / num_processes
+            for n in range(num_processes)
+            for own in cross_entropy_in_parts(
+                *each, torch.Generator().set_state(state), num_parts, Share(n, num_processes)
+            )
+        ]
 
     optimizer, average = make_optimizer(model, training), AveragedWeights(model, 0.9)
     given = SeededWindows(draw, training)
@@ -89,6 +100,19 @@ def test_five_updates_in_parts_end_at_the_weights_of_whole_batches(architecture,
     assert whole["losses"].unique().numel() == 5
     for num_parts in (1, 2, 4):
         for name, value in trained(config, law, draw, num_parts).items():
+            torch.testing.assert_close(value, whole[name], atol=1e-9, rtol=1e-9, msg=name)
+
+
+@pytest.mark.bulk
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize(("architecture", "law"), CASES)
+def test_five_updates_of_several_processes_end_at_the_weights_of_one(architecture, law, draw):
+    """Also where a process has no row of a batch of few sequences, and in parts."""
+    config = ModelConfig(7, 8, 2, 2, architecture=architecture, given_tokens=2)
+    whole = trained(config, law, draw, 0)
+    for num_processes, num_parts in ((2, 1), (3, 2), (9, 2)):
+        shared = trained(config, law, draw, num_parts, num_processes=num_processes)
+        for name, value in shared.items():
             torch.testing.assert_close(value, whole[name], atol=1e-9, rtol=1e-9, msg=name)
 
 

@@ -24,11 +24,11 @@ def drawing(noted=None):
 
 @pytest.mark.parametrize("order", [range(9), (0, 1, 5, 6, 2, 2, 3), (8,)])
 def test_windows_drawn_ahead_are_those_drawn_when_asked_for_in_any_order(order):
-    plain = SeededWindows(drawing(), CONFIG, rank=1, world_size=2)
+    plain = SeededWindows(drawing(), CONFIG)
     ahead = WindowsAhead(plain, CPU, 9)
     for update in order:
         assert torch.equal(ahead.of(update), plain.of(update))
-        assert ahead.of(update).shape == (2, 5)
+        assert ahead.of(update).shape == (4, 5)
 
 
 def test_the_windows_of_the_next_updates_are_drawn_by_another_thread_and_none_behind_the_end():
@@ -56,9 +56,9 @@ def test_what_a_draw_refuses_is_raised_where_its_windows_are_used():
             ahead.of(0)
 
 
-def test_processes_and_updates_and_seeds_have_windows_of_their_own():
+def test_updates_and_seeds_have_windows_of_their_own():
     windows = [
-        SeededWindows(drawing(), TrainingConfig(length=5, batch_size=4, seed=seed), rank, 2).of(n)
-        for seed in range(2) for rank in range(2) for n in range(2)
+        SeededWindows(drawing(), TrainingConfig(length=5, batch_size=4, seed=seed)).of(n)
+        for seed in range(2) for n in range(2)
     ]  # fmt: skip
-    assert len({tuple(own.flatten().tolist()) for own in windows}) == 8
+    assert len({tuple(own.flatten().tolist()) for own in windows}) == 4

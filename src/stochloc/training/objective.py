@@ -18,8 +18,9 @@ every target has its minimum at the true leave-one-out posterior. The two draws 
 states are shown how often: with the left known and the right at γ = 0, those of a left-to-right
 model. Adding the evidence, `Q(x_i|z) ∝ exp(z_i·x_i) Q(x_i|z_-i)`, then gives the true posterior.
 
-A batch may be computed in parts: γ and the noise are drawn for all of it, and every part is divided
-by the targets of all of it, so that the gradients of the parts add up to the batch's.
+A batch may be computed in parts, and by several processes: γ and the noise are drawn for all of it,
+by each of them, and every part is divided by the targets of all of it, so that the gradients of the
+parts add up to the batch's, whoever computes them.
 """
 
 from collections.abc import Callable
@@ -126,12 +127,40 @@ def cross_entropy(
     return nats.sum() / is_target.sum().clamp(min=1)
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which rows of a batch a process computes.
+
+    Attributes:
+        number: Number of the process.
+        of: How many processes share the batch.
+    """
+
+    number: int = 0
+    of: int = 1
+
+    def rows(self, num_rows: int) -> slice:
+        """Return the rows of this process, of a row's difference in number to another's.
+
+        Args:
+            num_rows: Rows of the batch.
+
+        Returns:
+            The rows; none of a batch of fewer rows than processes.
+        """
+        return slice(num_rows * self.number // self.of, num_rows * (self.number + 1) // self.of)
+
+
+ALONE = Share()
+
+
 def cross_entropy_in_parts(
     model: Trainable,
     is_target: IsTarget,
     batch: Shown,
     generator: torch.Generator,
     num_parts: int,
+    share: Share = ALONE,
 ) -> list[Callable[[], Float[Tensor, ""]]]:
     """Return functions that compute the parts of a batch's average nats per target.
 
@@ -140,21 +169,27 @@ def cross_entropy_in_parts(
         is_target: Which tokens are targets: see `LocalizationModel.is_target`.
         batch: The batch.
         generator: Source of the noise, as after `shown`.
-        num_parts: How many parts, at least 1; a batch of fewer rows has as many as rows.
+        num_parts: How many parts, at least 1; fewer if a process has fewer rows.
+        share: The process that computes them.
 
     Returns:
         The parts in order, of a row's difference in size; each is to be called once. The losses and
-        gradients add up to those of `cross_entropy`, to rounding. One denoiser call each.
+        gradients add up to those of `cross_entropy`, to rounding, averaged over processes if there
+        are several. One denoiser call each.
     """
     num_rows = len(batch.tokens)
-    num = min(num_parts, num_rows)
+    rows, weight = share.rows(num_rows), share.of
+    if rows.start == rows.stop:  # it takes part in what the processes do together
+        rows, weight = slice(0, 1), 0
+    # As many in every process: each may wait for the others in every part.
+    num = max(1, min(num_parts, num_rows // share.of))
     total = is_target(batch.tokens, batch.left).sum().clamp(min=1)
     noise = WholeBatch(generator, num_rows)
 
     def part(rows: slice) -> Float[Tensor, ""]:
-        return batch.nats(model, noise.rows(rows), rows).nats.sum() / total
+        return batch.nats(model, noise.rows(rows), rows).nats.sum() / total * weight
 
-    bounds = [num_rows * n // num for n in range(num + 1)]
+    bounds = [rows.start + (rows.stop - rows.start) * n // num for n in range(num + 1)]
     return [partial(part, slice(*pair)) for pair in pairwise(bounds)]
 
 

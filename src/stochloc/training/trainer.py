@@ -36,7 +36,7 @@ from stochloc.training.finite import (
 from stochloc.training.gathered import WHOLE, averaged_state, load_average
 from stochloc.training.held_out import held_out_record
 from stochloc.training.metrics import best_without_record
-from stochloc.training.objective import cross_entropy, cross_entropy_in_parts, shown
+from stochloc.training.objective import Share, cross_entropy, cross_entropy_in_parts, shown
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.precision import unscales_for_one_kernel
 from stochloc.training.recipes import Recipe, TrainingConfig
@@ -111,7 +111,7 @@ class Trainer:
         self.optimizer = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
         self.average = AveragedWeights(self.wrapped, self.config.ema_decay)
         self.watch = FirstFailure(optimizer, self._is_scaled, fabric.device)
-        windows = SeededWindows(self._draw, self.config, fabric.global_rank, fabric.world_size)
+        windows = SeededWindows(self._draw, self.config)
         self.windows = WindowsAhead(windows, fabric.device, self.config.num_steps)
         # A marked method bypasses Fabric's own autocast, unless a strategy wraps the module: the
         # update enters it.
@@ -198,10 +198,11 @@ class Trainer:
     def _parts(self, tokens: Tensor, noise: torch.Generator) -> Sequence[Part]:
         texts, model, num_parts = self.texts, cast(Any, self.wrapped), self.execution.accumulate
         drawn = (tokens, self.config.law, noise, texts.first_label, texts.boundary)
-        if num_parts == 1:
+        share = Share(self.fabric.global_rank, self.fabric.world_size)
+        if num_parts == share.of == 1:
             return [lambda: cross_entropy(model, *drawn)]
         batch, is_target = shown(*drawn), self.model.is_target
-        return cross_entropy_in_parts(model, is_target, batch, noise, num_parts)
+        return cross_entropy_in_parts(model, is_target, batch, noise, num_parts, share)
 
     @property
     def _is_scaled(self) -> bool:
@@ -212,7 +213,7 @@ class Trainer:
 
         Raises:
             ValueError: One was. It and all later ones have been skipped: the weights are those
-                before it, which `failure.safetensors` now holds with the batch of this process.
+                before it, which `failure.safetensors` now holds with the batch.
         """
         update = first_failed(self.watch, self._reduced)
         if update is None:

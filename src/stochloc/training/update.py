@@ -4,10 +4,10 @@
 
 A batch may be computed in parts, whose gradients are added up.
 
-Every update seeds its own generators from the seed, the number of updates before it and the
-process: the windows are drawn from one, the noise from the other. A run that was cut off and
-resumed therefore computes the same numbers as one that was not, and all methods of a comparison see
-the same windows.
+Every update seeds its own generators from the seed and the number of updates before it: the windows
+are drawn from one, the noise from the other. A run that was cut off and resumed therefore computes
+the same numbers as one that was not, however many processes share its batches, and all methods of a
+comparison see the same windows.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,16 +60,6 @@ class Engine(Protocol):
         """Where the module is."""
         ...
 
-    @property
-    def global_rank(self) -> int:
-        """Number of this process."""
-        ...
-
-    @property
-    def world_size(self) -> int:
-        """Number of processes that share a batch."""
-        ...
-
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which the loss is computed."""
         ...
@@ -106,8 +96,6 @@ class OneProcess:
 
     device: torch.device
     half_products: bool = False
-    global_rank: int = 0
-    world_size: int = 1
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context in which the loss is computed."""
@@ -188,7 +176,7 @@ class Updates:
             The loss of this process's share of the batch, before the update.
         """
         engine, config = self.engine, self.config
-        noise = seeded_generator(engine.device, config.seed, self.done, engine.global_rank, 1)
+        noise = seeded_generator(engine.device, config.seed, self.done, 0, 1)
         parts = self.parts(self.windows.of(self.done), noise)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, progress)

@@ -1,7 +1,8 @@
 """The windows of text of every update, drawn when they are needed or ahead of it.
 
-Windows follow from the seed, the number of the update and the process alone, so those of an update
-may be drawn at any time: a thread draws the next ones while the device computes.
+Windows follow from the seed and the number of the update alone, so those of an update may be drawn
+at any time: a thread draws the next ones while the device computes. Processes that share a batch
+all draw it.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class Windows(Protocol):
     """Gives the windows of every update."""
 
     def of(self, update: int) -> Tensor:
-        """Return the tokens of this process's share of a batch, on the CPU.
+        """Return the tokens of a batch, on the CPU.
 
         Args:
             update: Number of updates before it.
@@ -40,20 +41,15 @@ class SeededWindows:
     Attributes:
         draw: Draws a number of windows of a length from the training text.
         config: Seed, batch and length.
-        rank: Number of this process.
-        world_size: Number of processes that share a batch.
     """
 
     draw: Draw
     config: TrainingConfig
-    rank: int = 0
-    world_size: int = 1
 
     def of(self, update: int) -> Tensor:
         """Return the windows of an update."""
-        generator = seeded_generator(torch.device("cpu"), self.config.seed, update, self.rank, 0)
-        rows = self.config.batch_size // self.world_size
-        return self.draw(rows, self.config.length, generator)
+        generator = seeded_generator(torch.device("cpu"), self.config.seed, update, 0, 0)
+        return self.draw(self.config.batch_size, self.config.length, generator)
 
 
 class WindowsAhead:
