@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,11 @@ class Host:
         )
         return [int(pid) for pid in listed.stdout.split()]
 
+    def kill(self) -> None:
+        """Kill all of them."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
     def cable(self, is_there: bool) -> None:
         """Plug the cable in or out."""
         ip("-n", self.name, "link", "set", self.interface, "up" if is_there else "down")
@@ -108,6 +113,8 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
         yield a, b
     finally:
         for host, folder in zip(hosts, folders, strict=True):
+            with suppress(subprocess.CalledProcessError, ProcessLookupError):
+                host.kill()
             subprocess.run(["ip", "netns", "del", host.name], check=False)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -239,13 +246,9 @@ def ends(trainings: Trainings, seed: int) -> None:
             if b"torch.distributed.run" not in name:
                 os.kill(pid, signal.SIGKILL)
 
-    def kill_machine(host: Host) -> None:
-        for pid in host.processes():
-            os.kill(pid, signal.SIGKILL)
-
     events = {
         "second process killed": (b, kill_process), "first process killed": (a, kill_process),
-        "second machine killed": (b, kill_machine), "first machine killed": (a, kill_machine),
+        "second machine killed": (b, Host.kill), "first machine killed": (a, Host.kill),
         "cable of the second cut": (b, lambda host: host.cable(False)),
     }  # fmt: skip
     print("\nwhat happened           | the other ended after | and said")
@@ -257,20 +260,17 @@ def ends(trainings: Trainings, seed: int) -> None:
         begin_s = time.monotonic()
         _, errors = started[other.number].communicate(timeout=LONGEST_S)
         ended_s = time.monotonic() - begin_s
-        kill_machine(host)
+        host.kill()
         started[host.number].communicate(timeout=LONGEST_S)
         host.cable(True)
         said = [line for line in errors.splitlines() if line.startswith("stochloc: ")]
         told = " / ".join(line.removeprefix("stochloc: ").split(";")[0] for line in said)
         print(f"{name:23} | {ended_s:19.1f} s | {told}")
-    before = json.loads((trainings.work / "ended-0" / "metrics.jsonl").read_text().splitlines()[-1])
-    steps = str(before["step"] + 100)
-    # A run is not shortened: its recipe says 20,000 updates. It is stopped when it has gone on.
+    goal = max(trainings.losses("ended-0")) + 100
     command = (sys.executable, "-m", "stochloc", *trainings.resumed("ended-0"))
-    alone, since = a.start(command, trainings.work), trainings.written_at("ended-0")
-    assert wait_until(alone, lambda: trainings.written_at("ended-0") > since)
-    wait_until(alone, lambda: max(trainings.losses("ended-0")) >= int(steps))
-    alone.send_signal(signal.SIGTERM)
+    alone = a.start(command, trainings.work)
+    wait_until(alone, lambda: max(trainings.losses("ended-0")) >= goal)
+    alone.send_signal(signal.SIGTERM)  # its recipe says 20,000 updates
     _, errors = alone.communicate(timeout=LONGEST_S)
     warned = [line for line in errors.splitlines() if "has trained on" in line]
     print(f"resumed on one machine to update {max(trainings.losses('ended-0'))}: {warned[0]}")
@@ -336,6 +336,7 @@ def main() -> None:
         raise SystemExit("Network namespaces need root: run this with sudo, on Linux.")
     if shutil.which("ip") is None:
         raise SystemExit("There is no `ip`: install iproute2.")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # tidies up
     with tempfile.TemporaryDirectory() as work, two_hosts() as hosts:
         trainings = Trainings(hosts, Path(work))
         trainings.text.write_text(TEXT * 300, encoding="utf-8")
