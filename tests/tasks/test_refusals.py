@@ -53,7 +53,9 @@ def rewrite_weights(path, change):
     (("--fractions", "nan", "0", "0"), "shares"),
     (("--length", "5000"), "window"), (("--valid", "nowhere.txt"), "nowhere.txt"),
     (("--test", "nowhere.txt"), "nowhere.txt"), (("--accelerator", "cuda"), "cuda"),
-    (("--strategy", "fsdp"), "FSDP"), (("--preset", ""), "preset"),
+    (("--strategy", "fsdp", "--precision", "16-mixed"), "no scaled gradients"),
+    (("--num-nodes", "0"), "at least one machine"), (("--num-nodes", "2"), "MASTER_ADDR"),
+    (("--preset", ""), "preset"),
 ], ids=lambda value: "_".join(value) if isinstance(value, tuple) else "")  # fmt: skip
 def test_a_run_that_cannot_be_is_refused_before_its_folder_is_made(
     trained, tmp_path, refuse, arguments, reason

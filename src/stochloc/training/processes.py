@@ -118,10 +118,12 @@ class _Sign:
     knows: bool = False
 
     def encode(self) -> str:
+        """Return it as text."""
         return json.dumps([self.count, self.state, self.host, self.knows])
 
     @classmethod
     def decode(cls, data: bytes) -> "_Sign":
+        """Return the sign that `encode` turned into text."""
         count, state, host, knows = json.loads(data)
         return cls(count, _State(state), host, knows)
 
