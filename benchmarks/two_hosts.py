@@ -3,7 +3,7 @@
 Two network namespaces with a cable between them, and host names and addresses of their own, stand
 for two machines that share a disk. Linux alone has them, they need root, and `ip` of iproute2.
 
-    sudo python benchmarks/two_hosts.py [equal] [ends] [kills] [--kills 20] [--seed 0]
+    sudo python benchmarks/two_hosts.py [equal] [ends] [kills] [--kills 20] [--updates 2000] [--seed 0]
 
 `equal` trains one model in one process and on two machines (copies and shards of the model, begun
 by torchrun and by environment variables) and compares losses, bounds and weights. `ends` kills a
@@ -276,9 +276,9 @@ def ends(trainings: Trainings, seed: int) -> None:
     print(f"resumed on one machine to update {max(trainings.losses('ended-0'))}: {warned[0]}")
 
 
-def kills(trainings: Trainings, num: int, seed: int) -> None:
+def kills(trainings: Trainings, num: int, updates: int, seed: int) -> None:
     """Kill one of two processes at random moments and compare the run with one left alone."""
-    settings = ("--steps", "2000", "--checkpoint-every", "2", "--eval-every", "100")
+    settings = ("--steps", str(updates), "--checkpoint-every", "2", "--eval-every", str(updates))
     finish(trainings.by_environment(trainings.new("whole", *settings)))
     chance, done = random.Random(seed), []
     while len(done) < num:
@@ -300,6 +300,8 @@ def kills(trainings: Trainings, num: int, seed: int) -> None:
         said = [line for line in errors.splitlines() if line.startswith("stochloc: Process")]
         done.append((victim, time.monotonic() - begin_s, len(said)))
         steps = max(trainings.losses("cut"), default=0) if trainings.written_at("cut") else 0
+        if any("Traceback" in line for line in errors.splitlines()):
+            raise SystemExit(f"the other process ended with a traceback:\n{errors}")
         print(f"kill {len(done):2}: process {victim + 1}, near update {steps}; the other ended "
               f"after {done[-1][1]:.1f} s with {len(said)} sentence(s)", flush=True)  # fmt: skip
     finish(trainings.by_environment(trainings.resumed("cut")))
@@ -330,6 +332,7 @@ def main() -> None:
     parts = ("equal", "ends", "kills")
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts))
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--updates", type=int, default=2000, help="in the run that is killed")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if os.name != "posix" or os.geteuid() != 0:
@@ -345,7 +348,7 @@ def main() -> None:
         if "ends" in asked.parts:
             ends(trainings, asked.seed)
         if "kills" in asked.parts:
-            kills(trainings, asked.kills, asked.seed)
+            kills(trainings, asked.kills, asked.updates, asked.seed)
 
 
 if __name__ == "__main__":
