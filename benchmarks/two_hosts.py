@@ -3,7 +3,7 @@
 Two network namespaces with a cable between them, and host names and addresses of their own, stand
 for two machines that share a disk. Linux alone has them, they need root, and `ip` of iproute2.
 
-    sudo python benchmarks/two_hosts.py [equal] [ends] [kills] [--kills 20] [--updates 2000] [--seed 0]
+    sudo python benchmarks/two_hosts.py [equal] [ends] [kills] [--kills 20] [--updates 2000]
 
 `equal` trains one model in one process and on two machines (copies and shards of the model, begun
 by torchrun and by environment variables) and compares losses, bounds and weights. `ends` kills a
