@@ -177,6 +177,7 @@ def test_a_run_from_a_trained_one_in_two_processes_begins_with_its_weights_and_g
     assert errors.count("The model is in") == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_other_with_one_sentence_and_its_run_stays(place):
     environment = {**os.environ, "STOCHLOC_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
     arguments = ["train", "--data", place / "text.txt", "--out", place / "run", *SETTINGS, *TWO,
