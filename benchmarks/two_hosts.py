@@ -286,11 +286,8 @@ def kills(trainings: Trainings, num: int, updates: int, seed: int) -> None:
         again = trainings.resumed("cut") if is_begun else trainings.new("cut", *settings)
         processes, since = trainings.by_environment(again), trainings.written_at("cut")
         victim = chance.randrange(2)
-        if len(done) % 5 == 0:  # anywhere from the start of the program on
-            is_time = Clock(time.monotonic() + chance.uniform(1, 12))
-        else:
-            wait_until(processes[victim], lambda since=since: trainings.written_at("cut") > since)
-            is_time = Clock(time.monotonic() + chance.uniform(0, 1))
+        wait_until(processes[victim], lambda since=since: trainings.written_at("cut") > since)
+        is_time = Clock(time.monotonic() + chance.uniform(0, 1))
         if not wait_until(processes[victim], is_time):
             raise SystemExit(f"the run was over after {len(done)} kills")
         processes[victim].kill()
