@@ -154,7 +154,7 @@ def test_copies_and_shards_in_two_processes_end_at_the_weights_of_one_process(pl
 def test_a_run_from_a_trained_one_in_two_processes_begins_with_its_weights_and_goes_on(
     place, kinds, kind, precision
 ):
-    """Begun, cut off before its end, made longer: with the weights, and in any precision."""
+    """Its weights are there after an update that moves nothing, and a finished run goes on."""
     kinds(kind, "parent", "--accelerator", "cpu", "--steps", 2)
     own = ("--from", place / "parent", *TWO, "--precision", precision)
     recipe = ("--batch-size", "4", "--eval-every", "2", "--checkpoint-every", "2")
@@ -168,10 +168,9 @@ def test_a_run_from_a_trained_one_in_two_processes_begins_with_its_weights_and_g
     half = 1e-2 if precision == "bf16-true" else 1e-6
     for name, value in given.items():
         torch.testing.assert_close(moved[name], value, atol=half, rtol=half, msg=name)
-    for name, steps in (("whole", 4), ("longer", 2)):
-        code, _, errors = stochloc(place, *arguments, place / name, "--steps", steps,
-                                   "--warmup-steps", 1)  # fmt: skip
-        assert code == 0, errors
+    code, _, errors = stochloc(place, *arguments, place / "longer", "--steps", 2,
+                               "--warmup-steps", 1)  # fmt: skip
+    assert code == 0, errors
     code, _, errors = stochloc(place, "train", "--out", place / "longer", "--resume", *TWO,
                                "--steps", 4)  # fmt: skip
     assert code == 0, errors
