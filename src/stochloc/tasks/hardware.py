@@ -210,9 +210,9 @@ def own_device(accelerator: str, environment: Mapping[str, str] = os.environ) ->
     return f"cuda:{int(environment['LOCAL_RANK']) % torch.cuda.device_count()}"
 
 
-# What a run keeps on a machine that lacks its accelerator or its devices.
 # What a user who asks for it gets, or an error: never something near it.
 _ASKED_FOR = ("accelerator", "devices", "num_nodes", "compile")
+# What a run keeps on a machine that lacks its accelerator or its devices.
 _ON_ANY_MACHINE = ("precision", "accumulate", "checkpoint_activations")
 
 
