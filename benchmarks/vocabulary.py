@@ -24,7 +24,8 @@ from stochloc.training.ema import AveragedWeights
 from stochloc.training.objective import cross_entropy
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import Recipe, TrainingConfig
-from stochloc.training.update import OneProcess, Updates
+from stochloc.training.update import OneProcess, Updates, as_one_part
+from stochloc.training.windows import SeededWindows
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ def updates_of(shape: Shape, size: int) -> Updates:
         make_optimizer(model, config),
         AveragedWeights(model, config.ema_decay),
         config,
-        lambda rows, length, choice: torch.randint(0, size, (rows, length), generator=choice),
-        lambda tokens, noise: cross_entropy(model, tokens, config.law, noise),
+        SeededWindows(
+            lambda rows, length, choice: torch.randint(0, size, (rows, length), generator=choice),
+            config,
+        ),
+        as_one_part(lambda tokens, noise: cross_entropy(model, tokens, config.law, noise)),
     )
 
 
