@@ -1,8 +1,8 @@
 """The promoters of docs/results/promoters.md: a split without leaks, samples beside real ones.
 
-    python examples/promoters.py split FILE OUT
-    python examples/promoters.py markov FOLDER [--orders 8]
-    python examples/promoters.py report FOLDER [NAME=SAMPLES.json ...]
+    python benchmarks/trades/promoters.py split FILE OUT
+    python benchmarks/trades/promoters.py markov FOLDER [--orders 8]
+    python benchmarks/trades/promoters.py report FOLDER [NAME=SAMPLES.json ...]
 
 `split` writes train.txt, valid.txt and test.txt. Promoters that share a piece of 32 bases (two
 starts of one gene, or a repeat) stay in one part. `report` compares sets of sequences with the test

@@ -1,6 +1,6 @@
 """The names of docs/results/names.md: how many sampled ones are new, repeated, or held out.
 
-    python examples/first_names.py FILE [NAME=SAMPLES.json ...]
+    python benchmarks/trades/first_names.py FILE [NAME=SAMPLES.json ...]
 
 SAMPLES.json is the output of `stochloc sample --json` of a run that was trained on FILE with the
 usual shares; the split is the run's own, so no name of the test part has been trained on.

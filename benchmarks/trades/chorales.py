@@ -1,7 +1,7 @@
 """The chorales of docs/results/chorales.md: from JSON to text and back, and figures of the harmony.
 
-    python examples/chorales.py convert jsb-chorales-quarter.json OUT [--transpose 3]
-    python examples/chorales.py fill RUN FOLDER [--number 16] [--ranges] [--draws 4]
+    python benchmarks/trades/chorales.py convert jsb-chorales-quarter.json OUT [--transpose 3]
+    python benchmarks/trades/chorales.py fill RUN FOLDER [--number 16] [--ranges] [--draws 4]
 
 A chorale becomes a line of four characters a quarter note: soprano, alto, tenor, bass. A pitch is
 one character of `ALPHABET`, a rest a full stop. `convert` writes train.txt (each chorale in several
