@@ -16,6 +16,8 @@ from stochloc.data import corpora
 from stochloc.data.texts import file_source
 from stochloc.tasks.train import start_run
 
+pytestmark = pytest.mark.bulk
+
 PATHS = ("masked", "spread", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
 TRAIN = (

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -47,6 +48,12 @@ def calls_of(turns, module, num=10**6, waits=False):
     return work
 
 
+def in_a_loop_of_its_own(work):
+    """Run a coroutine in a thread: tests of the browser leave a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
 async def drained(job):
     items = []
     with suppress(Ended):
@@ -68,7 +75,7 @@ def test_a_job_emits_in_order_and_ends():
         assert await drained(job) == list(range(3 * MOST_WAITING))
         await idle(turns)
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
 
 
 def test_what_ends_a_job_is_raised_where_it_is_read():
@@ -82,7 +89,7 @@ def test_what_ends_a_job_is_raised_where_it_is_read():
         with pytest.raises(KeyError):
             await job.next()
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
 
 
 def test_long_calls_and_short_calls_get_equal_time():
@@ -99,7 +106,7 @@ def test_long_calls_and_short_calls_get_equal_time():
         assert max(used) - min(used) < 2 * (max(kinds) + SLICE_S)
         assert sum(used) > 1
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
 
 
 def test_only_one_job_computes_at_a_time():
@@ -119,7 +126,7 @@ def test_only_one_job_computes_at_a_time():
         for job in jobs:
             assert await drained(job) == []
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
     assert len(most) == 160
     assert max(most) == 1
 
@@ -139,7 +146,7 @@ def test_a_newcomer_waits_for_a_call_and_not_for_the_others_to_end():
         # Once round all four is the worst; on a busy machine sleeps are longer.
         assert waited < 1
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
 
 
 def test_a_client_that_does_not_read_lets_its_job_compute_nothing():
@@ -154,7 +161,7 @@ def test_a_client_that_does_not_read_lets_its_job_compute_nothing():
         job.leave()
         await idle(turns)
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
 
 
 def test_a_job_whose_client_leaves_makes_no_further_call():
@@ -171,7 +178,7 @@ def test_a_job_whose_client_leaves_makes_no_further_call():
         with pytest.raises(ClientLeft):
             await drained(job)
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
 
 
 def test_no_more_jobs_run_than_may_and_places_come_free():
@@ -188,7 +195,7 @@ def test_no_more_jobs_run_than_may_and_places_come_free():
         turns.leave_all()
         await idle(turns)
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())
 
 
 def test_few_jobs_of_large_calls_begin_at_a_time_and_others_pass_them():
@@ -215,4 +222,4 @@ def test_few_jobs_of_large_calls_begin_at_a_time_and_others_pass_them():
             await drained(job)
         assert len(began) == MOST_LARGE + 3
 
-    asyncio.run(main())
+    in_a_loop_of_its_own(main())

@@ -12,6 +12,8 @@ from stochloc.nn.reading import ModelReader
 from stochloc.tasks.compare.trial_run import TrialRun
 from stochloc.tasks.cyclic import CyclicExperiment
 
+pytestmark = pytest.mark.bulk
+
 LINES = "the dog\nthe fox runs\na lazy cow\n"
 COMMANDS = {
     "eval": ("eval", "RUN", "--sequences", 3, "--steps", 5),

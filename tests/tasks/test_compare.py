@@ -31,6 +31,8 @@ from stochloc.tasks.data_choice import DataChoice
 from stochloc.training.recipes import TrainingConfig
 from stochloc.viz.comparison import LearningPicture
 
+pytestmark = pytest.mark.bulk
+
 PUBLISHED = Path(__file__).parents[2] / "docs" / "compare"
 TINY = (
     "--length", "8", "--batch-size", "4", "--width", "16", "--depth", "1", "--heads", "2",
@@ -253,7 +255,7 @@ def test_the_pages_mark_the_rows_whose_trials_are_of_an_earlier_revision():
             trial = result["trial"]
             newest[trial["method"]] = max(newest.get(trial["method"], 0), trial["method_revision"])
         text = path.parent.name.partition("-")[0]
-        page = (PUBLISHED.parent / f"compare-{text}.md").read_text(encoding="utf-8")
+        page = (PUBLISHED.parent / "results" / f"compare-{text}.md").read_text(encoding="utf-8")
         for name, mark in re.findall(r"^\| ([a-z0-9-]+)( †)? \| [≤\d]", page, re.MULTILINE):
             if name in newest:
                 assert bool(mark) == (newest[name] < METHODS[name].revision), (path, name)

@@ -21,6 +21,8 @@ from stochloc.tasks.correct.reading import Reading
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import Walk
 
+pytestmark = pytest.mark.bulk
+
 SIZE, LENGTH = 3, 4
 SLOTS = SlottedTokenizer(CharacterTokenizer("abc"), rate=0.1)
 LOST, ADDED = 0.3, 0.5

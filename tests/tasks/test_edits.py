@@ -15,6 +15,8 @@ from stochloc.tasks.correct.edits import LikelyEdits
 from stochloc.tasks.correct.reading import Decision, Reading
 from stochloc.tasks.runs import open_run
 
+pytestmark = pytest.mark.bulk
+
 SIZE = 3
 GENERATOR = torch.Generator().manual_seed(2)
 FIRST = torch.randn(SIZE, generator=GENERATOR).double().mul(2).log_softmax(-1)

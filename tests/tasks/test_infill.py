@@ -27,6 +27,8 @@ from stochloc.tasks.policies import PolicyChoice
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import Walk
 
+pytestmark = pytest.mark.bulk
+
 LETTERS = Text8Tokenizer()
 QUICK = Infilling(num_answers=100, num_draws=40)
 

@@ -33,6 +33,8 @@ from stochloc.tasks.runs import open_run
 from stochloc.tasks.tuned import tuned_path
 from stochloc.training.seeds import seeded_streams
 
+pytestmark = pytest.mark.bulk
+
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_sample_and_eval_walk_with_the_named_policy_of_the_core(

@@ -17,6 +17,8 @@ from stochloc.cli import main
 from stochloc.training.exclusive import LOCK
 from stochloc.training.interruption import Stopped
 
+pytestmark = pytest.mark.bulk
+
 
 def snapshot(folder):
     return {

@@ -26,6 +26,8 @@ from stochloc.tasks.paths import named_path
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import Walk, WalkSettings
 
+pytestmark = pytest.mark.bulk
+
 PATHS = ("masked", "spread", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TRANSITIONS = {"ancestral": Ancestral(), "euler": Euler()}
 

@@ -25,6 +25,8 @@ from stochloc.training.trainer import Trainer
 from stochloc.training.update import OneProcess, Updates
 from stochloc.training.windows import SeededWindows
 
+pytestmark = pytest.mark.bulk
+
 CPU = torch.device("cpu")
 LABEL, BOUNDARY = 6, 5
 # One law of each architecture at once, the others with the slow tests.

@@ -15,6 +15,8 @@ from stochloc.cli import main
 from stochloc.training.exclusive import exclusive
 from stochloc.training.interruption import Interruption, Stopped
 
+pytestmark = pytest.mark.bulk
+
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. " * 40
 SETTINGS = (
     "--length", "16", "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",

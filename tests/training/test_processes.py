@@ -26,6 +26,8 @@ from stochloc.training.optimizers import make_optimizer
 from stochloc.training.schedule import learning_rate
 from stochloc.training.seeds import seeded_generator
 
+pytestmark = pytest.mark.bulk
+
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. " * 40
 # Different ones, since equal sequences are all in one part.
 LINES = "\n".join(f"{a} {b}" for a, b in product(sorted(set(TEXT.split())), repeat=2))

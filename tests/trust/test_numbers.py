@@ -26,6 +26,8 @@ from stochloc.core import (
 from stochloc.core.numerics import draw_categorical
 from stochloc.nn import LocalizationModel, ModelConfig
 
+pytestmark = pytest.mark.bulk
+
 SNRS = [0.0, 1e-30, 1e-6, 1.0, 1e3, 1e6, math.inf]
 EXTREME_PATHS: dict[str, Path] = {
     "custom to 1e6": Custom(torch.tensor([0.0, 1e-9, 1e-3, 1.0, 1e3, 1e6, math.inf])),

@@ -38,6 +38,8 @@ from stochloc.viz import cyclic as localization
 from stochloc.viz.figures import FIGURES
 from stochloc.viz.held_out import HeldOut
 
+pytestmark = pytest.mark.bulk
+
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
 WORLD = WORLDS["markov chain"]
 # 5.3 standard errors are exceeded once in 10^7.

@@ -58,7 +58,9 @@ def sample_events(served: Served, body: SampleBody) -> Iterator[Event]:
             )  # fmt: skip
             drawn.append(part)
             yield Event("sample", {"first": some[0], "samples": part.samples})
-    yield Event("done", dict(vars(Generation.join(drawn))))
+    values = dict(vars(Generation.join(drawn)))
+    received = values["snr_received"] if body.trace else None
+    yield Event("done", {**values, "snr_received": received})
 
 
 def score_events(served: Served, body: ScoreBody) -> Iterator[Event]:
@@ -76,8 +78,9 @@ def score_events(served: Served, body: ScoreBody) -> Iterator[Event]:
     """
     run = served.run
     scoring = chosen_scoring(
-        run, body.path, body.transition, body.steps, body.draws, body.continuous, body.seed
-    )
+        run, body.path, body.transition, body.steps, body.draws, body.continuous, body.seed,
+        body.label,
+    )  # fmt: skip
     scored = score(run, body.texts, scoring)
     values = scored.to_dict(with_tokens=True)
     for line in values["lines"]:
@@ -104,7 +107,7 @@ def infill_events(served: Served, body: InfillBody) -> Iterator[Event]:
         run, body.path, body.steps, body.policy, body.transition, body.temperature, body.top_p,
         body.all_different,
     )  # fmt: skip
-    infilling = Infilling(body.n, body.draws, walk, seed=body.seed)
+    infilling = Infilling(body.n, body.draws, walk, seed=body.seed, label=body.label)
     filled = infill(run, body.template, infilling, body.constraint, body.blank, said.append)
     notes = [line.removeprefix("stochloc: ") for line in said if line.startswith("stochloc: ")]
     yield Event("done", {"template": body.template, **asdict(filled), "remarks": notes})
@@ -126,12 +129,12 @@ def correct_events(served: Served, body: CorrectBody) -> Iterator[Event]:
     run = served.run
     choice = CorrectionChoice(
         body.edits, body.one_pass, body.walk, body.snr, body.threshold, None, body.steps,
-        body.policy, body.path, body.seed,
+        body.policy, body.path, body.seed, body.label,
     )  # fmt: skip
     decoder, snr = choice.resolve(run, lambda line: None)
-    places = _places(run, body.text, snr)
+    places = _places(run, body.text, snr, body.label)
     yield Event("places", {"places": places})
-    corrected = correct(run, body.text, decoder, snr, body.confidences)
+    corrected = correct(run, body.text, decoder, snr, body.confidences, body.label)
     yield Event("done", {**corrected.to_dict(), "places": places})
 
 
@@ -139,8 +142,8 @@ def _lengths(served: Served, body: SampleBody) -> list[int]:
     """Return the length of every text."""
     run = served.run
     first, last = (None, None) if body.length is None else parse_lengths(str(body.length))
-    if run.lengths is not None:
-        possible = run.lengths.within(first or 1, min(last or served.longest, served.longest))
+    if (lengths := run.lengths_given(body.label)) is not None:
+        possible = lengths.within(first or 1, min(last or served.longest, served.longest))
         told = run.tokenizer.encode(normalise(body.prompt, run.tokenizer).known_only())
         possible = possible.within(max(1, len(told)), possible.longest)
         return [draw_length(possible, body.seed, text) for text in range(body.n)]
@@ -167,13 +170,13 @@ def _sampling(run: Run, body: SampleBody, length: int) -> Walk:
     ).resolve(run)  # fmt: skip
 
 
-def _places(run: Run, text: str, snr: float) -> list[dict[str, Any]]:
+def _places(run: Run, text: str, snr: float, label: str | None) -> list[dict[str, Any]]:
     """Return every place of a text; of a model of sequences, those of its lines in turn."""
     snr = min(snr, 1e6)
     parts = [text] if run.lengths is None else text.split("\n")
     begin, places = 0, list[dict[str, Any]]()
     for part in parts:
-        for doubt in doubts(run, part, snr) if part else ():
+        for doubt in doubts(run, part, snr, label) if part else ():
             facts = asdict(doubt)
             places.append({**facts, "position": begin + doubt.position})
         begin += len(part) + 1

@@ -143,6 +143,7 @@ class SampleBody(Body):
     prompt: Text = ""
     label: Label = None
     guidance: Guidance = 1.0
+    trace: Annotated[bool, Field(description="Whether to tell the SNR of every token.")] = False
     seed: Seed = 0
 
 
@@ -160,6 +161,7 @@ class ScoreBody(Body):
     steps: Steps = None
     continuous: bool = False
     draws: Annotated[int | None, Field(ge=1, le=LIMITS.draws)] = None
+    label: Label = None
     seed: Seed = 0
 
     @property
@@ -197,6 +199,7 @@ class InfillBody(Body):
     transition: Transition = "ancestral"
     temperature: Temperature = 1.0
     top_p: TopP = 1.0
+    label: Label = None
     seed: Seed = 0
 
 
@@ -216,4 +219,5 @@ class CorrectBody(Body):
     steps: Annotated[int, Field(ge=1, le=LIMITS.steps)] = 32
     policy: Policy = "threshold:0.9"
     path: Path = None
+    label: Label = None
     seed: Seed = 0

@@ -44,20 +44,22 @@ class Doubt:
 
 
 @torch.no_grad()
-def doubts(run: Run, text: str, snr: float) -> tuple[Doubt, ...]:
+def doubts(run: Run, text: str, snr: float, label: str | None = None) -> tuple[Doubt, ...]:
     """Return how probable every token of a text is.
 
     Args:
         run: The model and its tokenizer.
         text: The text as read; of a model of sequences, one sequence.
         snr: SNR of the soft mask, finite; used of a model that looks at the token itself.
+        label: Class of the text, for a model with classes; None leaves it open.
 
     Returns:
         All tokens in their order, without the gaps of a text in slots. One call for each batch of
         windows; each token is judged in the window whose centre is nearest.
 
     Raises:
-        ValueError: The text has a part that the model cannot read at all.
+        ValueError: The text has a part that the model cannot read at all, or there is no such
+            class.
     """
     seen = normalise(text, run.tokenizer)
     read, unknown = read_tokens(run, seen)
@@ -65,7 +67,9 @@ def doubts(run: Run, text: str, snr: float) -> tuple[Doubt, ...]:
         return ()
     is_unknown = torch.zeros(len(read), dtype=torch.bool)
     is_unknown[list(unknown)] = True
-    values, likely = _judged(run, read, is_unknown, snr)
+    width = min(run.text_length, len(read))
+    denoiser = run.denoiser_for(width, label)
+    values, likely = _judged(run, denoiser, width, read, is_unknown, snr)
     decode, slots = run.tokenizer.decode, run.tokenizer.slots
     shown = range(len(read)) if slots is None else slots.text_positions(len(read)).tolist()
     places = run.tokenizer.places(seen.text)
@@ -81,16 +85,20 @@ def doubts(run: Run, text: str, snr: float) -> tuple[Doubt, ...]:
 
 
 def _judged(
-    run: Run, read: Int[Tensor, " length"], is_unknown: Bool[Tensor, " length"], snr: float
+    run: Run,
+    denoiser: Denoiser,
+    width: int,
+    read: Int[Tensor, " length"],
+    is_unknown: Bool[Tensor, " length"],
+    snr: float,
 ) -> tuple[list[float], list[list[tuple[int, float]]]]:
     """Return the probability of every token and the likeliest ones, from overlapping windows."""
-    width = min(run.text_length, len(read))
     last = len(read) - width
     starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
     owner = (torch.arange(len(read)) - width // 2 - starts[:, None]).abs().argmin(0)
     column = torch.arange(len(read)) - starts[owner]
     places = starts[:, None] + torch.arange(width)
-    denoiser, size = run.denoiser_for(width), run.tokenizer.vocabulary_size
+    size = run.tokenizer.vocabulary_size
     own, tokens, probs = list[Tensor](), list[Tensor](), list[Tensor]()
     for rows in places.split(rows_at_once(width, size)):
         posterior = _posterior(run, denoiser, read[rows], is_unknown[rows], snr)
