@@ -102,6 +102,7 @@ EXACT: dict[str, tuple[Callable[[], Method], int]] = {
 }
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("name", EXACT)
 def test_with_the_exact_network_the_bound_is_minus_log_p(name):
     method = EXACT[name][0]()
@@ -198,6 +199,7 @@ def test_the_bound_of_untrained_ratios_of_one_is_log_v_per_token():
 OTHER_LOSS = {"mac", "d3pm-absorbing", "latent-flow"}
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("name", TABLE_1)
 def test_the_loss_is_the_bound_unless_defined_otherwise_and_every_parameter_has_a_gradient(name):
     torch.manual_seed(0)

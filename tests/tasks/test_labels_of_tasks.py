@@ -26,6 +26,8 @@ from stochloc.tasks.score import default_scoring, score
 from stochloc.tasks.scored import Scoring
 from stochloc.tasks.walks import WalkSettings
 
+pytestmark = pytest.mark.bulk
+
 LONGEST = 3
 EVERY = ["".join(s) for n in range(1, LONGEST + 1) for s in itertools.product("ab", repeat=n)]
 # Of one class are short texts that begin with a, of the other longer ones that begin with b.

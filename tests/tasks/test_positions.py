@@ -10,6 +10,8 @@ from stochloc.tasks.positions import read_positions
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.sequence_training import most_tokens
 
+pytestmark = pytest.mark.bulk
+
 TABLE = "table:0,0;0,1;1,0"
 
 

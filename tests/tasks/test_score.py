@@ -11,6 +11,8 @@ from stochloc.tasks.score import score
 from stochloc.tasks.scored import Scored, ScoredLine, Scoring
 from stochloc.tasks.walks import WalkSettings
 
+pytestmark = pytest.mark.bulk
+
 LINES = [
     "the quick brown fox",
     "",

@@ -18,6 +18,8 @@ from stochloc.tasks.runs import open_run
 from stochloc.tasks.score import score
 from stochloc.tasks.walks import WalkSettings
 
+pytestmark = pytest.mark.bulk
+
 LONGEST = 3
 LINES = ["a", "ab", "abb", "ba", "aba", "abb", "b", "ab", "bab", "a", "abb", "aab"] * 30
 # Every sequence that a model with this alphabet and this window can give.

@@ -9,6 +9,8 @@ from stochloc.tasks.policies import POLICIES, PolicyChoice
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import Walk, WalkSettings
 
+pytestmark = pytest.mark.bulk
+
 NUM, LENGTH = 6, 8
 
 

@@ -131,6 +131,7 @@ def test_who_fails_and_says_why_ends_the_others_without_another_word(begin, ends
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_process_that_never_begins_is_gone_after_the_time_to_begin(begin, ends, capsys):
     begin(0), begin(1)
     time.sleep(1.2 * processes.SILENT_S)

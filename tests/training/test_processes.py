@@ -298,6 +298,7 @@ def test_a_loss_that_is_not_finite_in_the_second_process_ends_both_with_one_sent
     assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
+@pytest.mark.slow
 def test_a_batch_that_two_processes_cannot_share_is_refused_and_nothing_is_written(place):
     code, output, errors = stochloc(place, "train", "--data", place / "text.txt", "--out",
                                     place / "run", *SETTINGS, *TWO, "--batch-size", 3)  # fmt: skip
@@ -308,6 +309,7 @@ def test_a_batch_that_two_processes_cannot_share_is_refused_and_nothing_is_writt
     assert not (place / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_update", ["32-true"], indirect=True)
 def test_two_processes_tell_once_what_ends_them(first_update):
     place, _, errors = first_update
