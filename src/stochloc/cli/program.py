@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn, Union
 import tyro
 
 from stochloc.cli.commands import COMMANDS, Command
+from stochloc.cli.help_texts import join_lines
 from stochloc.cli.train import Train
 from stochloc.cli.unused import refuse_unused
 from stochloc.terminal import ReaderGoneError, ResultLostError, guarded, is_first_process
@@ -69,6 +70,9 @@ def _obey(arguments: list[str] | None) -> None:
 
 
 def _parse(arguments: list[str] | None) -> Command:
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(words) and words[0] in COMMANDS:
+        join_lines(COMMANDS[words[0]])
     try:
         return tyro.cli(
             _chosen_among(COMMANDS),
