@@ -41,7 +41,7 @@ class WeightsAndBiases:
 
     def open(self, folder: Path, description: dict[str, Any], step: int) -> Logger:
         """Return the run there: see `LoggerKind`."""
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         try:
             run = wandb.init(
