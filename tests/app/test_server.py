@@ -146,6 +146,12 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(served_here, path, body,
     assert sentence in answer.json["detail"]
 
 
+def test_a_body_that_is_no_json_is_told_so(served_here):
+    answer = served_here.ask("POST", "/api/sample", b"not json")
+    assert answer.status == 422
+    assert answer.json["detail"] == "The body is not JSON; send a JSON object."
+
+
 @pytest.mark.parametrize(
     "body",
     [b"{", b"[]", b'{"seed": NaN}', b'"\xff"', b'{"prompt": "\\ud800"}', b"", b"[" * 100_000],

@@ -215,7 +215,7 @@ def test_a_given_token_may_be_sent_back_and_a_condition_guides(server):
         ({"edits": [{"step": 0, "place": 1, "do": "lower"}]}, "give the snr"),
         ({"length": 0}, "length: input should be greater than or equal to 1"),
         ({"steps": 10**9}, "steps: input should be less than or equal to 1024"),
-        ({"speed": 3}, "speed: extra inputs are not permitted"),
+        ({"speed": 3}, "There is no setting 'speed' here"),
     ],
     ids=str,
 )  # fmt: skip

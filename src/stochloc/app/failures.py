@@ -118,6 +118,11 @@ def _invalid(_: Request, error: Exception) -> Response:
     first = error.errors()[0]
     if first["type"] == "model_attributes_type" and first["loc"] == ("body",):
         return refusal(422, "Send a JSON object, with the header Content-Type: application/json.")
+    if first["type"] == "json_invalid":
+        return refusal(422, "The body is not JSON; send a JSON object.")
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])[:60]
+        return refusal(422, f"There is no setting {name!r} here; /docs lists those there are.")
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "The body"
     given = first.get("input")
     shown = f", not {str(given)[:60]!r}" if isinstance(given, str | int | float) else ""

@@ -120,6 +120,8 @@ class Correct:
         _hint(run, decoder)
         for note in result.notes:
             tell(f"stochloc: {note}.")
+        if not result.changes:
+            tell("stochloc: nothing was probable enough to be changed.")
         if self.out is not None:
             with replacing(self.out) as file:
                 file.write_bytes(result.content + b"\n")
