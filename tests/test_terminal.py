@@ -317,6 +317,7 @@ def test_a_terminal_that_closes_saves_the_run(place, tmp_path):
     assert (run / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_under_nohup_a_hangup_is_ignored_and_a_full_disk_takes_no_message(place, tmp_path):
     run = tmp_path / "run"
     line = 'exec nohup "$@" 2>/dev/full >/dev/full'

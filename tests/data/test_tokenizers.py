@@ -266,6 +266,7 @@ def test_the_kinds_that_are_known_are_those_of_the_tables():
         tokenizer_from_dict({"kind": "letters"})
 
 
+@pytest.mark.slow
 @NAMED
 def test_memory_does_not_grow_with_the_text(example):
     tokenizer, chunk = example.tokenizer, example.text.encode() * 2000

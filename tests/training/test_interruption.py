@@ -174,6 +174,7 @@ def test_a_signal_saves_the_run_within_seconds_and_it_resumes_to_the_same_model(
     assert all(bool((one[name] == other[name]).all()) for name in one)
 
 
+@pytest.mark.slow
 def test_a_second_process_in_the_same_run_is_refused_and_disturbs_nothing(place, tmp_path, capsys):
     run = tmp_path / "run"
     process = begin(place, "train", "--data", place / "text.txt", *SETTINGS, "--steps", "100000",
