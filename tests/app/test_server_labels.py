@@ -62,6 +62,23 @@ def test_an_answer_for_a_class_is_that_of_the_command(
         assert set(answer["lengths"]) == {2 if label == "short" else 7}
 
 
+@pytest.mark.parametrize("label", ["short", "long"])
+def test_a_walk_for_a_class_draws_the_sample_of_the_command(label, classes, served_here, capsys):
+    capsys.readouterr()
+    main(["sample", str(classes), "--n", "1", "--seed", "5", "--label", label, "--json"])
+    expected = json.loads(capsys.readouterr().out)["samples"]
+    name, told = served_here.events("/api/walk", {"seed": 5, "label": label})[-1]
+    assert (name, [told["text"]]) == ("done", expected)
+
+
+def test_a_prompt_longer_than_every_sequence_is_refused(served_here):
+    body = {"prompt": "abc" * 20, "label": "short"}
+    for name in ("sample", "walk"):
+        answer = served_here.post(f"/api/{name}", body)
+        assert answer.status == 422
+        assert answer.json["detail"].startswith("The prompt has 60 tokens, more than the ")
+
+
 @pytest.mark.parametrize("name", ["sample", "infill", "correct", "score"])
 def test_a_class_that_is_not_there_is_refused_with_those_that_are(name, served_here):
     bodies = {"infill": {"template": "a_c"}, "correct": {"text": "ab"}, "score": {"text": "ab"}}

@@ -199,7 +199,7 @@ BAD = {
     "sample, length": (("sample", "RUN", "--length", 9), "knows lengths from 1 to 3"),
     "sample, range": (("sample", "RUN", "--length", "3-2"), "a range such as 5-12, not '3-2'"),
     "sample, no number": (("sample", "RUN", "--length", "x"), "a range such as 5-12, not 'x'"),
-    "sample, prompt": (("sample", "RUN", "--prompt", "abba"), "No sequence has a length of"),
+    "sample, prompt": (("sample", "RUN", "--prompt", "abba"), "has 4 tokens, more than the 3"),
     "sample, guidance": (("sample", "RUN", "--guidance", 2), "Guidance needs a condition"),
     "sample, no class": (("sample", "RUN", "--label", "x"), "trained without classes"),
     "sample of a text": (("sample", "TEXT", "--length", "2-4"), "is for models of sequences"),

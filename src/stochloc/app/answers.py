@@ -13,12 +13,12 @@ from typing import Any
 from stochloc.app.bodies import CorrectBody, InfillBody, SampleBody, ScoreBody
 from stochloc.app.events import Event
 from stochloc.app.shelf import Served
-from stochloc.data.normalisation import normalise
 from stochloc.tasks.correct.chosen import CorrectionChoice
 from stochloc.tasks.correct.correct import correct
 from stochloc.tasks.correct.doubts import doubts
-from stochloc.tasks.generate import Generation, check_request, draw_batch
-from stochloc.tasks.generate_sequences import draw_length, parse_lengths
+from stochloc.tasks.generate import check_request, draw_batch
+from stochloc.tasks.generate_sequences import draw_length, parse_lengths, that_hold
+from stochloc.tasks.generation import Generation
 from stochloc.tasks.infill.chosen import chosen_walk
 from stochloc.tasks.infill.fill import Infilling, infill
 from stochloc.tasks.policies import PolicyChoice
@@ -58,9 +58,7 @@ def sample_events(served: Served, body: SampleBody) -> Iterator[Event]:
             )  # fmt: skip
             drawn.append(part)
             yield Event("sample", {"first": some[0], "samples": part.samples})
-    values = dict(vars(Generation.join(drawn)))
-    received = values["snr_received"] if body.trace else None
-    yield Event("done", {**values, "snr_received": received})
+    yield Event("done", Generation.join(drawn).to_dict(body.trace))
 
 
 def score_events(served: Served, body: ScoreBody) -> Iterator[Event]:
@@ -144,8 +142,7 @@ def _lengths(served: Served, body: SampleBody) -> list[int]:
     first, last = (None, None) if body.length is None else parse_lengths(str(body.length))
     if (lengths := run.lengths_given(body.label)) is not None:
         possible = lengths.within(first or 1, min(last or served.longest, served.longest))
-        told = run.tokenizer.encode(normalise(body.prompt, run.tokenizer).known_only())
-        possible = possible.within(max(1, len(told)), possible.longest)
+        possible = that_hold(body.prompt, possible, run)
         return [draw_length(possible, body.seed, text) for text in range(body.n)]
     if first != last:
         raise ValueError(

@@ -1,6 +1,5 @@
 """What a client is told when something is wrong: a status and one sentence, never a traceback."""
 
-import re
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,12 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stochloc.app.turns import BusyError
+from stochloc.tasks.out_of_memory import is_out_of_memory
 from stochloc.terminal import messages
 from stochloc.training.records import to_json
 
 RETRY_AFTER_S = 2
-# torch says so in a RuntimeError, on the CPU and on CUDA in different words.
-_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")
 FAILED = "The server failed at this request; its terminal says more."
 _SENTENCES = {
     400: "The body is not JSON in UTF-8; send a JSON object.",
@@ -71,7 +69,7 @@ def sentence_of(error: Exception) -> str:
         return " ".join(str(error).split())
     if isinstance(error, BusyError):
         return "As many requests are running as may run at once; try again in a moment."
-    if _is_memory(error):
+    if is_out_of_memory(error):
         return "There is not enough memory for this request; ask for fewer or shorter texts."
     traceback.print_exception(error, file=messages())
     return FAILED
@@ -92,7 +90,7 @@ def answer_to(error: Exception) -> Response:
         return refusal(422, sentence_of(error))
     if isinstance(error, BusyError):
         return refusal(429, sentence_of(error), again)
-    if _is_memory(error):
+    if is_out_of_memory(error):
         return refusal(503, sentence_of(error), again)
     return refusal(500, sentence_of(error))
 
@@ -107,10 +105,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     # The server itself writes such an error to the terminal.
     app.add_exception_handler(Exception, lambda _, __: refusal(500, FAILED))
-
-
-def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _invalid(_: Request, error: Exception) -> Response:

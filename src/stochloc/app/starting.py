@@ -9,14 +9,14 @@ from torch import Tensor
 from stochloc.app.shelf import Served
 from stochloc.core import UNKNOWN
 from stochloc.tasks.generate import prompt_tokens
-from stochloc.tasks.generate_sequences import draw_length
+from stochloc.tasks.generate_sequences import draw_length, that_hold
 from stochloc.tasks.infill.templates import Template
 
 _BLANK = re.compile(r"_|\{\d")
 
 
 def starting_tokens(
-    served: Served, prompt: str, length: int | None, seed: int
+    served: Served, prompt: str, length: int | None, seed: int, label: str | None = None
 ) -> tuple[Int[Tensor, "1 length"], bool]:
     """Return the tokens that are known at the start of a walk.
 
@@ -27,6 +27,7 @@ def starting_tokens(
         length: Tokens of the text; as many as in training where absent, of a model of sequences
             drawn as a sample's is.
         seed: Seed of the draw.
+        label: Class of the text, whose sequences have lengths of their own; None leaves it open.
 
     Returns:
         Known tokens, `-1` elsewhere, and whether they are a text with blanks, to be shown to the
@@ -44,9 +45,8 @@ def starting_tokens(
         free = known.new_full((1, 0 if length is None else length - known.shape[1]), UNKNOWN)
         given = torch.cat([known, free], -1)
     else:
-        given = prompt_tokens(
-            served.run.tokenizer, prompt, 1, _length(served, prompt, length, seed)
-        )
+        wanted = _length(served, prompt, seed, label) if length is None else length
+        given = prompt_tokens(served.run.tokenizer, prompt, 1, wanted)
     if given.shape[1] > served.longest:
         raise ValueError(
             f"The text has {given.shape[1]} tokens, and {served.name} takes at most "
@@ -64,12 +64,9 @@ def _laid_out(served: Served, prompt: str) -> Int[Tensor, "1 length"]:
     return layouts[0].known[None]
 
 
-def _length(served: Served, prompt: str, length: int | None, seed: int) -> int:
-    run = served.run
-    if length is not None:
-        return length
-    if run.lengths is None:
-        return min(run.text_length, served.longest)
-    told = prompt_tokens(run.tokenizer, prompt, 1, len(prompt) + 1 if prompt else 1)
-    least = max(1, int((told != UNKNOWN).sum()))
-    return draw_length(run.lengths.within(least, served.longest), seed, 0)
+def _length(served: Served, prompt: str, seed: int, label: str | None) -> int:
+    lengths = served.run.lengths_given(label)
+    if lengths is None:
+        return min(served.run.text_length, served.longest)
+    possible = that_hold(prompt, lengths.within(1, served.longest), served.run)
+    return draw_length(possible, seed, 0)

@@ -97,7 +97,7 @@ class SteeredWalk:
             ValueError: A name or a number of the request makes no sense for the model.
         """
         run = served.run
-        given, is_placed = starting_tokens(served, body.prompt, body.length, body.seed)
+        given, is_placed = starting_tokens(served, body.prompt, body.length, body.seed, body.label)
         given = given.to(run.device)
         length = given.shape[1]
         steps = default_steps(body.path, run, length) if body.steps is None else body.steps

@@ -5,7 +5,6 @@ sentence.
 """
 
 import errno
-import re
 import shlex
 import sys
 import warnings
@@ -54,7 +53,9 @@ def _obey(arguments: list[str] | None) -> None:
         _tell_end(_sentence(error), error)
         raise SystemExit(2) from None
     except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
+        from stochloc.tasks.out_of_memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
             _raise_once(error)
         _tell_end(
             "There is not enough memory; ask for fewer or shorter texts, a smaller batch or a "
@@ -110,10 +111,6 @@ def _may_tell_end(error: Exception | None = None) -> bool:
     from stochloc.training.processes import may_tell_end
 
     return may_tell_end(error)
-
-
-# torch says so in a RuntimeError, on the CPU and on CUDA in different words.
-_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")
 
 
 def _check_seed(seed: int | None) -> None:

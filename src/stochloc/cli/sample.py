@@ -28,7 +28,8 @@ from stochloc.terminal import tell
 
 if TYPE_CHECKING:
     from stochloc.data.lengths import Lengths
-    from stochloc.tasks.generate import Generation, Trace
+    from stochloc.tasks.generate import Trace
+    from stochloc.tasks.generation import Generation
     from stochloc.tasks.runs import Run
     from stochloc.tasks.walks import Walk
 
@@ -89,7 +90,7 @@ class Sample:
     def run(self) -> None:
         """Walk and print."""
         from stochloc.data.normalisation import normalise
-        from stochloc.tasks.generate import Generation
+        from stochloc.tasks.generation import Generation
 
         run = self.weights.open(self.run_folder)
         for note in normalise(typed(self.prompt), run.tokenizer).notes:
@@ -97,9 +98,7 @@ class Sample:
         lengths = run.lengths_given(typed_label(self.label))
         batches = self._texts(run) if lengths is None else self._sequences(run, lengths)
         if self.json or self.trace:
-            drawn = Generation.join(batches)
-            received = drawn.snr_received if self.trace else None
-            print(as_json({**drawn.__dict__, "snr_received": received}))
+            print(as_json(Generation.join(batches).to_dict(self.trace)))
             return
         end = "\n\n" if run.lengths is None else "\n"
         for batch in batches:

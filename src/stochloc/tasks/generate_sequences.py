@@ -15,7 +15,8 @@ import torch
 
 from stochloc.data.lengths import Lengths
 from stochloc.data.normalisation import normalise
-from stochloc.tasks.generate import Generation, Trace, batches_of, check_request, draw_batch
+from stochloc.tasks.generate import Trace, batches_of, check_request, draw_batch
+from stochloc.tasks.generation import Generation
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import Walk
 from stochloc.training.seeds import seeded_generator
@@ -57,8 +58,7 @@ def generate_sequences(
             such class, or guidance has neither prompt nor label.
     """
     check_request(num, lengths.longest, seed)
-    told = run.tokenizer.encode(normalise(prompt, run.tokenizer).known_only())
-    possible = lengths.within(max(1, len(told)), lengths.longest)
+    possible = that_hold(prompt, lengths, run)
     for begin in range(0, num, TEXTS_AT_ONCE):
         texts = range(begin, min(begin + TEXTS_AT_ONCE, num))
         of_length: dict[int, list[int]] = defaultdict(list)
@@ -72,6 +72,29 @@ def generate_sequences(
                 parts.append(draw_batch(run, some, length, walk, prompt, seed, trace, label))
         place = {text: n for n, text in enumerate(drawn)}
         yield Generation.join(parts).in_order([place[text] for text in texts])
+
+
+def that_hold(prompt: str, lengths: Lengths, run: Run) -> Lengths:
+    """Return the distribution of the lengths that can hold a prompt.
+
+    Args:
+        prompt: Text that a sequence begins with.
+        lengths: The distribution without it.
+        run: The model and its tokenizer.
+
+    Returns:
+        The distribution within them.
+
+    Raises:
+        ValueError: The prompt is unknown to the model, or too long for every length.
+    """
+    told = len(run.tokenizer.encode(normalise(prompt, run.tokenizer).known_only()))
+    if told > lengths.longest:
+        raise ValueError(
+            f"The prompt has {told} tokens, more than the {lengths.longest} of the longest "
+            "sequence there can be; shorten it."
+        )
+    return lengths.within(max(1, told), lengths.longest)
 
 
 def draw_length(lengths: Lengths, seed: int, text: int) -> int:

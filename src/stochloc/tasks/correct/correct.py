@@ -31,6 +31,7 @@ from stochloc.tasks.correct.decoding import OnePass
 from stochloc.tasks.correct.edits import LikelyEdits
 from stochloc.tasks.correct.lines import correct_lines, is_several
 from stochloc.tasks.correct.reading import Decision, Decoder, Reading
+from stochloc.tasks.overlapping import Overlapping
 from stochloc.tasks.runs import Run
 
 # In nats and as a probability, for all models: from validation text (docs/results/correction.md).
@@ -195,11 +196,8 @@ def _in_windows(
 ) -> Decision:
     """Decide every position in the window whose centre is nearest."""
     width = min(run.text_length, len(read))
-    last = len(read) - width
-    starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
-    places = starts[:, None].to(read.device) + torch.arange(width, device=read.device)
-    owner = (torch.arange(len(read)) - width // 2 - starts[:, None]).abs().argmin(0)
-    column = torch.arange(len(read)) - starts[owner]
+    windows = Overlapping.of(len(read), width)
+    places, owner, column = windows.places.to(read.device), windows.owner, windows.column
     is_asked = torch.zeros(places.shape, dtype=torch.bool)
     is_asked[owner, column] = True
     is_asked = is_asked.to(read.device)
@@ -214,8 +212,8 @@ def _in_windows(
     gap_owner = torch.cat([owner, owner[-1:]])
     gap_column = torch.cat([column, column[-1:] + 1])
     return Decision(
-        torch.cat([part.tokens for part in parts])[owner, column],
-        torch.cat([part.probs for part in parts])[owner, column],
+        windows.gather(torch.cat([part.tokens for part in parts])),
+        windows.gather(torch.cat([part.probs for part in parts])),
         torch.cat([part.inserted for part in parts])[gap_owner, gap_column],
         torch.cat([part.inserted_probs for part in parts])[gap_owner, gap_column],
         sum(part.calls for part in parts),

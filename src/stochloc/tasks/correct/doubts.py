@@ -21,6 +21,7 @@ from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.channels import channel_of, soft_mask
 from stochloc.tasks.correct.correct import read_tokens
 from stochloc.tasks.likely import likeliest
+from stochloc.tasks.overlapping import Overlapping
 from stochloc.tasks.runs import Run
 
 NUM_LIKELY = 5
@@ -93,24 +94,18 @@ def _judged(
     snr: float,
 ) -> tuple[list[float], list[list[tuple[int, float]]]]:
     """Return the probability of every token and the likeliest ones, from overlapping windows."""
-    last = len(read) - width
-    starts = torch.tensor([*range(0, last, max(1, width // 2)), last])
-    owner = (torch.arange(len(read)) - width // 2 - starts[:, None]).abs().argmin(0)
-    column = torch.arange(len(read)) - starts[owner]
-    places = starts[:, None] + torch.arange(width)
+    windows = Overlapping.of(len(read), width)
     size = run.tokenizer.vocabulary_size
     own, tokens, probs = list[Tensor](), list[Tensor](), list[Tensor]()
-    for rows in places.split(rows_at_once(width, size)):
+    for rows in windows.places.split(rows_at_once(width, size)):
         posterior = _posterior(run, denoiser, read[rows], is_unknown[rows], snr)
         best, which = likeliest(posterior, NUM_LIKELY)
         own.append(posterior.log_prob(read[rows].to(run.device)).exp().cpu())
         tokens.append(which.cpu())
         probs.append(best.cpu())
-    values = torch.cat(own)[owner, column].tolist()
-    pairs = zip(
-        torch.cat(tokens)[owner, column].tolist(), torch.cat(probs)[owner, column].tolist(),
-        strict=True,
-    )  # fmt: skip
+    values = windows.gather(torch.cat(own)).tolist()
+    likely = (windows.gather(torch.cat(parts)).tolist() for parts in (tokens, probs))
+    pairs = zip(*likely, strict=True)
     return values, [list(zip(*pair, strict=True)) for pair in pairs]
 
 
