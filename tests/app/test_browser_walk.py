@@ -123,6 +123,11 @@ def test_hovering_shows_the_five_likeliest_tokens_with_their_probabilities(visit
     assert rows.nth(0).locator("th").text_content() == letters(page)[5]
     page.mouse.move(0, 0)
     assert tooltip.is_hidden()
+    page.locator(".stage .cell").nth(5).click()
+    page.get_by_role("dialog").wait_for()
+    page.mouse.move(0, 0)
+    page.locator(".stage .cell").nth(1).hover()
+    assert tooltip.is_hidden(), "an open menu would be covered"
 
 
 @pytest.mark.parametrize("how", ["likely", pytest.param("typed", marks=pytest.mark.slow)])

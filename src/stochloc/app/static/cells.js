@@ -138,8 +138,9 @@ function draw(element, cell) {
 
 const tooltip = () => document.getElementById("tooltip");
 
-/** Show what is known about a cell beside it. */
+/** Show what is known about a cell beside it; an open menu says the same, and would be covered. */
 function showDetails(element, place, cell) {
+  if (document.querySelector(".menu")) return;
   const box = tooltip();
   const rows = (cell.top ?? []).map(([token, p]) => el("tr", {},
     el("th", { scope: "row", dir: "auto" }, sign(token)),
