@@ -85,6 +85,33 @@ def test_sides_alike_are_embedded_once_and_answer_as_two():
     )
 
 
+@pytest.mark.parametrize("known_side", ["left", "right"])
+def test_a_side_that_is_alike_in_all_sequences_is_read_in_one_row_and_gives_the_same(known_side):
+    model = shaken(4)
+    tokens = torch.randint(0, V, (3, LENGTH), generator=generator(4))
+    known = start(model.codebook, *tokens.shape, known=tokens)
+    nothing = start(model.codebook, *tokens.shape)
+    sides = (known, nothing) if known_side == "left" else (nothing, known)
+    rows = []
+    hooks = [
+        stack.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+        for stack in (model.transformer.left, model.transformer.right)
+    ]
+    answer = model.between(*sides).log_probs
+    for hook in hooks:
+        hook.remove()
+    assert rows == ([3, 1] if known_side == "left" else [1, 3])
+    torch.testing.assert_close(answer, model.context(*sides).posterior.log_probs)
+
+
+def test_all_sequences_alike_are_answered_as_many_times():
+    model = shaken(4)
+    nothing = start(model.codebook, 3, LENGTH)
+    alone = start(model.codebook, 1, LENGTH)
+    answer = model.between(nothing, nothing).log_probs
+    torch.testing.assert_close(answer, model.between(alone, alone).log_probs.expand(3, -1, -1))
+
+
 def test_the_left_stack_has_the_larger_half_of_the_blocks():
     for depth in range(1, 8):
         network = TwoSidedTransformer(Backbone(16, depth, 2))

@@ -89,6 +89,16 @@ class State:
         here = slice(start, stop)
         return State(self.z[:, here], self.known[:, here], self.snr[:, here])
 
+    def one_if_alike(self) -> "State":
+        """Return the state of the first sequence if a denoiser sees no difference between them.
+
+        Returns:
+            A state of one sequence if all have the same `z` and known tokens, otherwise this one.
+        """
+        one = State(self.z[:1], self.known[:1], self.snr[:1])
+        is_alike = (self.known == one.known).all() and (self.z == one.z).all()
+        return one if bool(is_alike) else self
+
     def forget(self, where: Bool[Tensor, "batch length"]) -> "State":
         """Return the state that knows nothing, `z = 0` at `γ = 0`, at the places `where`.
 

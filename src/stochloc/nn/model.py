@@ -144,10 +144,7 @@ class LocalizationModel(
             own place out.
         """
         assert self.transformer.leaves_out
-        states = (left,) if left is right else (left, right)
-        sides = [self._embed(side, present) for side in states]
-        hidden = self.transformer(*sides, around=self._around(left, present))
-        return self._readout(hidden, left).without_evidence()
+        return self._readout(self._from_sides(left, right, present), left).without_evidence()
 
     @property
     def between(self) -> Between | None:
@@ -243,7 +240,17 @@ class LocalizationModel(
         return is_asked if self.transformer.leaves_out else is_asked & ~snr.isinf()
 
     def _between(self, left: State, right: State) -> Posterior:
-        return self.context(left, right).posterior
+        # A side on which all sequences are alike, as where nothing is known, is read once.
+        hidden = self._from_sides(left.one_if_alike(), right.one_if_alike())
+        every = hidden.expand(len(left.known), -1, -1)
+        return self._readout(every, left).without_evidence().posterior
+
+    def _from_sides(
+        self, left: State, right: State, present: Present = None
+    ) -> Float[Tensor, "#batch length width"]:
+        states = (left,) if left is right else (left, right)
+        sides = [self._embed(side, present) for side in states]
+        return self.transformer(*sides, around=self._around(left, present))
 
     def _embed(self, state: State, present: Present = None) -> Float[Tensor, "batch length width"]:
         embedded = convert(

@@ -52,15 +52,16 @@ class TwoSidedTransformer(nn.Module):
 
     def forward(
         self,
-        left: Float[Tensor, "batch length width"],
-        right: Float[Tensor, "batch length width"] | None = None,
+        left: Float[Tensor, "#batch length width"],
+        right: Float[Tensor, "#batch length width"] | None = None,
         around: Surroundings = EVERYWHERE,
-    ) -> Float[Tensor, "batch length width"]:
+    ) -> Float[Tensor, "#batch length width"]:
         """Return the hidden state of each token, computed from its context.
 
         Args:
-            left: Embeddings as those to their right see them.
-            right: Embeddings as those to their left see them; the same when absent.
+            left: Embeddings as those to their right see them; one row if all are alike.
+            right: Embeddings as those to their left see them; one row if all are alike, those of
+                the left when absent.
             around: Which places are absent: the left stack reads them after all of a sequence,
                 and so does the right one, which begins at the sequence's last token. And the
                 coordinates of the predicted places.
@@ -69,7 +70,8 @@ class TwoSidedTransformer(nn.Module):
             Normalised embeddings; place i depends on `left` before i and on `right` after i alone.
         """
         from_left = self.left(_shifted(left, self.starts[0], around.targets))
-        return self.join(from_left, self._from_right(left if right is None else right, around))
+        from_right = self._from_right(left if right is None else right, around)
+        return self.join(*torch.broadcast_tensors(from_left, from_right))
 
     def read(
         self, right: Float[Tensor, "batch length width"], around: Surroundings = EVERYWHERE
