@@ -236,7 +236,7 @@ def test_one_command_writes_whole_files_and_the_same_seed_the_same_table(
     for path in made:
         if path.suffix == ".png":
             with Image.open(path) as image:
-                assert image.mode == "RGBA" and image.getextrema()[3] == (0, 255)
+                assert image.mode == "RGBA" and image.getextrema()[3] == (255, 255)
         elif path.suffix == ".gif":
             with Image.open(path) as image:
                 steps = int(fast(name)[fast(name).index("--steps") + 1]) if name == "walk" else 3
@@ -261,16 +261,20 @@ def test_cyclic_draws_its_figures_beside_its_results(tmp_path, capsys, monkeypat
     }
 
 
-def test_all_colours_can_be_seen_on_white_and_on_black():
+def test_all_colours_can_be_seen_on_white():
     def luminance(colour):
         channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    for colour in (*style.COLOURS, style.INK):
-        for ground in ("#ffffff", "#0d1117"):
-            dark, light = sorted((luminance(colour), luminance(ground)))
-            assert (light + 0.05) / (dark + 0.05) > 2.9
+    def contrast(colour):
+        return 1.05 / (luminance(colour) + 0.05)
+
+    assert all(contrast(colour) > 2.9 for colour in (*style.COLOURS, *style.FOCUS_COLOURS))
+    # Of small text.
+    assert contrast(style.INK) > 4.5 and contrast(style.GREY_TEXT) > 4.5
+    # What is not in focus is fainter than all that is.
+    assert contrast(style.GREY) < 2
 
 
 def test_unprintable_tokens_do_not_spoil_a_picture(tmp_path):

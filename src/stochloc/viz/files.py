@@ -1,7 +1,6 @@
 """A figure's files: PNG, SVG and its data as CSV, each written completely or not at all.
 
-An animation is written as GIF too. GIF has no partially transparent pixels, so its frames have a
-white background.
+An animation is written as GIF too.
 """
 
 import csv
