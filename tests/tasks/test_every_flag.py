@@ -103,7 +103,7 @@ FLAGS = {
         )},
         "--from": "OTHER", "--methods": "mdlm", "--budget": "updates=2", "--seeds": 2,
         "--grid": (0.1, 0.2), "--short": 0.5, "--jobs": 2, "--windows": 3, "--samples": 2,
-        "--texts": 3, "--steps": 2, "--json": SWITCH,
+        "--texts": 3, "--steps": 2, "--focus": "mdlm", "--json": SWITCH,
     },
     "import": {
         **{flag: RECIPE[flag] for flag in (
@@ -169,6 +169,8 @@ class Evaluated:
 
 
 class Compared:
+    rows = (SimpleNamespace(method="mdlm"),)
+
     def to_dict(self):
         return {"rows": []}
 
@@ -239,7 +241,8 @@ def place(trained, encoder, tmp_path, monkeypatch):
         ("tasks.score", "score", scored), ("tasks.correct.correct", "correct", corrected),
         ("tasks.generate", "generate_batches", [drawn]), ("tasks.tune", "tune", {"paths": []}),
         ("importers.run", "import_run", recipe), ("tasks.compare.compare", "compare", Compared()),
-        ("cli.compare", "find_spec", None), ("cli.plot", "write_all", None),
+        ("cli.compare", "find_spec", "a package"), ("cli.compare", "write_all", None),
+        ("viz.comparison", "pictures", {}), ("cli.plot", "write_all", None),
         ("cli.cyclic", "_draw", None), ("tasks.cyclic", "describe", "tables"),
         ("tasks.scored", "remarks", ()), ("app.server", "create_app", None),
         ("app.serving", "bind", SimpleNamespace(getsockname=lambda: ("", 7860))),

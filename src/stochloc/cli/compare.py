@@ -9,6 +9,7 @@ import tyro
 
 from stochloc.cli.figures import write_all
 from stochloc.cli.options import (
+    MaybeText,
     OfFile,
     ReadingOptions,
     TestText,
@@ -79,6 +80,8 @@ class Compare:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Precision of the transformer's matrix products in training; all else, bounds and samples
     keep float32."""
+    focus: MaybeText = None
+    """Names separated by commas, six at most: methods in colour in figures; others are grey."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; some methods need float64, which rules out mps."""
     json: bool = False
@@ -98,7 +101,9 @@ class Compare:
         from stochloc.tasks.compare.trial import Scoring
         from stochloc.tasks.data_choice import DataChoice
         from stochloc.training.recipes import TrainingConfig
+        from stochloc.viz.focus import parse_focus
 
+        focus = parse_focus(self.focus)
         contest = Contest(
             DataChoice(
                 self.data,
@@ -131,4 +136,8 @@ class Compare:
             return
         from stochloc.viz.comparison import pictures
 
-        write_all(pictures(comparison), self.out, tell)
+        methods = [row.method for row in comparison.rows]
+        for name in focus:
+            if name not in methods:
+                tell(f"stochloc: {name} has no results here, so it is not in the figures.")
+        write_all(pictures(comparison, focus), self.out, tell)
