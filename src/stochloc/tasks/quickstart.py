@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stochloc.core import Ancestral, Masked
+from stochloc.core import Ancestral, Autoregressive
 from stochloc.data import Corpus, NgramModel, held_out_windows
 from stochloc.tasks.correct.correct import correct
 from stochloc.tasks.data_choice import DataChoice
@@ -25,7 +25,8 @@ PATHS = ("masked", LEFT_TO_RIGHT, "diffusion")
 INTEGRAL_SAMPLES = 16
 SEQUENCES = 64
 NUM_SAMPLES = 4
-TEMPLATE = "and god said let there be _____ and there was"
+TEMPERATURE = 0.8
+TEMPLATE = "the word of the ____ came unto me saying"
 CORRUPTED = "and the lord spzke unto moses and tje children of israel"
 
 
@@ -55,9 +56,9 @@ def quickstart(folder: Path, seed: int, say: Callable[[str], None]) -> dict[str,
     say(f"\nHeld-out bits per character of {corpus.source}, lower is better:\n")
     bounds = [_bound(run, corpus, path, seed, say) for path in PATHS]
     baselines = [_baseline(run, corpus, order, say) for order in (1, 3)]
-    walk = Walk(Masked(), Ancestral(), run.length)
+    walk = Walk(Autoregressive(), Ancestral(), run.length, TEMPERATURE)
     texts = generate(run, NUM_SAMPLES, run.length, walk, seed=seed).samples
-    say("\nFour samples, one token revealed at a time in random order:\n")
+    say(f"\nFour samples, from left to right at temperature {TEMPERATURE}:\n")
     for text in texts:
         say(f"  {text}\n")
     infilled = infill(run, TEMPLATE, Infilling(NUM_SAMPLES, seed=seed))
