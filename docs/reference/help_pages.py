@@ -9,8 +9,8 @@ PLACE = "[[help pages]]"
 
 
 def help_page(*command: str) -> str:
-    """Return what `stochloc COMMAND --help` prints, 100 columns wide and without colour."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    """Return what `stochloc COMMAND --help` prints, 90 columns wide and without colour."""
+    environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1", "TERM": "dumb"}
     words = [sys.executable, "-m", "stochloc", *command, "--help"]
     return subprocess.run(words, capture_output=True, text=True, env=environment, check=True).stdout
 
