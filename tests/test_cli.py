@@ -257,12 +257,12 @@ def test_a_text_that_cannot_be_used_is_refused(tmp_path, capsys, monkeypatch, co
     ("arguments", "reason"),
     [
         (("--preset", "huge"), "no preset 'huge'"),
-        (("--steps", "-3"), "num_steps"),
-        (("--batch-size", "0"), "batch_size"),
-        (("--learning-rate", "-1"), "learning rate"),
+        (("--steps", "-3"), "--steps"),
+        (("--batch-size", "0"), "--batch-size"),
+        (("--learning-rate", "-1"), "--learning-rate"),
         (("--fractions", "0.5", "0.1", "0.1"), "sum to 1"),
         (("--heads", "3"), "heads"),
-        (("--devices", "0"), "at least one device"),
+        (("--devices", "0"), "--devices"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(place, capsys, arguments, reason):
@@ -275,11 +275,11 @@ def test_a_setting_out_of_range_is_refused(place, capsys, arguments, reason):
 @pytest.mark.parametrize(
     ("command", "arguments", "reason"),
     [
-        ("eval", ("--steps", "-1"), "at least one step"),
-        ("eval", ("--steps", "0"), "at least one step"),
-        ("eval", ("--path", "block", "--steps", "0"), "at least one step"),
+        ("eval", ("--steps", "-1"), "--steps must be at least 1, not -1."),
+        ("eval", ("--steps", "0"), "--steps"),
+        ("eval", ("--path", "block", "--steps", "0"), "--steps"),
         ("sample", ("--steps", "-2"), "step"),
-        ("sample", ("--n", "0"), "number of samples"),
+        ("sample", ("--n", "0"), "--n must be at least 1, not 0."),
         ("sample", ("--length", "-4"), "length"),
         ("sample", ("--temperature", "0"), "temperature"),
         ("sample", ("--prompt", "ÄÖ"), "Ä"),

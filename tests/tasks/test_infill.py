@@ -305,7 +305,7 @@ def test_the_command_prints_answers_and_the_same_seed_gives_the_same(
     (("the _", "--constraint", "z-a"), "backwards"),
     (("the _", "--constraint", "α-ω"), "no character of the range α-ω"),
     (("the _", "--constraint", "abc", "1:xyz"), "no allowed token for blank 1"),
-    (("the _", "-n", "0"), "one answer"), (("the _", "--draws", "0"), "one draw"),
+    (("the _", "-n", "0"), "--n must"), (("the _", "--draws", "0"), "--draws must"),
     (("the _", "--steps", "0"), "step"), (("the _", "--policy", "nope"), "policy"),
     (("the _", "--path", "tuned"), "tune"), (("the _", "--temperature", "0"), "temperature"),
     (("the _", "--seed", "-1"), "seed"),

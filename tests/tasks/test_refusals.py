@@ -46,17 +46,17 @@ def rewrite_weights(path, change):
 
 @pytest.mark.parametrize(("arguments", "reason"), [
     (("--seed", "-1"), "seed"), (("--seed", str(2**70)), "seed"),
-    (("--steps", "0"), "num_steps"), (("--length", "0"), "length"),
-    (("--warmup-steps", "-1"), "warmup_steps"), (("--weight-decay", "nan"), "weight_decay"),
-    (("--ema-decay", "1"), "average"), (("--learning-rate", "inf"), "learning rate"),
-    (("--checkpoint-every", "0"), "checkpoint_every"), (("--eval-every", "-5"), "eval_every"),
+    (("--steps", "0"), "--steps"), (("--length", "0"), "length"),
+    (("--warmup-steps", "-1"), "--warmup-steps"), (("--weight-decay", "nan"), "--weight-decay"),
+    (("--ema-decay", "1"), "--ema-decay"), (("--learning-rate", "inf"), "learning rate"),
+    (("--checkpoint-every", "0"), "--checkpoint-every"), (("--eval-every", "-5"), "--eval-every"),
     (("--width", "0"), "width"), (("--width", "17"), "no multiple"), (("--depth", "0"), "depth"),
     (("--fractions", "1", "0", "0"), "validation text"),
     (("--fractions", "nan", "0", "0"), "shares"),
     (("--length", "5000"), "window"), (("--valid", "nowhere.txt"), "nowhere.txt"),
     (("--test", "nowhere.txt"), "nowhere.txt"), (("--accelerator", "cuda"), "cuda"),
     (("--strategy", "fsdp", "--precision", "16-mixed"), "no scaled gradients"),
-    (("--num-nodes", "0"), "at least one machine"), (("--num-nodes", "2"), "MASTER_ADDR"),
+    (("--num-nodes", "0"), "--num-nodes"), (("--num-nodes", "2"), "MASTER_ADDR"),
     (("--preset", ""), "preset"),
 ], ids=lambda value: "_".join(value) if isinstance(value, tuple) else "")  # fmt: skip
 def test_a_run_that_cannot_be_is_refused_before_its_folder_is_made(
@@ -107,7 +107,7 @@ def test_a_resumed_run_names_the_option_that_contradicts_it(copy, refuse, name, 
     ("eval", ("--continuous", "--steps", "0"), "step"),
     ("eval", ("--data", "nope.txt"), "nope.txt"),
     ("eval", ("--data", "."), "folder"), ("sample", ("--temperature", "-1"), "temperature"),
-    ("sample", ("--temperature", "nan"), "temperature"), ("sample", ("--n", "-2"), "samples"),
+    ("sample", ("--temperature", "nan"), "temperature"), ("sample", ("--n", "-2"), "--n"),
     ("sample", ("--steps", "0"), "step"), ("sample", ("--length", "0"), "length"),
     ("sample", ("--n", str(2**31)), "ask for fewer"),
     ("sample", ("--seed", str(2**64)), "seed"), ("sample", ("--prompt", "\udcff"), "character"),
@@ -131,8 +131,8 @@ def test_too_little_memory_is_reported_in_one_sentence(trained, refuse, monkeypa
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [
-    (("--size", "1"), "two symbols"), (("--sequences", "1"), "two sequences"),
-    (("--snr", "0"), "positive"), (("--snr", "nan"), "positive"), (("--seed", "-1"), "seed"),
+    (("--size", "1"), "--size must be at least 2"), (("--sequences", "1"), "--sequences"),
+    (("--snr", "0"), "above 0"), (("--snr", "nan"), "above 0"), (("--seed", "-1"), "seed"),
 ])  # fmt: skip
 def test_an_invalid_cyclic_experiment_is_refused(refuse, arguments, reason):
     assert reason in refuse("cyclic", *arguments)

@@ -9,6 +9,7 @@ import tyro
 
 from stochloc.cli.figures import write_all
 from stochloc.cli.options import (
+    Count,
     MaybeText,
     OfFile,
     ReadingOptions,
@@ -18,6 +19,7 @@ from stochloc.cli.options import (
     device,
 )
 from stochloc.cli.output import as_json
+from stochloc.cli.ranges import POSITIVE, SHARE, at_least
 from stochloc.cli.unused import Unused, unused_shares
 from stochloc.terminal import say, tell
 
@@ -44,14 +46,14 @@ class Compare:
     """Names separated by commas, or all: the methods of the paper's Table 1."""
     budget: str = "updates=1500"
     """Training of each method: updates=N, tokens=N or seconds=N."""
-    seeds: int = 1
+    seeds: Count = 1
     """Full trials of each method."""
-    grid: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
+    grid: Annotated[tuple[float, ...], POSITIVE] = (1e-3, 2e-3, 4e-3)
     """Learning rates; each is tried, and the best on validation text is used."""
-    short: float = 1.0
+    short: Annotated[float, SHARE] = 1.0
     """Share of the budget for each trial of the grid; short trials favour learning rates that are
     too high for the full budget."""
-    jobs: int = 1
+    jobs: Count = 1
     """Trials run at the same time, each in a process with its share of the cores."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     tokenizer: Tokenizer = None
@@ -59,23 +61,23 @@ class Compare:
     test: TestText = None
     fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, validation and test where they are cut from --data."""
-    length: int = 128
+    length: Count = 128
     """Tokens per window."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Windows per update."""
-    width: int = 128
+    width: Count = 128
     """Width of the transformer."""
-    depth: int = 4
+    depth: Count = 4
     """Number of transformer blocks."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads per block."""
-    windows: int = 192
+    windows: Annotated[int, at_least(2)] = 192
     """Windows of test text that are scored."""
-    samples: int = 32
+    samples: Count = 32
     """Times drawn per window for bounds that are averages over times."""
-    texts: int = 64
+    texts: Annotated[int, at_least(2)] = 64
     """Sequences drawn at each number of steps."""
-    steps: tuple[int, ...] = (8, 32, 128)
+    steps: Annotated[tuple[int, ...], at_least(1)] = (8, 32, 128)
     """Numbers of sampling steps."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Precision of the transformer's matrix products in training; all else, bounds and samples

@@ -8,6 +8,7 @@ import tyro
 
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
+    Count,
     Json,
     Label,
     MaybeFloat,
@@ -25,6 +26,7 @@ from stochloc.cli.options import (
     typed_label,
 )
 from stochloc.cli.output import print_json
+from stochloc.cli.ranges import PROBABILITY, at_least
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
 
@@ -55,12 +57,12 @@ class Correct:
     as soon as it is known, so that texts larger than memory are corrected, and the same command
     goes on after a kill."""
     shard: ShareOption = None
-    snr: MaybeFloat = None
+    snr: Annotated[MaybeFloat, at_least(0)] = None
     """SNR of the soft mask: log-odds of the character that was read against any other one, which
     is the cost of an edit; when absent 7 for edits, else chosen on validation text."""
     confidences: MaybeText = None
     """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
-    threshold: MaybeFloat = None
+    threshold: Annotated[MaybeFloat, PROBABILITY] = None
     """A change is made if its probability exceeds this; 0.5 or chosen with the SNR when absent."""
     data: MaybeText = None
     """Where the run's own text is now, if it has moved; settings that are absent are chosen on its
@@ -73,7 +75,7 @@ class Correct:
     slots."""
     walk: bool = False
     """Walk: decide the most certain characters first, then call the model again."""
-    steps: int = 32
+    steps: Count = 32
     """Most steps of the walk."""
     policy: str = "threshold:0.9"
     """The policy that decides the order of the walk, as in sample."""

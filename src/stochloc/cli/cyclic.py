@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from stochloc.cli.figures import need_matplotlib, write_all
-from stochloc.cli.options import MaybePath, Seed
+from stochloc.cli.options import MaybePath, Positive, Seed
 from stochloc.cli.output import print_json
+from stochloc.cli.ranges import at_least
 from stochloc.terminal import tell
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 class Cyclic:
     """Run the paper's exact experiment on cyclic sequences (appendix C.1)."""
 
-    size: int = 7
+    size: Annotated[int, at_least(2)] = 7
     """Number of symbols and length of the sequences, K."""
-    sequences: int = 1000
+    sequences: Annotated[int, at_least(2)] = 1000
     """Sequences per estimate."""
-    snr: float = 0.5
+    snr: Positive = 0.5
     """SNR of the soft mask in the recovery experiment."""
     seed: Seed = 0
     figures: MaybePath = None

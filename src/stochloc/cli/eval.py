@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from stochloc.cli.options import (
     Json,
-    MaybeInt,
+    MaybeCount,
+    MaybeFromZero,
     MaybePathName,
     MaybeText,
     OfFile,
@@ -22,6 +23,7 @@ from stochloc.cli.options import (
     typed_label,
 )
 from stochloc.cli.output import print_json
+from stochloc.cli.ranges import at_least
 from stochloc.cli.unused import Unused
 from stochloc.terminal import tell
 
@@ -44,14 +46,14 @@ class Eval:
     token and with --continuous; tuned: see stochloc tune."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     transition: Transition = "ancestral"
-    steps: MaybeInt = None
+    steps: MaybeCount = None
     """Steps of the walk; with --continuous, denoiser calls per sequence. 64 when absent; one for
     every token with --path autoregressive and a two-sided model, which answers them in one call."""
     continuous: bool = False
     """Take the line integral instead of the finite walk."""
-    sequences: int = 128
+    sequences: Annotated[int, at_least(0)] = 128
     """Windows of text, or whole sequences, evenly spaced; 0 for all."""
-    orders: MaybeInt = None
+    orders: MaybeFromZero = None
     """Also measure how far the model's conditionals are from one joint distribution: the exact
     likelihood from left to right, from right to left and in this many random orders. Costs a
     denoiser call per token and order; a two-sided model takes one for either direction and 0.4 per

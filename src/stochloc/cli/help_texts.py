@@ -8,6 +8,7 @@ help of the option, when a help page is asked for.
 import ast
 import inspect
 import textwrap
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 from itertools import pairwise
 from typing import Annotated, Any, get_args, get_origin
@@ -32,6 +33,22 @@ def join_lines(command: type) -> None:
             help_text = tyro.conf.arg(help=" ".join(texts[name].split()))
             annotated: Any = Annotated[kind, help_text]
             command.__annotations__[name] = annotated
+
+
+def flags_of(command: type) -> Iterator[str]:
+    """Yield the flags of a command, those of the dataclasses of options among its attributes too.
+
+    Args:
+        command: A dataclass.
+    """
+    for name, kind in inspect.get_annotations(command).items():
+        inner, *rest = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+        if is_dataclass(inner):
+            assert isinstance(inner, type)
+            yield from flags_of(inner)
+        elif tyro.conf.Positional not in rest:
+            renamed = [given for said in rest if (given := getattr(said, "name", None))]
+            yield f"--{[name, *renamed][-1].replace('_', '-')}"
 
 
 def _docstrings(command: type) -> dict[str, str]:

@@ -7,14 +7,16 @@ import tyro
 
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
+    Count,
     Json,
     Label,
-    MaybeInt,
+    MaybeCount,
     MaybePath,
     MaybePathName,
     MaybeText,
     OfFile,
     OfWeights,
+    Positive,
     ReadingOptions,
     RunFolder,
     TopP,
@@ -45,16 +47,16 @@ class Infill:
     """With --file, a file NAME.jsonl for a JSON object a line: every one is written as soon as it
     is known, and the same command goes on after a kill."""
     shard: ShareOption = None
-    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
+    n: Annotated[Count, tyro.conf.arg(aliases=["-n"])] = 5
     """Largest number of answers."""
-    draws: int = 32
+    draws: Count = 32
     """Walks for every combination of lengths; equal results count once."""
     constraint: tuple[str, ...] = ()
     """Characters that blanks may hold: aeiou or a-e for all, 2:xyz for the second from the left. A
     token is allowed if all of its characters are."""
     blank: str = "_"
     """What marks a blank of one token."""
-    steps: MaybeInt = None
+    steps: MaybeCount = None
     """Steps of the walk; 64 when absent, and one for every token with --path autoregressive and a
     two-sided model, which then remembers what it has read."""
     path: MaybePathName = None
@@ -67,7 +69,7 @@ class Infill:
     boxes of a Sudoku: the surest are decided first, and what breaks the rule is taken back, for up
     to 500 steps unless --steps says otherwise."""
     transition: Transition = "ancestral"
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """Below 1 the draws keep closer to the most probable, above 1 they vary more."""
     top_p: TopP = 1.0
     label: Label = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import tyro
 
 from stochloc.cli.output import warn
+from stochloc.cli.ranges import POSITIVE, SHARE, at_least
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.names import (
     POLICIES,
@@ -60,6 +61,10 @@ def choices(names: object, help: str | None = None) -> object:
 
 MaybeInt = Annotated[int | None, optional("INT")]
 MaybeFloat = Annotated[float | None, optional("FLOAT")]
+Count = Annotated[int, at_least(1)]
+MaybeCount = Annotated[MaybeInt, at_least(1)]
+MaybeFromZero = Annotated[MaybeInt, at_least(0)]
+Positive = Annotated[float, POSITIVE]
 MaybeText = Annotated[str | None, optional("STR")]
 MaybePath = Annotated[Path | None, optional("PATH")]
 MaybePathName = Annotated[PathName | None, choices(PathName)]
@@ -102,6 +107,7 @@ Policy = Annotated[
 Transition = Annotated[TransitionName, tyro.conf.arg(help="How the walk takes its steps.")]
 TopP = Annotated[
     float,
+    SHARE,
     tyro.conf.arg(
         help="Draw every token from the fewest most likely ones that have this probability "
         "together; 1 draws from all."
@@ -179,11 +185,11 @@ class PolicyOptions:
     """The policy of a walk, and rounds of a corrector after its steps."""
 
     policy: Policy = "path"
-    corrector_rounds: int = 0
+    corrector_rounds: Annotated[int, at_least(0)] = 0
     """Corrector rounds after every step, which rewind tokens and draw them again."""
-    corrector_share: float = 0.1
+    corrector_share: Annotated[float, SHARE] = 0.1
     """Share of the tokens that a round rewinds."""
-    corrector_snr: float = 0.0
+    corrector_snr: Annotated[float, at_least(0)] = 0.0
     """SNR to which a round rewinds them; 0 masks them."""
 
     def unused(self) -> Unused:

@@ -8,15 +8,18 @@ import tyro
 
 from stochloc.cli.figures import need_matplotlib, write_all
 from stochloc.cli.options import (
+    Count,
     MaybePathName,
     MaybeText,
     OfFile,
     OfWeights,
+    Positive,
     ReadingOptions,
     Transition,
     Weights,
     optional,
 )
+from stochloc.cli.ranges import at_least
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.names import PATHS, FigureName, PathName
 from stochloc.terminal import say, tell
@@ -41,24 +44,24 @@ class Plot:
     """Held-out text: a file of any format of docs/how-to/files.md or a corpus by name; the test
     part of the run's own when absent."""
     of_file: OfFile = field(default_factory=ReadingOptions)
-    sequences: int = 64
+    sequences: Count = 64
     """Windows of held-out text, evenly spaced."""
     paths: tuple[PathName, ...] = PATHS
     """The paths of the figure of steps."""
-    counts: tuple[int, ...] = (8, 16, 32, 64)
+    counts: Annotated[tuple[int, ...], at_least(1)] = (8, 16, 32, 64)
     """The numbers of steps of the figure of steps."""
-    length: int = 64
+    length: Count = 64
     """Tokens of the walk's text."""
-    steps: int = 64
+    steps: Count = 64
     """Steps of the walk."""
     path: MaybePathName = None
     """The path of the walk, hybrid when absent; tuned: see stochloc tune."""
     policy: str = "path"
     """The policy that allocates SNR on the walk, as in sample."""
     transition: Transition = "ancestral"
-    size: int = 7
+    size: Annotated[int, at_least(2)] = 7
     """Symbols of the cyclic data."""
-    snr: float = 0.5
+    snr: Positive = 0.5
     """SNR of the soft mask in the recovery of cyclic data."""
     seed: int = 0
     """The same seed gives the same data."""

@@ -5,16 +5,20 @@ sentence.
 """
 
 import errno
+import io
 import shlex
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from typing import Annotated, Any, NoReturn, Union
 
 import tyro
 
 from stochloc.cli.commands import COMMANDS, Command
-from stochloc.cli.help_texts import join_lines
+from stochloc.cli.help_texts import flags_of, join_lines
+from stochloc.cli.parsing_errors import sentence_of
+from stochloc.cli.ranges import refuse_out_of_range
 from stochloc.cli.train import Train
 from stochloc.cli.unused import refuse_unused
 from stochloc.terminal import ReaderGoneError, ResultLostError, guarded, is_first_process
@@ -41,6 +45,7 @@ def _obey(arguments: list[str] | None) -> None:
     try:
         command = _parse(arguments)
         refuse_unused(command, sys.argv[1:] if arguments is None else arguments)
+        refuse_out_of_range(command)
         _check_seed(getattr(command, "seed", None))
         command.run()
         sys.stdout.flush()
@@ -71,20 +76,30 @@ def _obey(arguments: list[str] | None) -> None:
 
 
 def _parse(arguments: list[str] | None) -> Command:
-    words = sys.argv[1:] if arguments is None else arguments
+    # Who names no command is shown which there are.
+    words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if {"-h", "--help"} & set(words) and words[0] in COMMANDS:
         join_lines(COMMANDS[words[0]])
+    told = io.StringIO()
     try:
-        return tyro.cli(
-            _chosen_among(COMMANDS),
-            prog="stochloc",
-            description="Learn, score and generate discrete sequences by stochastic localization.",
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-        )
-    except SystemExit:
+        with redirect_stderr(told):
+            command = tyro.cli(
+                _chosen_among(COMMANDS),
+                prog="stochloc",
+                description="Learn, score and generate discrete sequences by stochastic "
+                "localization.",
+                args=words,
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+            )
+    except SystemExit as stopped:
         sys.stdout.flush()  # a help page
+        if stopped.code:
+            named = words[0] if words[0] in COMMANDS else None
+            flags = () if named is None else tuple(flags_of(COMMANDS[named]))
+            _tell_end(sentence_of(told.getvalue(), named, flags, tuple(COMMANDS)))
         raise
+    print(told.getvalue(), end="", file=sys.stderr)
+    return command
 
 
 def _chosen_among(commands: Mapping[str, type[Command]]) -> Any:  # noqa: ANN401
@@ -115,7 +130,7 @@ def _may_tell_end(error: Exception | None = None) -> bool:
 
 def _check_seed(seed: int | None) -> None:
     if seed is not None and not 0 <= seed < 2**63:
-        raise ValueError(f"A seed is a whole number from 0 to 2^63 - 1, not {seed}.")
+        raise ValueError(f"--seed must be from 0 to 2^63 - 1, not {seed}.")
 
 
 def _to_continue(command: object) -> str:

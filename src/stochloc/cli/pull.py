@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import Json, MaybeText
+from stochloc.cli.options import Json, MaybeText, Positive
 from stochloc.cli.output import print_json
 
 
@@ -24,7 +24,7 @@ class Pull:
     """Folder for the run, which must not exist."""
     revision: MaybeText = None
     """A branch, tag or commit; the newest commit when absent."""
-    timeout: float = 600.0
+    timeout: Positive = 600.0
     """Seconds that the download may take; the same command goes on where it stopped."""
     json: Json = False
 

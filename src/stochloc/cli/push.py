@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import Json, MaybeText, optional
+from stochloc.cli.options import Json, MaybeText, Positive, optional
 from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused
 
@@ -32,7 +32,7 @@ class Push:
     training is in it without any."""
     with_checkpoint: bool = False
     """Upload the state of training too, for others to resume it; about four times the weights."""
-    timeout: float = 600.0
+    timeout: Positive = 600.0
     """Seconds that the upload may take."""
     dry_run: bool = False
     """Write the card into the run's folder, list what would be uploaded, and ask no hub."""

@@ -6,13 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from stochloc.cli.options import (
+    Count,
     Json,
     Label,
-    MaybeInt,
+    MaybeCount,
     MaybePathName,
     OfPolicy,
     OfWeights,
     PolicyOptions,
+    Positive,
     RunFolder,
     TopP,
     Transition,
@@ -39,12 +41,12 @@ class Sample:
     """Draw texts from a model."""
 
     run_folder: RunFolder
-    n: int = 4
+    n: Count = 4
     """Number of texts."""
     length: Annotated[str | None, optional("INT|INT-INT")] = None
     """Tokens per text; as many as in training when absent. Of a model of sequences (train
     --sequences) a number or a range such as 5-12: when absent, lengths as in training."""
-    steps: MaybeInt = None
+    steps: MaybeCount = None
     """Steps of the walk; 64 when absent, and one for every token with --path autoregressive and a
     two-sided model, which then remembers what it has read."""
     path: MaybePathName = None
@@ -61,7 +63,7 @@ class Sample:
     random ones with one call for all; least-confident rewinds those of least confidence with one
     call. The last two are cheaper and draw more probable, less varied texts."""
     transition: Transition = "ancestral"
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """Below 1 sharper, above 1 flatter than the learned distribution."""
     top_p: TopP = 1.0
     prompt: str = ""

@@ -9,7 +9,7 @@ from stochloc.cli.by_record import ShareOption, share_of, work_on_file
 from stochloc.cli.options import (
     Json,
     Label,
-    MaybeInt,
+    MaybeCount,
     MaybePath,
     MaybePathName,
     OfFile,
@@ -51,11 +51,11 @@ class Score:
     """The path to walk or to integrate along; masked when absent and something else is named."""
     transition: Annotated[TransitionName | None, choices(TransitionName)] = None
     """How the walk takes its steps; ancestral when absent."""
-    steps: MaybeInt = None
+    steps: MaybeCount = None
     """Steps of the walk; with --continuous, denoiser calls per line. 64 when absent, as in eval."""
     continuous: bool = False
     """Take the line integral instead of the finite walk."""
-    draws: MaybeInt = None
+    draws: MaybeCount = None
     """Walks per line, averaged, 4 when absent; at least two for a ± of each line."""
     label: Label = None
     seed: Seed = 0

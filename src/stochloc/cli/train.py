@@ -11,7 +11,9 @@ import tyro
 from stochloc.cli.options import (
     Accelerator,
     Fractions,
+    MaybeCount,
     MaybeFloat,
+    MaybeFromZero,
     MaybeInt,
     MaybeText,
     OfFile,
@@ -23,6 +25,7 @@ from stochloc.cli.options import (
     optional,
 )
 from stochloc.cli.output import print_json, warn
+from stochloc.cli.ranges import POSITIVE, Range, at_least
 from stochloc.cli.unused import Unused, unused_shares
 from stochloc.names import ArchitectureName, LawName, LoggerName
 from stochloc.terminal import tell
@@ -59,7 +62,7 @@ class Train:
     likelihoods in one call. encoder for puzzles such as Sudoku, where every place must look at all
     others many times over. dit for the transformer of the masked-diffusion literature, which
     sees all places too."""
-    steps: MaybeInt = None
+    steps: MaybeCount = None
     """Number of updates; with --resume it may be larger than it was, and the run goes on with
     the learning rates of one that long."""
     seed: MaybeInt = None
@@ -83,7 +86,7 @@ class Train:
     law: Annotated[LawName | None, choices(LawName)] = None
     """Which SNRs training shows; the preset's, or those of the run in --from, when absent. sentence
     is the paper's, masked diffusion has masks."""
-    patience: MaybeInt = None
+    patience: MaybeFromZero = None
     """End training when this many held-out bounds in turn were no better than the best one; 0, the
     default, for never. With --resume it may differ from what it was."""
     resume: bool = False
@@ -106,38 +109,38 @@ class Train:
     how far apart two tokens are; learned has a vector for every place, for records of one form;
     grid:9x9 knows the row and the column of a cell, and grid:9x9:3x3 its box as well; a file, CSV
     or JSON, gives whole numbers of your own for every place in turn, such as voice and beat."""
-    length: MaybeInt = None
+    length: MaybeCount = None
     """Tokens per window. With --sequences the most tokens of a sequence, its two boundaries
     included: longer ones are cut; when absent, what the longest takes, up to four windows of the
     preset."""
-    batch_size: MaybeInt = None
+    batch_size: MaybeCount = None
     """Windows per update, over all devices together; with --sequences, an update has as
     many sequences of similar length as fill that many windows."""
-    learning_rate: MaybeFloat = None
+    learning_rate: Annotated[MaybeFloat, POSITIVE] = None
     """Peak of the learning rate."""
-    warmup_steps: MaybeInt = None
+    warmup_steps: MaybeFromZero = None
     """Updates of linear warm-up."""
-    weight_decay: MaybeFloat = None
+    weight_decay: Annotated[MaybeFloat, at_least(0)] = None
     """AdamW's weight decay."""
-    ema_decay: MaybeFloat = None
+    ema_decay: Annotated[MaybeFloat, Range(0, 1, without_most=True)] = None
     """Decay of the weights' running average."""
-    width: MaybeInt = None
+    width: MaybeCount = None
     """Width of the transformer."""
-    depth: MaybeInt = None
+    depth: MaybeCount = None
     """Number of transformer blocks."""
-    heads: MaybeInt = None
+    heads: MaybeCount = None
     """Attention heads per block."""
-    eval_every: MaybeInt = None
+    eval_every: MaybeCount = None
     """Updates between two held-out bounds."""
-    checkpoint_every: MaybeInt = None
+    checkpoint_every: MaybeCount = None
     """Updates between two checkpoints."""
     accelerator: Annotated[Accelerator | None, choices(Accelerator)] = None
     """Where to train; auto for a new run. A resumed run goes on where it was, as for the four
     below, unless told otherwise."""
-    devices: MaybeInt = None
+    devices: MaybeCount = None
     """Number of devices of every machine, one process each; 1 for a new run. torchrun decides it,
     and the number of machines, itself."""
-    num_nodes: MaybeInt = None
+    num_nodes: MaybeCount = None
     """Number of machines, on each of which the command is started; 1 for a new run."""
     strategy: Annotated[Strategy | None, choices(Strategy)] = None
     """How several devices share the work: ddp, the default, holds the model in each of them, fsdp
@@ -146,7 +149,7 @@ class Train:
     """Type of the transformer's products: mixed keeps the weights in float32, bf16-true keeps them
     in bfloat16 too; 32-true for a new run. Losses and held-out bounds are float32 in all of them.
     """
-    accumulate: MaybeInt = None
+    accumulate: MaybeCount = None
     """Compute every update in so many parts, one after the other, in less memory: the same numbers
     to rounding; 1 for a new run."""
     checkpoint_activations: bool = False

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import Json, OfWeights, OwnText, Seed, Weights
+from stochloc.cli.options import Count, Json, OfWeights, OwnText, Seed, Weights
 from stochloc.cli.output import print_json
 from stochloc.names import TransitionName
 from stochloc.terminal import tell
@@ -19,7 +19,7 @@ class Tune:
     """Folder of the run; the result is kept there."""
     transition: TransitionName = "ancestral"
     """How the walk will take its steps."""
-    sequences: int = 48
+    sequences: Count = 48
     """Windows of validation text, or whole sequences, to measure on."""
     data: OwnText = None
     seed: Seed = 0

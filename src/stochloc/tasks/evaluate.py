@@ -152,15 +152,14 @@ def _length_nats(run: Run, sequences: Sequences) -> Float64[Tensor, " sequences"
 
 def _check(evaluation: Evaluation) -> None:
     settings = evaluation.walk
-    if settings.num_steps < 1 or evaluation.num_sequences < 0 or evaluation.seed < 0:
-        raise ValueError(
-            "An evaluation needs at least one step, and a number of sequences and a seed of at "
-            f"least 0, not {settings.num_steps}, {evaluation.num_sequences}, {evaluation.seed}."
-        )
-    if evaluation.num_orders is not None and evaluation.num_orders < 0:
-        raise ValueError(
-            f"The number of random orders must be at least 0, not {evaluation.num_orders}."
-        )
+    for name, value, least in (
+        ("number of steps", settings.num_steps, 1),
+        ("number of sequences", evaluation.num_sequences, 0),
+        ("number of random orders", evaluation.num_orders or 0, 0),
+        ("seed", evaluation.seed, 0),
+    ):
+        if value < least:
+            raise ValueError(f"The {name} must be at least {least}, not {value}.")
     if evaluation.continuous and settings.policy != FOLLOW_THE_PATH:
         raise ValueError("A line integral follows a path; leave out the policy, or --continuous.")
     if settings.policy.corrector_rounds:

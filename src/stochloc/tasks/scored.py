@@ -43,11 +43,13 @@ class Scoring:
     def __post_init__(self) -> None:
         if self.walk.policy != FOLLOW_THE_PATH:
             raise ValueError("Lines are scored along a path; leave out the policy.")
-        if min(self.walk.num_steps, self.num_draws) < 1 or self.seed < 0:
-            raise ValueError(
-                "A score needs at least one step, one draw and a seed of at least 0, not "
-                f"{self.walk.num_steps}, {self.num_draws} and {self.seed}."
-            )
+        for name, value, least in (
+            ("number of steps", self.walk.num_steps, 1),
+            ("number of draws", self.num_draws, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value < least:
+                raise ValueError(f"The {name} must be at least {least}, not {value}.")
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,14 @@ class Infilling:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if min(self.num_answers, self.num_draws, self.num_orders) < 1 or self.seed < 0:
-            raise ValueError(
-                "Infilling needs at least one answer, one draw and one order, and a seed of at "
-                f"least 0, not {self.num_answers}, {self.num_draws}, {self.num_orders} and "
-                f"{self.seed}."
-            )
+        for name, value, least in (
+            ("number of answers", self.num_answers, 1),
+            ("number of draws", self.num_draws, 1),
+            ("number of orders", self.num_orders, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value < least:
+                raise ValueError(f"The {name} must be at least {least}, not {value}.")
 
 
 @dataclass(frozen=True)
