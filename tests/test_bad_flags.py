@@ -59,8 +59,11 @@ def test_what_cannot_be_parsed_is_told_in_one_sentence(
 
 
 def test_a_box_of_another_form_loses_its_frame_and_one_that_is_none_stays():
-    box = "+- Some error ---+\n| no such   |\n| thing     |\n| --------- |\n| a hint    |\n+---+"
-    assert sentence_of(box, "sample", (), ()) == "no such thing."
+    for box in (
+        "╭─ Some error ─╮\n│ no such      │\n│ thing        │\n│ ──────────── │\n│ a hint       │",
+        " Some error   \n ------------ \n  no such     \n  thing       \n  ----------  \n  a hint",
+    ):
+        assert sentence_of(box, "sample", (), ()) == "no such thing."
     assert sentence_of("no box\n", "sample", (), ()) == "no box"
 
 

@@ -11,8 +11,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-# What surrounds a line of the box, and what separates its parts, also where there is only ASCII.
-_COLOR, _FRAME, _RULE = re.compile(r"\x1b\[[\d;]*m"), re.compile(r"^[│|] ?|\s*[│|]\s*$"), "─-━"
+_COLOR = re.compile(r"\x1b\[[\d;]*m")
 _TYPES = {
     r"invalid literal for int\(\) with base 10: (.+)": "a whole number",
     r"could not convert string to float: (.+)": "a number",
@@ -57,8 +56,11 @@ def sentence_of(
 def _first_part(box: str) -> list[str]:
     """Return the rows of the box before its first rule, with their indentation."""
     lines = _COLOR.sub("", box).splitlines()
-    inner = [_FRAME.sub("", line) for line in lines if line[:1] in ("│", "|")]
-    rules = [number for number, row in enumerate(inner) if row and not row.strip(f"{_RULE} ")]
+    if any(line.startswith("│") for line in lines):
+        inner = [line.removeprefix("│ ").rstrip("│ ") for line in lines if line.startswith("│")]
+    else:  # for terminals of other encodings there is a title, a rule, and indented rows
+        inner = [line.removeprefix("  ").rstrip() for line in lines[2:]]
+    rules = [number for number, row in enumerate(inner) if row and not row.strip("─- ")]
     return inner[: rules[0] if rules else len(inner)]
 
 
