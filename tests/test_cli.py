@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from stochloc.cli import main
+from stochloc.cli.sample import BORDER
 from stochloc.data import corpora
 from stochloc.data.texts import file_source
 from stochloc.tasks.train import start_run
@@ -105,6 +107,28 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(place, capsy
     assert [len(text) for text in first["samples"]] == [16, 16, 16]
     assert first["denoiser_calls"] == 16
     assert first["seconds"] > 0
+
+
+def drawn(*batches):
+    """What draws these texts, batch by batch, in place of a model."""
+    return lambda *_: iter([SimpleNamespace(samples=texts) for texts in batches])
+
+
+def test_texts_of_several_lines_have_a_border_between_them(place, capsys, monkeypatch):
+    batches = drawn(["a", "b"], ["c\nd", "e"], ["f"])
+    monkeypatch.setattr("stochloc.tasks.generate.generate_batches", batches)
+    main(["sample", str(place / "run")])
+    texts = capsys.readouterr().out.split(f"{BORDER}\n\n")
+    assert texts == ["a\n\nb\n\n", "c\nd\n\n", "e\n\n", "f\n\n"]
+
+
+def test_texts_of_one_line_have_no_border_and_the_first_text_none_before_it(
+    place, capsys, monkeypatch
+):
+    for texts in (["a", "b"], ["a\nb"]):
+        monkeypatch.setattr("stochloc.tasks.generate.generate_batches", drawn(texts))
+        main(["sample", str(place / "run")])
+        assert capsys.readouterr().out == "".join(f"{text}\n\n" for text in texts)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -123,5 +123,7 @@ class Infill:
             print_json({"template": template, **asdict(result)})
             return
         for answer in result.answers:
-            print(f"{answer.nats:9.3f} nats  {answer.text}")
+            # The lines of one answer stand below each other.
+            text = answer.text.replace("\n", f"\n{'':16s}")
+            print(f"{answer.nats:9.3f} nats  {text}")
         tell(f"stochloc: nats are those of the {result.scored}: {result.ranking}.")

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from stochloc.tasks.walks import Walk
 
 
+# Between texts of several lines; in ASCII it is one of hyphens.
+BORDER = "─" * 40
+
+
 @dataclass
 class Sample:
     """Draw texts from a model."""
@@ -103,8 +107,14 @@ class Sample:
             print(as_json(Generation.join(batches).to_dict(self.trace)))
             return
         end = "\n\n" if run.lengths is None else "\n"
+        is_bordered, is_first = False, True
         for batch in batches:
-            print("".join(f"{text}{end}" for text in batch.samples), end="", flush=True)
+            # From the first text of several lines on, a border shows where each of them ends.
+            is_bordered = is_bordered or any("\n" in text for text in batch.samples)
+            border = f"{BORDER}{end}" if is_bordered else ""
+            shown = "".join(f"{border}{text}{end}" for text in batch.samples)
+            print(shown.removeprefix(border) if is_first else shown, end="", flush=True)
+            is_first = False
 
     def _texts(self, run: "Run") -> "Iterator[Generation]":
         from stochloc.tasks.generate import generate_batches
