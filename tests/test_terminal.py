@@ -22,6 +22,7 @@ from stochloc.terminal import (
     is_first_process,
     say,
     tell,
+    times,
 )
 from stochloc.training.progress import ProgressDisplay
 
@@ -238,6 +239,11 @@ def last_words(monkeypatch, capsys, stdout, line):
         main(line)
     assert stopped.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_one_is_singular_and_all_other_numbers_are_plural():
+    told = [times(number, "denoiser call") for number in (0, 1, 2)]
+    assert told == ["0 denoiser calls", "1 denoiser call", "2 denoiser calls"]
 
 
 def test_only_the_first_of_several_processes_prints(monkeypatch, capsys):

@@ -166,6 +166,19 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
+def times(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 call, 2 calls.
+
+    Args:
+        number: How many.
+        noun: The noun of one.
+
+    Returns:
+        Both; the noun with an s unless there is exactly one.
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def is_first_process() -> bool:
     """Return whether this is the first of the processes that train one model, or the only one."""
     ranks = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK")

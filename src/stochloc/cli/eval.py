@@ -25,7 +25,7 @@ from stochloc.cli.options import (
 from stochloc.cli.output import print_json
 from stochloc.cli.ranges import at_least
 from stochloc.cli.unused import Unused
-from stochloc.terminal import tell
+from stochloc.terminal import tell, times
 
 Split = Literal["train", "valid", "test", "all"]
 
@@ -108,11 +108,13 @@ class Eval:
             spread = "" if error is None else f" ± {error:.4f}"
             print(f"{unit.replace('_', ' '):{width}s} {result[unit]:.4f}{spread}")
         route = f"{result['path']} path; " if result["path"] else ""
-        what = "windows of {length}" if run.lengths is None else "sequences of at most {length}"
+        is_cut = run.lengths is None
+        num = times(result["sequences"], "window" if is_cut else "sequence")
+        length = f"{'of' if is_cut else 'of at most'} {times(result['length'], 'token')}"
         print(
-            f"{result['sequences']} {what.format_map(result)} tokens, {source}; "
+            f"{num} {length}, {source}; "
             f"counted: {result['counted']}; {route}{result['estimator']}; "
-            f"{result['denoiser_calls']} denoiser calls"
+            f"{times(result['denoiser_calls'], 'denoiser call')}"
         )
         if result["chain_rule"]:
             print(_chain_rule_line(result["chain_rule"]))
@@ -134,5 +136,5 @@ def _chain_rule_line(figures: dict[str, Any]) -> str:
         f"deviation from the chain rule {figures['deviation_bits_per_token']:.4f}{error} bits per "
         f"token between two orders; left to right {figures['left_to_right']:.4f}, right to left "
         f"{figures['right_to_left']:.4f}{random and ', in random orders' + random[1:]}; "
-        f"{figures['denoiser_calls']} denoiser calls"
+        f"{times(figures['denoiser_calls'], 'denoiser call')}"
     )

@@ -31,6 +31,7 @@ from stochloc.tasks.framed import framed
 from stochloc.tasks.generation import Generation
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import Walk
+from stochloc.terminal import times
 from stochloc.training.seeds import seeded_streams
 
 # More than any machine can draw in reasonable time.
@@ -58,7 +59,9 @@ def prompt_tokens(
     text = normalise(prompt, tokenizer).known_only()
     ids = torch.from_numpy(np.asarray(tokenizer.encode(text), dtype=np.int64))
     if len(ids) > length:
-        raise ValueError(f"The prompt has {len(ids)} tokens, more than the length {length}.")
+        raise ValueError(
+            f"The prompt has {times(len(ids), 'token')}, more than the length {length}."
+        )
     known = torch.full((num, length), UNKNOWN)
     known[:, : len(ids)] = ids
     return known

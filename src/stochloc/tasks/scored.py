@@ -16,6 +16,7 @@ from torch import Tensor
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.walks import WalkSettings
+from stochloc.terminal import times
 
 # Lines that could not be scored and are reported one by one.
 MOST_REMARKS = 10
@@ -138,10 +139,10 @@ class Scored:
     def estimator(self) -> str:
         """What kind of number a cost is, in words."""
         if self.scoring.continuous:
-            return f"line integrals, the average of {self.scoring.num_draws} draws"
+            return f"line integrals, the average of {times(self.scoring.num_draws, 'draw')}"
         if self.is_exact:
             return "the exact likelihood"
-        return f"a bound, the average of {self.scoring.num_draws} draws"
+        return f"a bound, the average of {times(self.scoring.num_draws, 'draw')}"
 
     @property
     def scored_lines(self) -> tuple[ScoredLine, ...]:
@@ -276,7 +277,7 @@ def describe(scored: Scored, with_tokens: bool) -> str:
         f"{scored.bits_per_character:9.3f} bits per character{spread}, "
         f"{scored.bits_per_byte:.3f} per byte; counted: {scored.counted}; "
         f"{scored.estimator}, {scored.scoring.walk.path} path, "
-        f"{scored.denoiser_calls} denoiser calls",
+        f"{times(scored.denoiser_calls, 'denoiser call')}",
     ]
     return "\n".join(rows)
 

@@ -45,7 +45,7 @@ class Done:
 
     def __str__(self) -> str:
         errors = f", {self.errors:,} of them with an error" if self.errors else ""
-        return f"{self.out}: {self.records:,} records{errors}"
+        return f"{self.out}: {self.records:,} record{'s' * (self.records != 1)}{errors}"
 
 
 def work_through(

@@ -89,7 +89,7 @@ class RecordProgress:
         """
         elapsed_s, share = self.elapsed_s, self.read.share
         rate = (num_records - self.done) / max(elapsed_s, 1e-9)
-        status = f"{num_records:,} records, {rate:,.1f} a second"
+        status = f"{num_records:,} record{'s' * (num_records != 1)}, {rate:,.1f} a second"
         status += f", {num_errors:,} with an error" if num_errors else ""
         total = None if share is None else 1.0
         self.bar.update(self.task, completed=share or 0.0, total=total, status=status)

@@ -33,6 +33,7 @@ from stochloc.tasks.correct.lines import correct_lines, is_several
 from stochloc.tasks.correct.reading import Decision, Decoder, Reading
 from stochloc.tasks.overlapping import Overlapping
 from stochloc.tasks.runs import Run
+from stochloc.terminal import times
 
 # In nats and as a probability, for all models: from validation text (docs/results/correction.md).
 EDIT_SNR, EDIT_THRESHOLD = 7.0, 0.5
@@ -117,7 +118,7 @@ def correct(
         raise ValueError("There is no text to correct.")
     if run.lengths is not None and len(read) > run.text_length:
         raise ValueError(
-            f"The text has {len(read)} tokens, but the model knows sequences of at most "
+            f"The text has {times(len(read), 'token')}, but the model knows sequences of at most "
             f"{run.text_length}."
         )
     is_unknown = torch.zeros(len(read), dtype=torch.bool)
@@ -174,8 +175,8 @@ def _levels(
     places = _text_positions(run.tokenizer, length)
     if len(confidences) != len(places):
         raise ValueError(
-            f"The text has {len(places)} {run.tokenizer.parts.name}s for the model, but "
-            f"{len(confidences)} confidences were given; give one for each."
+            f"The text has {times(len(places), run.tokenizer.parts.name)} for the model, but you "
+            f"gave {times(len(confidences), 'confidence')}; give one for each."
         )
     if not all(0 <= confidence <= 1 for confidence in confidences):
         raise ValueError("Confidences are probabilities from 0 to 1.")

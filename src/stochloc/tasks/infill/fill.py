@@ -45,6 +45,7 @@ from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.infill.templates import Layout, Template, allowed_tokens
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import Walk
+from stochloc.terminal import times
 from stochloc.training.seeds import seeded_streams
 
 Order = tuple[int, ...]
@@ -136,7 +137,7 @@ def infill(
             such text, or several.
         marker: What stands for a blank of one token.
         say: Called with a line about every normalisation of the template and, where lengths are
-            unknown, about the progress over their combinations.
+            unknown, about the number of their combinations.
 
     Returns:
         Different answers, ranked by their cost without the constraints. Takes as many calls as the
@@ -163,12 +164,15 @@ def infill(
     whole = len(layouts) > 1 or between(run.model) is not None
     fillers = [_Filler(run, infilling, layout, whole) for layout in layouts]
     best: dict[str, Answer] = {}
-    for number, filler in enumerate(fillers, start=1):
+    if len(fillers) > 1:
+        say(
+            f"stochloc: the blanks may have {len(fillers)} combinations of lengths; each of them "
+            f"is filled {times(infilling.num_draws, 'time')}."
+        )
+    for filler in fillers:
         for answer in filler.answers(allowed if constraints else None):
             if answer.text not in best or answer.nats < best[answer.text].nats:
                 best[answer.text] = answer
-        if len(fillers) > 1:
-            say(f"{number} of {len(fillers)} combinations of lengths filled")
     ranked = sorted(best.values(), key=lambda answer: answer.nats)
     return Infilled(
         tuple(ranked[: infilling.num_answers]),
@@ -301,7 +305,7 @@ def _ranking(run: Run, infilling: Infilling, whole: bool) -> str:
     length = ", its length included" if whole and run.lengths is not None else ""
     if between(run.model) is None:
         orders = infilling.num_orders
-        return f"the likelihood of a sampler that picks one of {orders} orders{length}"
+        return f"the likelihood of a sampler that picks one of {times(orders, 'order')}{length}"
     return f"the exact likelihood from left to right{length}"
 
 
