@@ -74,7 +74,7 @@ def test_each_unicode_form_is_read_as_the_one_that_the_tokenizer_knows():
 
 def test_unknown_characters_are_reported_with_their_position_in_the_input():
     seen = normalise("\ufeffe\u0301 #x#", LATIN)
-    with pytest.raises(ValueError, match=r"'#' at position 4, counted from 0, .* nor are 'x'"):
+    with pytest.raises(ValueError, match=r"'#' at position 5, counted from 1, .* nor are 'x'"):
         seen.known_only()
 
 

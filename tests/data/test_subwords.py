@@ -143,14 +143,14 @@ def test_a_character_that_no_token_spells_is_named_with_its_place(tmp_path, unkn
     library = byte_pairs(vocabulary, [("a", "b")], unk_token=unknown)
     tokenizer = saved(library, tmp_path / "small.json")
     assert tokenizer.encode("ab a\n").tolist() == [4, 2, 0, 3]
-    with pytest.raises(UnknownCharactersError, match="'q' at position 4, counted from 0, is not"):
+    with pytest.raises(UnknownCharactersError, match="'q' at position 5, counted from 1, is not"):
         tokenizer.encode("ab aq")
     chunks = [b"ab\na", b"q b", b"z z"]
     with pytest.raises(
         UnknownCharactersError, match=r"'q' at line 2, character 2 .*of 3 unkn.*'z'"
     ):
         list(tokenizer.encode_stream(chunks))
-    with pytest.raises(UnknownCharactersError, match="position 1"):
+    with pytest.raises(UnknownCharactersError, match="position 2"):
         tokenizer.encode("a\ud800")
 
 
@@ -185,7 +185,7 @@ def test_tokens_that_do_not_add_up_to_a_text_are_refused(tmp_path):
         saved(library, tmp_path / "pieces.json")
     spaceless = byte_pairs({"a": 0, "b": 1})
     spaceless.pre_tokenizer = pre_tokenizers.Whitespace()
-    with pytest.raises(UnknownCharactersError, match="' ' at position 1"):
+    with pytest.raises(UnknownCharactersError, match="' ' at position 2"):
         saved(spaceless, tmp_path / "spaceless.json").encode("a b")
 
 

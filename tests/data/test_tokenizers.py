@@ -90,7 +90,7 @@ def test_a_refused_character_is_named_with_its_position_or_its_line(example, dat
     text, refused = data.draw(example.texts), data.draw(st.sampled_from(example.refused))
     place = data.draw(st.integers(0, len(text)))
     whole, lines = text[:place] + refused + text[place:], text[:place].split("\n")
-    expected = re.escape(f"character {refused!r} at position {place}, counted from 0, ")
+    expected = re.escape(f"character {refused!r} at position {place + 1}, counted from 1, ")
     with pytest.raises(UnknownCharactersError, match=expected):
         example.tokenizer.encode(whole)
     where = f"character {refused!r} at line {len(lines)}, character {len(lines[-1]) + 1} "

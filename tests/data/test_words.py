@@ -33,7 +33,7 @@ def test_parts_add_up_to_the_text(text):
 
 
 def test_an_unknown_word_is_named_with_its_place():
-    with pytest.raises(UnknownCharactersError, match="The word 'F#m' at position 3, counted from"):
+    with pytest.raises(UnknownCharactersError, match="The word 'F#m' at position 4, counted from"):
         CHORDS.encode("Am F#m C")
     chunks = [b"Am C\nG7 D", b"m C Q\n"]
     expected = r"word 'Dm' at line 2, character 4 \(the first of 2 unknown ones: 'Dm', 'Q'\)"
@@ -46,7 +46,7 @@ def test_words_are_normalised_as_wholes_and_the_unknown_ones_told():
     assert seen.text == "C café\nF#m  G7"
     assert seen.unknown == {7: "F#m"}
     assert len(seen.notes) == 2
-    with pytest.raises(ValueError, match="The word 'F#m' at position 9, counted from 0, is not in"):
+    with pytest.raises(ValueError, match="The word 'F#m' at position 10, counted from 1, is not"):
         seen.known_only()
 
 

@@ -322,6 +322,8 @@ def test_the_command_prints_the_text_and_its_changes(trained, slotted, call, cal
     printed = call(*arguments)
     assert printed.out.splitlines()[0] == result["text"]
     assert len(printed.out.splitlines()) == 1 + len(result["changes"])
+    places = [int(line.split()[0]) for line in printed.out.splitlines()[1:]]
+    assert places == [change["position"] + 1 for change in result["changes"]]
     assert "keeps the length" in printed.err
     walked = call("correct", slotted, TEXT, "--snr", 1, "--threshold", 0.1, "--walk")
     assert "keeps the length" not in walked.err

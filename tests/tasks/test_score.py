@@ -105,7 +105,7 @@ def test_a_line_with_an_unknown_character_is_named_and_the_others_scored(
     assert result["refused"] == 1
     assert result["characters"] == len("the foxthe dog")
     assert result["nats"] == pytest.approx(sum(line["nats"] or 0 for line in result["lines"]))
-    reason = "Line 2: The character '5' at position 4, counted from 0, is not in the model's"
+    reason = "Line 2: The character '5' at position 5, counted from 1, is not in the model's"
     assert result["lines"][1]["refused"].startswith(reason)
     printed = call("score", trained / "run", tmp_path / "text")
     assert f"stochloc: {reason}" in printed.err

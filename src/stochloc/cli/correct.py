@@ -133,7 +133,7 @@ class Correct:
         print(result.text)
         for change in result.changes:
             print(
-                f"{change.position:6d}  {change.read!r:>4} -> {change.text!r:4}  "
+                f"{change.position + 1:6d}  {change.read!r:>4} -> {change.text!r:4}  "
                 f"{change.probability:.3f}"
             )
 

@@ -68,7 +68,7 @@ class NormalisedText:
             The text.
 
         Raises:
-            ValueError: a part of it is unknown; the message gives its position in the input.
+            ValueError: a part of it is unknown; the message gives its position, from 1.
         """
         if not self.unknown:
             return self.text
@@ -76,8 +76,8 @@ class NormalisedText:
         others = {part for _, part in rest} - {first[1]}
         more = f", nor are {', '.join(map(repr, sorted(others)))}" if others else ""
         raise ValueError(
-            f"The {self.parts.name} {first[1]!r} at position {self.places[first[0]]}, counted from "
-            f"0, is not in the model's {self.parts.known}{more}; remove or replace it."
+            f"The {self.parts.name} {first[1]!r} at position {self.places[first[0]] + 1}, counted "
+            f"from 1, is not in the model's {self.parts.known}{more}; remove or replace it."
         )
 
 

@@ -10,8 +10,8 @@ then the boundary, then the labels.
 A tokenizer may map characters (capitals to small letters), drop them, or refuse them. It refuses by
 `UnknownCharactersError`, which makes its callers try the text's other Unicode form. The message
 names the character and where the first one is: `encode`, which has a whole string, gives its
-position in it, counted from 0; `encode_stream`, which reads a file, gives line and character as
-editors count them, from 1. A tokenizer of words names the word. `UnknownCharacters` and
+position in it, and `encode_stream`, which reads a file, line and character; all are counted from 1,
+as editors do. A tokenizer of words names the word. `UnknownCharacters` and
 `unknown_at` in `data.tokenizers.unknown` do so.
 """
 

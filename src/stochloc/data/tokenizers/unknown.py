@@ -1,8 +1,8 @@
 """Characters, or words, that a tokenizer does not know: how it says which, and where.
 
-In a string a place is a position, counted from 0. In a file it is a line and a character in it,
-counted from 1 as editors do. All unknown parts of a file are counted, so that one message tells
-what there is to clean.
+In a string a place is a position, in a file a line and a character in it, all of them counted from
+1, as editors do. All unknown parts of a file are counted, so that one message tells what there is
+to clean.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ def unknown_at(position: int, part: str, parts: Parts, known: str) -> UnknownCha
     Returns:
         The error, to be raised by `encode`.
     """
-    return _error(part, f"position {position}, counted from 0,", parts, known)
+    return _error(part, f"position {position + 1}, counted from 1,", parts, known)
 
 
 class UnknownCharacters:
