@@ -12,7 +12,7 @@ from stochloc.nn import ENCODER, LocalizationModel
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import default_steps
 
-NOISY, LEFT_OUT = "bits per noisy token", "bits per token left out"
+NOISY, LEFT_OUT = "bits per noisy token", "bits per token given all others"
 
 
 def test_a_dry_run_shows_the_network_and_what_it_is_shown(trained, tmp_path, call):

@@ -170,7 +170,7 @@ class LocalizationModel(
     @property
     def target(self) -> str:
         """What the training cross-entropy is per, in words: see `token_nats`."""
-        return "token left out" if self.transformer.leaves_out else "noisy token"
+        return "token given all others" if self.transformer.leaves_out else "noisy token"
 
     def forward(self, state: State) -> Posterior:
         """Return the posterior of every token given the state: one denoiser call.
