@@ -32,7 +32,7 @@ def test_what_cannot_be_served_is_refused_with_a_sentence(trained, refused, monk
     assert "There is no run in" in refused(trained / "nothing")
     assert "needs a --token" in refused(trained / "run", "--host", "0.0.0.0")
     assert "--host" in refused(trained / "run", "--host", "203.0.113.1", "--token", "x")
-    assert "A port is a number from 0 to 65535" in refused(trained / "run", "--port", 70000)
+    assert "--port must be from 0 to 65535" in refused(trained / "run", "--port", 70000)
     monkeypatch.setattr("stochloc.cli.demo.find_spec", lambda name: None)
     assert 'pip install "stochloc[demo]"' in refused(trained / "run")
 

@@ -129,7 +129,7 @@ def test_a_setting_and_corrector_rounds_change_the_walk(trained, call_json):
         (("--policy", "threshold:much"), "does not take the setting 'much'"),
         (("--policy", "tolerance:7"), "must lie in (0, 1)"),
         (("--policy", "remdm-cap", "--corrector-rounds", "1"), "use it alone"),
-        (("--corrector-rounds", "-1"), "at least one round"),
+        (("--corrector-rounds", "-1"), "--corrector-rounds"),
         (("--path", "tuned"), "stochloc tune"),
         (("--guidance", "2"), "Guidance needs a condition"),
         (("--guidance", "-1", "--prompt", "the"), "at least 0"),

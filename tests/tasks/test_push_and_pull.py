@@ -140,7 +140,7 @@ def test_whoever_may_not_write_is_told_so_in_one_sentence(run, empty, refuse, mo
     assert empty.files is None
     for name in ("no-owner", "a/b/c", "ä/b", "/abs", "a/b?"):
         assert "named owner/name" in refuse("push", run, name)
-    assert "positive number of seconds" in refuse("push", run, NAME, "--timeout", 0)
+    assert "--timeout must be above 0" in refuse("push", run, NAME, "--timeout", 0)
     assert "There is no file" in refuse("push", run, NAME, "--figures", run / "none.json")
     assert "not what stochloc eval --json prints" in refuse(
         "push", run, NAME, "--figures", run / "config.json"
@@ -189,7 +189,7 @@ def test_what_cannot_be_pulled_is_refused_and_leaves_nothing(run, full, refuse, 
     assert "has no revision 'v2'" in refuse("pull", NAME, "--out", out, "--revision", "v2")
     assert "already exists" in refuse("pull", NAME, "--out", run)
     assert "named owner/name" in refuse("pull", "name", "--out", out)
-    assert "positive number of seconds" in refuse("pull", NAME, "--out", out, "--timeout", -1)
+    assert "--timeout must be above 0" in refuse("pull", NAME, "--out", out, "--timeout", -1)
     recipe = full.files.pop("recipe.json")
     assert "is not a run of stochloc: recipe.json is missing" in refuse("pull", NAME, "--out", out)
     full.files |= {"recipe.json": recipe, "model.safetensors": b"damaged"}

@@ -293,11 +293,11 @@ def test_a_figure_of_a_model_without_a_run_is_refused(name, tmp_path, capsys):
     ("arguments", "reason"),
     [
         (("--sequences", 1), "at least two windows"),
-        (("--length", 0), "at least one token"),
-        (("--size", 1), "at least two symbols"),
+        (("--length", 0), "--length must be at least 1"),
+        (("--size", 1), "--size must be at least 2"),
         (("--size", 53), "letters"),
-        (("--counts", 0), "at least one step"),
-        (("--steps", 0), "at least one step"),
+        (("--counts", 0), "--counts must be at least 1"),
+        (("--steps", 0), "--steps must be at least 1"),
         (("--data", "absent.txt"), "absent.txt"),
     ],
 )
