@@ -168,7 +168,6 @@ def test_bad_sequences_end_in_one_sentence_and_write_nothing(words, tmp_path, re
     resumed = ("train", "--out", words / "run", "--resume", "--length", 9)
     assert "length would differ" in refuse(*resumed)
     assert "at least one validation" in refuse("tune", words / "run", "--sequences", 0)
-    assert "of sequences" in refuse("plot", "error", words / "run", "--out", tmp_path / "out")
 
 
 def test_a_run_without_its_lengths_is_damaged(words, tmp_path, refuse):

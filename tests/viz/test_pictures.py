@@ -28,19 +28,20 @@ from stochloc.core import (
     observe,
 )
 from stochloc.tasks.cyclic import CyclicExperiment
-from stochloc.tasks.evaluate import Evaluation, evaluate
-from stochloc.tasks.parts import TextPart, tokens_to_evaluate
+from stochloc.tasks.evaluate import Evaluation, evaluate, evaluate_part
+from stochloc.tasks.parts import SequencePart, TextPart, part_to_evaluate, tokens_to_evaluate
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogNormal
 from stochloc.viz import calibration, error, files, paths, steps, style, training, walk
 from stochloc.viz import cyclic as localization
 from stochloc.viz.figures import FIGURES
-from stochloc.viz.held_out import HeldOut
+from stochloc.viz.held_out import Group, HeldOut, held_out_of
 
 pytestmark = pytest.mark.bulk
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs away. "
+NAMES = [f"{'ab' * (n % 4)}{'c' * (n % 3)}{n:b}" for n in range(1, 80)]
 WORLD = WORLDS["markov chain"]
 # 5.3 standard errors are exceeded once in 10^7.
 SIGMAS = 5.3
@@ -69,6 +70,24 @@ def place(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """A folder with a tiny run of sequences in it, and one of sequences in classes."""
+    folder = tmp_path_factory.mktemp("named")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCHLOC_CACHE", str(folder / "cache"))
+        for name in "ab":
+            (folder / name).write_text("\n".join(NAMES), encoding="utf-8")
+        for run, data in (("run", "{0}"), ("classes", "A={0},B={1}")):
+            main([
+                "train", "--data", data.format(folder / "a", folder / "b"), "--sequences",
+                "--fractions", "0.4", "0.2", "0.4", "--out", str(folder / run), "--steps", "2",
+                "--width", "16", "--depth", "1", "--heads", "2", "--batch-size", "4",
+                "--accelerator", "cpu",
+            ])  # fmt: skip
+        yield folder
+
+
 @pytest.fixture
 def few_frames(monkeypatch):
     monkeypatch.setattr(localization, "NUM_FRAMES", 3)
@@ -78,10 +97,13 @@ def few_frames(monkeypatch):
 
 def text_of(world, num_windows, seed=1):
     tokens = world.denoiser.sample(num_windows, generator(seed))
-    return HeldOut(
-        tokens, torch.full_like(tokens, UNKNOWN), torch.full((len(tokens),), tokens.shape[1]),
-        world.denoiser,
-    )  # fmt: skip
+    group = Group(torch.arange(num_windows), tokens, torch.full_like(tokens, UNKNOWN))
+    return HeldOut((group,), torch.full((num_windows,), tokens.shape[1]), world.denoiser)
+
+
+def tokens_of(text):
+    (group,) = text.groups
+    return group.tokens
 
 
 def walked(seed):
@@ -117,7 +139,7 @@ def test_the_integral_of_the_error_field_is_the_line_integral():
     field = error.measure(WORLD.denoiser, text, generator(2), num_strata=8)
     total = (field.nats.sum(-1) + field.remainder).double()
     path = Diffusion(error.SPACING).then(Decode(), share=1 / 9)
-    other = line_integral(WORLD.denoiser, text.tokens, path, 9, generator(3))
+    other = line_integral(WORLD.denoiser, tokens_of(text), path, 9, generator(3))
     difference = total - other.values
     assert abs(difference.mean()) < SIGMAS * difference.std() / math.sqrt(len(difference))
     bits = float(field.total_bits[0])
@@ -128,11 +150,12 @@ def test_the_running_integral_is_the_information_gained_up_to_every_edge():
     text, exact = text_of(WORLD, 2000), WORLD.denoiser
     field = error.measure(exact, text, generator(4), num_strata=6, spacing=Geometric(12.0))
     assert field.edges[0] == 0 and field.edges[-1] == 12
-    surprise = -exact.log_prob(text.tokens)
-    true_row = (text.tokens[:, None] == exact.sequences).all(-1)
+    tokens = tokens_of(text)
+    surprise = -exact.log_prob(tokens)
+    true_row = (tokens[:, None] == exact.sequences).all(-1)
     for k, edge in enumerate(field.edges[1:].tolist()):
-        snr = torch.full(text.tokens.shape, edge, dtype=torch.float64)
-        state = observe(WORLD.codebook, text.tokens, snr, generator(5 + k))
+        snr = torch.full(tokens.shape, edge, dtype=torch.float64)
+        state = observe(WORLD.codebook, tokens, snr, generator(5 + k))
         left = -exact.sequence_log_posterior(state)[true_row]
         gap = field.nats.cumsum(-1)[:, k] - (surprise - left)
         assert abs(gap.mean()) < SIGMAS * gap.std() / math.sqrt(len(gap))
@@ -141,13 +164,13 @@ def test_the_running_integral_is_the_information_gained_up_to_every_edge():
 def test_an_exact_posterior_lies_on_the_diagonal_and_knows_its_error():
     text = text_of(WORLD, 12_000)
     for curve in calibration.measure_reliability(WORLD.denoiser, text, generator(6)).curves:
-        assert curve.counts.sum() == text.tokens.numel()
+        assert curve.counts.sum() == tokens_of(text).numel()
         # With fewer tokens an error estimated from themselves is no safe ground.
         filled = (curve.counts >= 500) & (curve.confidence < 0.95)
         gap = (curve.accuracy - curve.confidence)[filled].abs()
         assert (gap < SIGMAS * curve.stderr[filled]).all()
     picture = calibration.measure_uncertainty(WORLD.denoiser, text, generator(7))
-    mean, stderr = error.mean_and_stderr(picture.errors - picture.claims)
+    mean, stderr = picture.per_token(picture.errors - picture.claims)
     small = torch.tensor(picture.snr) <= 6
     assert (mean.abs() < SIGMAS * stderr)[small].all()
 
@@ -158,7 +181,7 @@ def test_an_overconfident_posterior_leaves_the_diagonal():
         fullest = curve.counts.argmax()
         assert (curve.confidence - curve.accuracy)[fullest] > 5 * curve.stderr[fullest]
     picture = calibration.measure_uncertainty(hasty, text, generator(9))
-    mean, stderr = error.mean_and_stderr(picture.errors - picture.claims)
+    mean, stderr = picture.per_token(picture.errors - picture.claims)
     assert (mean > 5 * stderr)[torch.tensor(picture.snr) <= 3].all()
 
 
@@ -220,6 +243,69 @@ def test_a_bound_in_the_figure_of_steps_is_what_eval_says(place, monkeypatch, ca
     assert bound.stderr == said["bits_per_character_stderr"]
     with pytest.raises(ValueError, match="blocks"):
         steps.measure(run, part, ("block",), (4,), 3, seed=7)
+
+
+@pytest.mark.parametrize("name", ["run", "classes"])
+def test_sequences_are_asked_about_whole_and_boundaries_and_labels_given(name, named):
+    run = open_run(named / name)
+    part = part_to_evaluate(run, None, None)
+    assert isinstance(part, SequencePart)
+    text = held_out_of(run, part, 12)
+    chosen = part.sequences.spaced(12)
+    assert text.described == "12 sequences" and len(text.groups) > 2
+    assert text.num_free.tolist() == text.characters.tolist() == chosen.lengths.tolist()
+    given = 2 if name == "run" else 3
+    for group in text.groups:
+        rows = chosen.rows(group.numbers.numpy())
+        assert (group.tokens == rows).all() and (group.known != UNKNOWN).sum(-1).eq(given).all()
+    field = error.measure(text.denoiser, text, generator(1), num_strata=3)
+    assert field.errors.shape == (12, 3) and (field.errors <= 2 * text.num_free[:, None]).all()
+    for curve in calibration.measure_reliability(text.denoiser, text, generator(2)).curves:
+        assert curve.counts.sum() == chosen.lengths.sum()
+    picture = calibration.measure_uncertainty(text.denoiser, text, generator(3))
+    assert (picture.claims <= text.num_free[:, None]).all() and (picture.claims > 0).any()
+    bits, stderr = field.total_bits
+    assert bits.isfinite().all() and (stderr > 0).all()
+
+
+def test_the_integral_of_the_error_of_sequences_is_their_line_integral(named):
+    run = open_run(named / "run")
+    part = part_to_evaluate(run, None, "all")
+    text = held_out_of(run, part, 80)
+    field = error.measure(text.denoiser, text, generator(4), num_strata=8)
+    evaluation = Evaluation(WalkSettings("diffusion", num_steps=9), True, 80)
+    other = evaluate_part(run, part, evaluation).estimate.values
+    # Of the same sequences, in the same order: 79 differences.
+    gap = (field.nats.sum(-1) + field.remainder).double() - other
+    assert abs(gap.mean()) < SIGMAS * gap.std() / math.sqrt(len(gap))
+
+
+def test_a_bound_of_sequences_in_the_figure_of_steps_is_what_eval_says(named):
+    run = open_run(named / "classes")
+    part = part_to_evaluate(run, None, None)
+    (bound,) = steps.measure(run, part, "diffusion", (4,), 5, seed=7).bounds[:1]
+    walk = WalkSettings("diffusion", "ancestral", 4)
+    said = evaluate_part(run, part, Evaluation(walk, False, 5, 7)).to_dict()
+    assert (bound.bits, bound.stderr) == tuple(
+        said[f"bits_per_character{end}"] for end in ("", "_stderr")
+    )
+
+
+@pytest.mark.parametrize("name", ["training", "error", "steps", "calibration"])
+def test_figures_of_sequences_are_drawn_by_the_same_command(name, named, tmp_path):
+    data = ("--data", str(named / "a"))
+    main(["plot", name, str(named / "run"), "--out", str(tmp_path), *fast(name), *data])
+    assert len(list(tmp_path.glob("*.svg"))) == (2 if name == "calibration" else 1)
+
+
+def test_a_walk_has_no_more_tokens_than_a_sequence(named, tmp_path, capsys):
+    main(["plot", "walk", str(named / "run"), "--out", str(tmp_path), "--steps", "4"])
+    lengths = open_run(named / "run").lengths
+    assert lengths is not None
+    longest = lengths.longest
+    assert f"the walk has {longest} tokens" in capsys.readouterr().err
+    _, *rows = csv.reader((tmp_path / "walk.csv").read_text(encoding="utf-8").splitlines())
+    assert len(rows) == 4 * longest
 
 
 @pytest.mark.parametrize("name", FIGURES)

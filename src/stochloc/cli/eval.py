@@ -74,6 +74,7 @@ class Eval:
     def run(self) -> None:
         """Bound and report."""
         from stochloc.tasks.evaluate import Evaluation, evaluate_part
+        from stochloc.tasks.parts import part_to_evaluate
         from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
         run = self.weights.open(self.run_folder)
@@ -87,9 +88,10 @@ class Eval:
         evaluation = Evaluation(
             walk, self.continuous, self.sequences, self.seed, self.orders, typed_label(self.label)
         )
-        evaluated, source = evaluate_part(
-            run, self.data, self.split, evaluation, self.of_file.reading()
-        )
+        part = part_to_evaluate(run, self.data, self.split, self.of_file.reading())
+        evaluated = evaluate_part(run, part, evaluation)
+        of_class = "" if evaluation.label is None else f", class {evaluation.label}"
+        source = part.described + of_class
         result = {**evaluated.to_dict(), "text": source}
         if result["is_empty"]:
             tell(

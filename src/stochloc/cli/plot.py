@@ -41,17 +41,17 @@ class Plot:
     run_folder: Annotated[str | None, tyro.conf.Positional, optional("RUN")] = None
     """Folder of the run, or a model's name on the Hugging Face hub; paths and cyclic need none."""
     data: MaybeText = None
-    """Held-out text: a file of any format of docs/how-to/files.md or a corpus by name; the test
-    part of the run's own when absent."""
+    """Held-out text or sequences: a file of any format of docs/how-to/files.md or a corpus by name;
+    the test part of the run's own when absent."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     sequences: Count = 64
-    """Windows of held-out text, evenly spaced."""
+    """Windows of held-out text, or held-out sequences, evenly spaced."""
     paths: tuple[PathName, ...] = PATHS
     """The paths of the figure of steps."""
     counts: Annotated[tuple[int, ...], at_least(1)] = (8, 16, 32, 64)
     """The numbers of steps of the figure of steps."""
     length: Count = 64
-    """Tokens of the walk's text."""
+    """Tokens of the walk's text, at most those of the model's longest sequence."""
     steps: Count = 64
     """Steps of the walk."""
     path: MaybePathName = None

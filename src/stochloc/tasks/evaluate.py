@@ -13,12 +13,11 @@ from torch.nn import functional as F
 from stochloc.core import ChainDeviation, Denoiser, Estimate, chain_deviation, line_integral
 from stochloc.data.labels import first_given, label_name
 from stochloc.data.mixtures import Mixture
-from stochloc.data.records import Reading
 from stochloc.data.sequences import Rows, Sequences
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import bytes_in, characters_in, given_in, tokens_in, what_is_counted
 from stochloc.tasks.evaluated import Evaluated, Evaluation
-from stochloc.tasks.parts import sequences_to_evaluate, text_to_evaluate
+from stochloc.tasks.parts import Part, TextPart
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
 from stochloc.tasks.windows import sequences_for, windows_for
@@ -26,38 +25,24 @@ from stochloc.training.seeds import seeded_streams
 
 __all__ = ["Evaluated", "Evaluation", "evaluate", "evaluate_part", "evaluate_sequences"]
 
-_AS_TEXT = Reading()
 
-
-def evaluate_part(
-    run: Run,
-    data: str | None,
-    split: str | None,
-    evaluation: Evaluation,
-    reading: Reading = _AS_TEXT,
-) -> tuple[Evaluated, str]:
+def evaluate_part(run: Run, part: Part, evaluation: Evaluation) -> Evaluated:
     """Bound `-log P` of a part of a text, or of sequences if the model is one of those.
 
     Args:
         run: The model.
-        data: As `text_to_evaluate`.
-        split: As `text_to_evaluate`.
+        part: The text or the sequences, as `part_to_evaluate` returns them.
         evaluation: How to bound.
-        reading: As `text_to_evaluate`.
 
     Returns:
-        The result, and a description of the text.
+        The result.
 
     Raises:
         ValueError: The text or a setting is unusable.
     """
-    of_class = "" if evaluation.label is None else f", class {evaluation.label}"
-    if run.lengths is None:
-        part = text_to_evaluate(run, data, split, reading)
-        evaluated = evaluate(run, part.tokens, evaluation, part.mixture)
-        return evaluated, part.described + of_class
-    sequences, described = sequences_to_evaluate(run, data, split, reading)
-    return evaluate_sequences(run, sequences, evaluation), described + of_class
+    if isinstance(part, TextPart):
+        return evaluate(run, part.tokens, evaluation, part.mixture)
+    return evaluate_sequences(run, part.sequences, evaluation)
 
 
 def evaluate(

@@ -38,6 +38,44 @@ class TextPart:
     mixture: Mixture | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class SequencePart:
+    """Some of the sequences.
+
+    Attributes:
+        sequences: The sequences.
+        described: Which part of which file they are, in words.
+    """
+
+    sequences: Sequences
+    described: str
+
+
+Part = TextPart | SequencePart
+
+
+def part_to_evaluate(
+    run: Run, data: str | None, split: str | None, reading: Reading = _AS_TEXT
+) -> Part:
+    """Return the part of a text to evaluate on, or of sequences if the model is one of those.
+
+    Args:
+        run: As `tokens_to_evaluate`.
+        data: As `tokens_to_evaluate`.
+        split: As `tokens_to_evaluate`.
+        reading: As `tokens_to_evaluate`.
+
+    Returns:
+        The part.
+
+    Raises:
+        ValueError: As `tokens_to_evaluate`.
+    """
+    if run.lengths is None:
+        return text_to_evaluate(run, data, split, reading)
+    return sequences_to_evaluate(run, data, split, reading)
+
+
 def tokens_to_evaluate(
     run: Run, data: str | None, split: str | None, reading: Reading = _AS_TEXT
 ) -> tuple[np.ndarray, str]:
@@ -91,7 +129,7 @@ def text_to_evaluate(
 
 def sequences_to_evaluate(
     run: Run, data: str | None, split: str | None, reading: Reading = _AS_TEXT
-) -> tuple[Sequences, str]:
+) -> SequencePart:
     """Return the sequences to evaluate on, and a description of them.
 
     Args:
@@ -101,8 +139,7 @@ def sequences_to_evaluate(
         reading: As `tokens_to_evaluate`.
 
     Returns:
-        Sequences, those that are longer than the model's window cut at their ends, and a
-        description.
+        The part; sequences that are longer than the model's window are cut at their ends.
 
     Raises:
         ValueError: As `tokens_to_evaluate`.
@@ -112,7 +149,8 @@ def sequences_to_evaluate(
     )
     part, described = _part(run, corpus, is_own, data, split)
     parts = corpus.parts
-    return Sequences.joined(list(parts.values())) if part == "all" else parts[part], described
+    chosen = Sequences.joined(list(parts.values())) if part == "all" else parts[part]
+    return SequencePart(chosen, described)
 
 
 def _part(

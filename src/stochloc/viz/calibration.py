@@ -5,18 +5,19 @@ Uncertainty: if codes are distributed as the posterior says, `E‖x - x̂‖² =
     side needs no labels, so where both agree the model predicts its own error.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from stochloc.core import Denoiser
 from stochloc.core.standard_errors import ratio_stderr
-from stochloc.viz.error import mean_and_stderr
+from stochloc.viz.error import Columns, mean_and_stderr
 from stochloc.viz.files import Rows
-from stochloc.viz.held_out import HeldOut, PerToken, Prediction, predictions
+from stochloc.viz.held_out import HeldOut, PerToken, Prediction, measured
 from stochloc.viz.style import COLOURS, INK, MARKERS, snr_axis
 
 SNRS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 40.0)
@@ -35,7 +36,7 @@ class Reliability:
         counts: Tokens in every bin.
         confidence: Their mean confidence, NaN in an empty bin.
         accuracy: The share of them whose most likely value was the true one.
-        stderr: Standard error of `accuracy` minus `confidence`, over windows of text.
+        stderr: Standard error of `accuracy` minus `confidence`, over windows or sequences.
     """
 
     snr: float
@@ -105,13 +106,17 @@ class UncertaintyPicture:
 
     Attributes:
         snr: Values of γ.
-        errors: `‖x - x̂‖²`, the mean over the free tokens of each window.
+        errors: `‖x - x̂‖²`, the sum over the free tokens of each window or sequence.
         claims: `1 - ‖x̂‖²`, likewise.
+        num_free: The number of these tokens.
+        described: How many windows or sequences there are, in words.
     """
 
     snr: list[float]
     errors: Float[Tensor, "windows snrs"]
     claims: Float[Tensor, "windows snrs"]
+    num_free: Int[Tensor, " windows"]
+    described: str
 
     @property
     def size(self) -> tuple[float, float]:
@@ -128,21 +133,25 @@ class UncertaintyPicture:
         columns = [
             column.tolist()
             for values in (self.errors, self.claims, self.errors - self.claims)
-            for column in mean_and_stderr(values)
+            for column in self.per_token(values)
         ]
         return [header, *zip(self.snr, *columns, strict=True)]
+
+    def per_token(self, values: Float[Tensor, "windows snrs"]) -> Columns:
+        """Return the mean per token of sums over tokens, and its standard error."""
+        return mean_and_stderr(values, self.num_free[:, None].expand_as(values))
 
     def draw(self, figure: Figure) -> None:
         """Draw both over γ, and below them their difference."""
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         curves = (("E‖x - x̂‖²", self.errors, "-"), ("1 - ‖x̂‖²", self.claims, "--"))
         for k, (label, values, line) in enumerate(curves):
-            mean, stderr = (v.tolist() for v in mean_and_stderr(values))
+            mean, stderr = (v.tolist() for v in self.per_token(values))
             above.errorbar(
                 self.snr, mean, stderr, color=COLOURS[k], marker=MARKERS[k], markersize=4,
                 capsize=2, linewidth=1.2, linestyle=line, label=label,
             )  # fmt: skip
-        mean, stderr = (v.tolist() for v in mean_and_stderr(self.errors - self.claims))
+        mean, stderr = (v.tolist() for v in self.per_token(self.errors - self.claims))
         below.axhline(0, color=INK, linewidth=0.8, linestyle=":")
         below.errorbar(
             self.snr, mean, stderr, color=COLOURS[2], marker=MARKERS[2], markersize=4, capsize=2,
@@ -155,7 +164,7 @@ class UncertaintyPicture:
         for axes in (above, below):
             snr_axis(axes)
         above.set_xlabel("")
-        above.set_title(f"{len(self.errors)} windows of text; bars are ± 1 standard error")
+        above.set_title(f"{self.described}; bars are ± 1 standard error")
 
 
 def measure_reliability(
@@ -165,14 +174,14 @@ def measure_reliability(
 
     Args:
         denoiser: Gives the posterior.
-        text: Windows of text.
+        text: Windows of text, or sequences.
         generator: Source of the noise.
 
     Returns:
-        The data of the figure. Costs one denoiser call per window and γ.
+        The data of the figure. Costs one denoiser call per window or sequence and γ.
     """
     return ReliabilityPicture(
-        [_reliability(snr, _all_at(denoiser, text, snr, generator)) for snr in RELIABILITY_SNRS]
+        [_reliability(snr, denoiser, text, generator) for snr in RELIABILITY_SNRS]
     )
 
 
@@ -183,34 +192,46 @@ def measure_uncertainty(
 
     Args:
         denoiser: Gives the posterior.
-        text: Windows of text.
+        text: Windows of text, or sequences.
         generator: Source of the noise.
 
     Returns:
-        The data of the figure. Costs one denoiser call per window and γ.
+        The data of the figure. Costs one denoiser call per window or sequence and γ.
     """
-    errors, claims = [], []
-    for snr in SNRS:
-        seen = _all_at(denoiser, text, snr, generator)
-        errors.append(torch.cat([p.errors.sum(-1) for p in seen]) / text.num_free)
-        claims.append(torch.cat([p.claimed_errors.sum(-1) for p in seen]) / text.num_free)
-    return UncertaintyPicture(list(SNRS), torch.stack(errors, -1), torch.stack(claims, -1))
+    sums = torch.stack(
+        [_at(snr, denoiser, text, generator, _errors_and_claims) for snr in SNRS], -1
+    )
+    return UncertaintyPicture(list(SNRS), sums[:, 0], sums[:, 1], text.num_free, text.described)
 
 
-def _all_at(
-    denoiser: Denoiser, text: HeldOut, snr: float, generator: torch.Generator
-) -> list[Prediction]:
-    return list(predictions(denoiser, text, torch.full((len(text.tokens),), snr), generator))
+def _at(
+    snr: float,
+    denoiser: Denoiser,
+    text: HeldOut,
+    generator: torch.Generator,
+    values: Callable[[Prediction], Tensor],
+) -> Tensor:
+    return measured(denoiser, text, torch.full((len(text),), snr), generator, values)
 
 
-def _reliability(snr: float, seen: list[Prediction]) -> Reliability:
+def _errors_and_claims(prediction: Prediction) -> Float64[Tensor, "windows 2"]:
+    return torch.stack([prediction.errors.sum(-1), prediction.claimed_errors.sum(-1)], -1)
+
+
+def _reliability(
+    snr: float, denoiser: Denoiser, text: HeldOut, generator: torch.Generator
+) -> Reliability:
     """Sum over windows within bins; the standard error is over blocks of windows."""
-    counts = torch.cat([_binned(p, p.is_free) for p in seen])
-    sure = torch.cat([_binned(p, p.confidence) for p in seen])
-    right = torch.cat([_binned(p, p.is_right) for p in seen])
+    counts, sure, right = _at(snr, denoiser, text, generator, _in_bins).unbind(1)
     total = counts.sum(0)
     stderr = ratio_stderr(right - sure, counts)
     return Reliability(snr, total, sure.sum(0) / total, right.sum(0) / total, stderr)
+
+
+def _in_bins(prediction: Prediction) -> Float64[Tensor, "windows 3 bins"]:
+    """Return the tokens in every bin of confidence, their confidence, and how many are right."""
+    of_tokens = (prediction.is_free, prediction.confidence, prediction.is_right)
+    return torch.stack([_binned(prediction, values) for values in of_tokens], 1)
 
 
 def _binned(prediction: Prediction, values: PerToken) -> Float64[Tensor, "windows bins"]:

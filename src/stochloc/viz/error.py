@@ -22,7 +22,7 @@ from stochloc.core.numerics import draw_stratified
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.tasks.paths import SNR_MAX
 from stochloc.viz.files import Rows
-from stochloc.viz.held_out import HeldOut, predictions
+from stochloc.viz.held_out import HeldOut, measured
 from stochloc.viz.style import COLOURS, INK, snr_axis
 
 Columns = tuple[Float[Tensor, " columns"], Float[Tensor, " columns"]]
@@ -33,15 +33,17 @@ SPACING = Geometric(SNR_MAX)
 
 @dataclass(frozen=True, eq=False)
 class ErrorField:
-    """Errors of windows of text at drawn γ.
+    """Errors of windows of text, or of sequences, at drawn γ.
 
     Attributes:
         edges: Edges of the strata in γ, from 0 to γ_max.
         snr: The γ drawn.
-        errors: `E` at that γ, the mean over the free tokens of the window; dimensionless.
+        errors: `E` at that γ, the sum over the free tokens; dimensionless.
         nats: Contribution of each stratum to the integral.
         remainder: `-log Q(x|z)` at γ_max, nats.
-        characters: Characters of every window.
+        characters: Characters of every window or sequence.
+        num_free: Free tokens of each.
+        described: How many windows or sequences there are, in words.
     """
 
     edges: Float[Tensor, " edges"]
@@ -50,6 +52,13 @@ class ErrorField:
     nats: Float[Tensor, "windows strata"]
     remainder: Float[Tensor, " windows"]
     characters: Int[Tensor, " windows"]
+    num_free: Int[Tensor, " windows"]
+    described: str
+
+    @property
+    def error_per_token(self) -> Columns:
+        """`E` per token in every stratum, dimensionless."""
+        return self._per_token(self.errors)
 
     @property
     def running_bits(self) -> Columns:
@@ -67,9 +76,9 @@ class ErrorField:
         return self._per_character((self.nats.sum(-1) + self.remainder)[:, None])
 
     @property
-    def integrand(self) -> Float[Tensor, "windows strata"]:
+    def integrand(self) -> Columns:
         """`γ E(x, γ) / 2`, the integrand per unit of ln γ, in nats per token."""
-        return 0.5 * self.snr * self.errors
+        return self._per_token(0.5 * self.snr * self.errors)
 
     @property
     def centres(self) -> Float[Tensor, " strata"]:
@@ -78,6 +87,9 @@ class ErrorField:
 
     def _per_character(self, nats: Float[Tensor, "windows columns"]) -> Columns:
         return mean_and_stderr(nats / math.log(2), self.characters[:, None].expand_as(nats))
+
+    def _per_token(self, values: Float[Tensor, "windows strata"]) -> Columns:
+        return mean_and_stderr(values, self.num_free[:, None].expand_as(values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +117,7 @@ class ErrorPicture:
         field, edges = self.field, self.field.edges.tolist()
         columns = zip(
             edges[:-1], edges[1:], field.centres.tolist(),
-            *_listed(mean_and_stderr(field.errors)), *_listed(field.running_bits),
+            *_listed(field.error_per_token), *_listed(field.running_bits),
             strict=True,
         )  # fmt: skip
         total, spread = _listed(field.total_bits)
@@ -115,7 +127,7 @@ class ErrorPicture:
         """Draw E over γ, and below it the integral up to γ and the cost of decoding."""
         field = self.field
         above, below = figure.subplots(2, 1, sharex=True)
-        error, spread = mean_and_stderr(field.errors)
+        error, spread = field.error_per_token
         above.plot(field.centres, error, color=COLOURS[0])
         above.fill_between(
             field.centres, error - spread, error + spread, color=COLOURS[0], alpha=0.35, lw=0
@@ -140,9 +152,7 @@ class ErrorPicture:
         for axes in (above, below):
             snr_axis(axes)
         above.set_xlabel("")
-        above.set_title(
-            f"{len(field.snr)} windows of text; bands are ± 1 standard error", color=INK
-        )
+        above.set_title(f"{field.described}; bands are ± 1 standard error", color=INK)
 
 
 def measure(
@@ -156,34 +166,37 @@ def measure(
 
     Args:
         denoiser: Gives the posterior.
-        text: Windows of text.
+        text: Windows of text, or sequences.
         generator: Source of γ and of the noise.
         num_strata: Values of γ per window, at least 1.
         spacing: Where γ is drawn; it must end at a finite γ_max.
 
     Returns:
         The field; its total is an unbiased estimate of the line integral along the diffusion path
-        of that spacing with decoding at its end. Costs `num_strata + 1` denoiser calls per window.
+        of that spacing with decoding at its end. Costs `num_strata + 1` denoiser calls per window
+        or sequence.
     """
-    windows = len(text.tokens)
+    windows = len(text)
     times = draw_stratified(windows, num_strata, generator).cpu()
     snr, rate = spacing.quantile(times), spacing.rate(times)
     squares = torch.stack(
         [
-            torch.cat([p.errors.sum(-1) for p in predictions(denoiser, text, column, generator)])
+            measured(denoiser, text, column, generator, lambda p: p.errors.sum(-1))
             for column in snr.unbind(-1)
         ],
         -1,
     )
     end = torch.full((windows,), spacing.snr_max)
-    remainder = torch.cat([p.nats.sum(-1) for p in predictions(denoiser, text, end, generator)])
+    remainder = measured(denoiser, text, end, generator, lambda p: p.nats.sum(-1))
     return ErrorField(
         spacing.quantile(torch.linspace(0, 1, num_strata + 1, dtype=torch.float64)),
         snr,
-        squares / text.num_free[:, None],
+        squares,
         0.5 * rate * squares / num_strata,
         remainder,
         text.characters,
+        text.num_free,
+        text.described,
     )
 
 

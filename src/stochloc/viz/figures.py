@@ -8,12 +8,13 @@ import torch
 
 from stochloc.data.records import Reading
 from stochloc.tasks.cyclic import CyclicExperiment
-from stochloc.tasks.parts import TextPart, text_to_evaluate
+from stochloc.tasks.parts import Part, part_to_evaluate
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
+from stochloc.terminal import tell
 from stochloc.viz import calibration, cyclic, error, paths, steps, training, walk
 from stochloc.viz.files import Picture
-from stochloc.viz.held_out import HeldOut, windows_of
+from stochloc.viz.held_out import HeldOut, held_out_of
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class Subject:
     Attributes:
         run: The model; None for figures that need none.
         data: Held-out text: a file or the name of a corpus; None for the test part of the run's.
-        num_sequences: Windows of held-out text, at least 2.
+        num_sequences: Windows of held-out text, or held-out sequences, at least 2.
         counts: Numbers of steps of the figure `steps`.
         paths: Names of its paths.
         walk: The walk of the figure `walk`.
-        length: Tokens of its text, at least 1.
+        length: Tokens of its text, at least 1; fewer where the model's sequences have fewer.
         experiment: The cyclic data.
         seed: Seed of each figure.
         reading: Which field of the data is the text.
@@ -46,7 +47,10 @@ class Subject:
 
     def __post_init__(self) -> None:
         if self.num_sequences < 2:
-            raise ValueError(f"Errors need at least two windows of text, not {self.num_sequences}.")
+            raise ValueError(
+                "Standard errors need at least two windows of text or two sequences, not "
+                f"{self.num_sequences}."
+            )
         if self.length < 1:
             raise ValueError(f"A text needs at least one token, not {self.length}.")
 
@@ -64,14 +68,14 @@ class Subject:
         return torch.Generator(device).manual_seed(self.seed)
 
     @cached_property
-    def part(self) -> TextPart:
-        """The held-out text."""
-        return text_to_evaluate(self.needed_run, self.data, None, self.reading)
+    def part(self) -> Part:
+        """The held-out text, or the held-out sequences of a model of those."""
+        return part_to_evaluate(self.needed_run, self.data, None, self.reading)
 
     @cached_property
     def text(self) -> HeldOut:
-        """Windows of the held-out text."""
-        return windows_of(self.needed_run, self.part, self.num_sequences)
+        """Windows of the held-out text, or sequences."""
+        return held_out_of(self.needed_run, self.part, self.num_sequences)
 
     @cached_property
     def error_field(self) -> error.ErrorField:
@@ -115,10 +119,19 @@ def _walk(subject: Subject) -> dict[str, Picture]:
     policy, denoiser = chosen.apply(run.denoiser())
     read = [run.tokenizer.decode(torch.tensor([v])) for v in range(run.tokenizer.vocabulary_size)]
     picture = walk.measure(
-        denoiser, subject.length, policy, chosen.transition, chosen.num_steps, read,
+        denoiser, _walk_length(subject), policy, chosen.transition, chosen.num_steps, read,
         subject.generator,
     )  # fmt: skip
     return {"walk": picture}
+
+
+def _walk_length(subject: Subject) -> int:
+    """Return the tokens of the walk's text, no more than a sequence of the model can have."""
+    lengths = subject.needed_run.lengths
+    if lengths is None or subject.length <= lengths.longest:
+        return subject.length
+    tell(f"stochloc: the walk has {lengths.longest} tokens, the most of a sequence of this model.")
+    return lengths.longest
 
 
 FIGURES: dict[str, Callable[[Subject], dict[str, Picture]]] = {

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from stochloc.tasks.evaluate import Evaluation, evaluate
-from stochloc.tasks.parts import TextPart
+from stochloc.tasks.evaluate import Evaluation, evaluate_part
+from stochloc.tasks.parts import Part
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import WalkSettings
 from stochloc.terminal import tell
@@ -26,7 +26,7 @@ class StepsBound:
         steps: Steps requested.
         denoiser_calls: Calls made.
         bits: Bits per character.
-        stderr: Standard error of `bits`, over blocks of windows of text.
+        stderr: Standard error of `bits`, over blocks of windows of text, or of sequences.
     """
 
     path: str
@@ -43,7 +43,7 @@ class StepsPicture:
 
     Attributes:
         bounds: The measured bounds.
-        sequences: Windows of text per bound.
+        sequences: Windows of text, or sequences, per bound.
     """
 
     bounds: list[StepsBound]
@@ -87,7 +87,7 @@ class StepsPicture:
 
 def measure(
     run: Run,
-    part: TextPart,
+    part: Part,
     paths: str | Sequence[str],
     counts: Sequence[int],
     num_sequences: int,
@@ -97,15 +97,15 @@ def measure(
 
     Args:
         run: The model.
-        part: The text.
+        part: The text, or the sequences.
         paths: Names of the paths, or one name.
         counts: Numbers of steps, each at least 1.
-        num_sequences: Windows of text.
+        num_sequences: Windows of text, or sequences.
         seed: Seed of every bound.
 
     Returns:
         The data of the figure, without the points at which a path needs more steps. Costs the sum
-        of `counts` denoiser calls per window, for each path and transition.
+        of `counts` denoiser calls per window or sequence, for each path and transition.
 
     Raises:
         ValueError: A setting is out of range, or no path can be walked in so few steps.
@@ -119,7 +119,7 @@ def measure(
                 walk = WalkSettings(path, transition, steps)
                 evaluation = Evaluation(walk, False, num_sequences, seed)
                 try:
-                    result = evaluate(run, part.tokens, evaluation, part.mixture).to_dict()
+                    result = evaluate_part(run, part, evaluation).to_dict()
                 except ValueError as error:
                     refusal = error
                     tell(f"stochloc: {path} in {steps} steps left out: {error}")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stochloc.training.snr import SidedSnrLaw, SnrLaw, draw_sides
-from stochloc.viz.error import ErrorField, mean_and_stderr
+from stochloc.viz.error import ErrorField
 from stochloc.viz.files import Rows
 from stochloc.viz.style import COLOURS, snr_axis
 
@@ -49,7 +49,7 @@ class TrainingPicture:
     @property
     def integrand(self) -> tuple[Float[Tensor, " strata"], Float[Tensor, " strata"]]:
         """`γE/2` normalised over ln γ, and its standard error."""
-        mean, stderr = mean_and_stderr(self.field.integrand)
+        mean, stderr = self.field.integrand
         total = torch.trapezoid(mean, self.field.centres.log())
         return mean / total, stderr / total
 
@@ -60,7 +60,7 @@ class TrainingPicture:
             "value", "stderr", "unit",
         )  # fmt: skip
         edges, strata = self.edges.tolist(), self.field.edges.tolist()
-        mean, stderr = mean_and_stderr(self.field.integrand)
+        mean, stderr = self.field.integrand
         per_ln, per_token = "share of noisy tokens per unit of ln γ", "nats per token per ln γ"
         bins = zip(edges[:-1], edges[1:], self.density.tolist(), strict=True)
         curve = zip(strata[:-1], strata[1:], mean.tolist(), stderr.tolist(), strict=True)
