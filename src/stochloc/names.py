@@ -69,7 +69,7 @@ FIGURES = keys("FIGURES", "viz/figures.py")
 # Tokenizers are also named by a number of tokens, a file, or a repository on the hub.
 TOKENIZERS = (
     *keys("TOKENIZERS", "data/tokenizers/named.py"),
-    *(f"{kind}:N" for kind in keys("LEARNED", "data/tokenizers/named.py")),
+    *keys("LEARNED", "data/tokenizers/named.py"),
     "FILE.json",
     "hub:NAME",
 )

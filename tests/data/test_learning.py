@@ -8,6 +8,8 @@ from stochloc.data.corpora import load_mixture
 from stochloc.data.sequence_corpora import load_sequences
 from stochloc.data.sequence_files import record_hash
 from stochloc.data.tokenizers.choices import BytePairs
+from stochloc.data.tokenizers.sequences import SequenceTokenizer
+from stochloc.data.tokenizers.words import WordTokenizer
 
 HALVES = (0.5, 0.25, 0.25)
 
@@ -91,6 +93,72 @@ def test_symbols_of_held_out_files_alone_are_read_too(name, extra, tmp_path):
         assert extra in (plain.alphabet if name == "characters" else plain.words)
         assert extra not in corpus.tokenizer.decode(np.asarray(plain.encode("the cat")))
     assert extra in loads[0].tokenizer.decode(loads[0].test)
+
+
+def chords(folder, num=60):
+    """A file of lines, each with a chord of its own, and what the training part has of it."""
+    lines = [f"C Am C {n} G7" for n in range(num)]
+    (folder / "chords").write_text("\n".join(lines), encoding="utf-8")
+    train = [line for line in lines if record_hash(line) / 2**64 < 0.5]
+    return folder / "chords", lines, train
+
+
+def test_training_words_are_those_of_training_sequences_and_others_leave_a_line_out(
+    tmp_path, capsys
+):
+    path, lines, train = chords(tmp_path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(f"\nC {'Am ' * (n + 1)}" for n in range(20)))
+    corpus = load_sequences(str(path), "words:train", fractions=HALVES)
+    plain = corpus.tokenizer.inner
+    assert plain.words == tuple(sorted({word for line in train for word in line.split()}))
+    said = capsys.readouterr().err
+    left_out = len(lines) - len(train)
+    assert f"a word that is not in the vocabulary are left out, {left_out} in all: line" in said
+    whole = load_sequences(str(path), "words", fractions=HALVES)
+    for name, part in corpus.parts.items():
+        every = whole.parts[name]
+        texts = [corpus.tokenizer.decode(row) for rows in part.by_length() for row in rows.tokens]
+        others = [whole.tokenizer.decode(row) for rows in every.by_length() for row in rows.tokens]
+        kept = [text for text in others if name == "train" or text not in lines]
+        assert texts == kept and len(texts)
+    # A run has the tokenizer, and finds the same sequences by it.
+    again = load_sequences(str(path), corpus.tokenizer, fractions=HALVES)
+    assert again.fingerprint() == corpus.fingerprint()
+    with pytest.raises(ValueError, match=r"line \d+ of .*chords cannot be encoded: The word"):
+        load_sequences(str(path), corpus.tokenizer, fractions=HALVES, leave_out=False)
+
+
+def test_a_training_sequence_is_never_left_out(tmp_path):
+    path, _, train = chords(tmp_path)
+    own = load_sequences(str(path), "words", fractions=HALVES).tokenizer.inner
+    lacking = SequenceTokenizer(WordTokenizer(tuple(w for w in own.words if w not in train[0])))
+    with pytest.raises(ValueError, match="cannot be encoded: The word"):
+        load_sequences(str(path), lacking, fractions=HALVES)
+
+
+def test_held_out_files_lose_the_lines_with_other_words_and_training_words_ignore_them(
+    tmp_path, capsys
+):
+    (tmp_path / "train").write_text("C Am\nG7 C\n" * 9)
+    (tmp_path / "other").write_text("C C\nC F\nAm\n")
+    held_out = str(tmp_path / "other")
+    corpus = load_sequences(str(tmp_path / "train"), "words:train", valid=held_out, test=held_out)
+    assert corpus.tokenizer.inner.words == ("Am", "C", "G7")
+    assert corpus.valid.lengths.tolist() == corpus.test.lengths.tolist() == [2, 1]
+    assert "are left out, 1 in all: line 2 of" in capsys.readouterr().err
+
+
+def test_a_long_text_with_other_words_in_its_held_out_parts_is_refused(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("the cat " * 30 + "the dog")
+    with pytest.raises(ValueError, match=r"lacks words .*\(1 in all: 'dog'\): take words,"):
+        load_corpus(path, "words:train", fractions=HALVES)
+    path.write_text("the dog " + "the cat " * 30)
+    corpus = load_corpus(path, "words:train", fractions=HALVES)
+    assert corpus.tokenizer.words == ("cat", "dog", "the")
+    with pytest.raises(ValueError, match="2 in all: 'cat', 'dog'"):
+        load_mixture([path, path], (), "words:train", fractions=(0.01, 0.5, 0.49))
 
 
 def test_the_last_word_of_a_text_does_not_run_into_the_next_text(tmp_path):

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from stochloc.data import load_corpus
 from stochloc.data.normalisation import normalise
 from stochloc.data.texts import UnknownCharactersError
-from stochloc.data.tokenizers.named import sequence_tokenizer_for, tokenizer_for
+from stochloc.data.tokenizers.named import (
+    sequence_tokenizer_for,
+    tokenizer_for,
+    tokenizer_from_dict,
+)
 from stochloc.data.tokenizers.parts import Characters, Words
 from stochloc.data.tokenizers.words import WordTokenizer
 
@@ -58,6 +62,16 @@ def test_text_in_the_other_unicode_form_is_read_in_the_form_of_the_words(tmp_pat
         tmp_path / "train.txt", "words", test=tmp_path / "test.txt", cache_dir=tmp_path
     )
     assert corpus.tokenizer.decode(corpus.test) == "C café\n"
+
+
+def test_the_name_of_a_vocabulary_is_told_only_if_it_is_not_the_usual_one():
+    told = tokenizer_for("words:train", [b"C Am"])
+    assert told.to_dict() == {"kind": "words", "words": ["Am", "C"], "name": "words:train"}
+    for tokenizer in (told, CHORDS):
+        assert tokenizer_from_dict(tokenizer.to_dict()) == tokenizer
+    assert CHORDS.to_dict().keys() == {"kind", "words"}
+    with pytest.raises(ValueError, match="or of training text alone, words:train, not 'words:all'"):
+        tokenizer_for("words:all", [b"C"])
 
 
 @pytest.mark.parametrize("words", [(), ("a", "a"), ("a b",), ("",), ("a\n",)])

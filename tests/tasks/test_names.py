@@ -32,7 +32,7 @@ READ = ("FILE.json", "hub:NAME")
         (names.ARCHITECTURES, ARCHITECTURES),
         (names.LAWS, NAMED_LAWS),
         (names.FIGURES, FIGURES),
-        (names.TOKENIZERS, (*TOKENIZERS, *(f"{kind}:N" for kind in LEARNED), *READ)),
+        (names.TOKENIZERS, (*TOKENIZERS, *LEARNED, *READ)),
     ],
     ids=lambda made: next(iter(made)),
 )

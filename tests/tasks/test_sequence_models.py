@@ -170,6 +170,26 @@ def test_bad_sequences_end_in_one_sentence_and_write_nothing(words, tmp_path, re
     assert "at least one validation" in refuse("tune", words / "run", "--sequences", 0)
 
 
+def test_a_run_on_training_words_leaves_the_same_sequences_out_whenever_it_is_opened(
+    tmp_path, call, call_json, refuse
+):
+    lines = [f"{'C Am ' * (n % 5 + 1)}{'G ' * (n // 5)}C" for n in range(40)]
+    lines += [f"C X{n}" for n in range(20)]
+    (tmp_path / "chords").write_text("\n".join(lines), encoding="utf-8")
+    chosen = ("--data", tmp_path / "chords", "--sequences", *FRACTIONS)
+    train = ("train", "--out", tmp_path / "run", "--tokenizer", "words:train")
+    assert "are left out" in call(*train, *chosen, *SMALL).err
+    evaluated = call_json("eval", tmp_path / "run", "--sequences", 0)
+    assert evaluated["sequences"] > 0
+    call(*train, "--resume", "--steps", 5)
+    refused = ("--tokenizer", "words", "--resume", "--steps", 5)
+    assert "tokenizer would differ" in refuse("train", "--out", tmp_path / "run", *refused)
+    assert call_json("eval", tmp_path / "run", "--sequences", 0)["tokens"] == evaluated["tokens"]
+    # Of another file no sequence is left out.
+    (tmp_path / "other").write_text("\n".join(f"C H{n}" for n in range(20)), encoding="utf-8")
+    assert "line 1 of" in refuse("eval", tmp_path / "run", "--data", tmp_path / "other")
+
+
 def test_a_run_without_its_lengths_is_damaged(words, tmp_path, refuse):
     copy = tmp_path / "run"
     copy.mkdir()

@@ -93,8 +93,9 @@ Tokenizer = Annotated[
     optional(
         "{" + ",".join(TOKENIZERS) + "}",
         "How text becomes tokens; characters for files, text8 for the corpora known by name. words "
-        "are what white space separates; bpe:8000 learns 8,000 subwords from the text; FILE.json "
-        "and hub:NAME are tokenizers of the package tokenizers, or a run's tokenizer.json.",
+        "are what white space separates, words:train those of the training part alone; bpe:8000 "
+        "learns 8,000 subwords from the text; FILE.json and hub:NAME are tokenizers of the package "
+        "tokenizers, or a run's tokenizer.json.",
     ),
 ]
 Policy = Annotated[

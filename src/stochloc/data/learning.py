@@ -1,9 +1,13 @@
 """Tokenizers for texts that are split into training, validation and test parts.
 
-What a tokenizer learns, it learns from training text alone. What it only has to know of, the
-characters or the words that there are, it takes from the texts that are split and, where held-out
-files of their own cannot be read with these, in either Unicode form, from those too: a symbol of
-held-out text alone then costs what was never seen costs.
+What a tokenizer learns, it learns from training text alone, and `words:train` takes its words from
+there alone. What another only has to know of, the characters or the words that there are, it takes
+from the texts that are split and, where held-out files of their own cannot be read with these, in
+either Unicode form, from those too: a symbol of held-out text alone then costs what was never seen
+costs.
+
+With `words:train`, held-out sequences that have other words are left out (`data.sequence_files`).
+A long text whose held-out parts have other words is refused: its windows are cut anywhere.
 
 A text is cut by its tokens, of which there are none before something is learned. So the training
 share of its bytes is learned from, and if its end turns out to lie beyond the tokens of the
@@ -21,13 +25,14 @@ from pathlib import Path
 import numpy as np
 
 from stochloc.data.records.base import RecordSource
-from stochloc.data.sequence_files import encode_records, full_records, record_hash
+from stochloc.data.sequence_files import encode_records, full_records, is_below
 from stochloc.data.texts import TextSource, UnknownCharactersError, naming
 from stochloc.data.token_files import count_tokens
-from stochloc.data.tokenizers.choices import Choice
+from stochloc.data.tokenizers.choices import Choice, TrainingWords
 from stochloc.data.tokenizers.named import choice_of, is_learned
 from stochloc.data.tokenizers.protocol import Tokenizer
 from stochloc.data.tokenizers.sequences import SequenceTokenizer
+from stochloc.data.tokenizers.unknown import MOST_SHOWN
 
 Encode = Callable[[TextSource, Tokenizer], np.ndarray]
 
@@ -64,6 +69,8 @@ class Divided:
             ValueError: the name is not known, or no tokenizer can be made for the texts.
         """
         choice = choice_of(name)
+        if isinstance(choice, TrainingWords):
+            return self._of_training_words(choice)
         if is_learned(name) and self.share < 1:
             with _naming(self.sources):
                 return self._learned(choice)
@@ -86,6 +93,23 @@ class Divided:
             # Other tokens cut the text elsewhere, so where they do is looked at again.
             less = [cut - 1 - int(_LESS * size) for cut, size in zip(cuts, sizes, strict=True)]
             ends = [max(0, min(pair)) for pair in zip(ends, less, strict=True)]
+
+    def _of_training_words(self, choice: TrainingWords) -> Tokenizer:
+        """Return the tokenizer of all words, of which the training parts must have every one."""
+        tokenizer = _made(choice, self.sources)
+        size = tokenizer.vocabulary_size
+        every = [self.encode(source, tokenizer) for source in self.sources]
+        seen = [count_tokens(part[: round(len(part) * self.share)], size) for part in every]
+        unseen = np.flatnonzero(np.sum(seen, 0) == 0)
+        if len(unseen):
+            shown = ", ".join(repr(tokenizer.decode([token])) for token in unseen[:MOST_SHOWN])
+            more = ", ..." if len(unseen) > MOST_SHOWN else ""
+            raise ValueError(
+                "The vocabulary words:train lacks words of held-out text that no training text has "
+                f"({len(unseen):,} in all: {shown}{more}): take words, which has every word, or "
+                "--sequences, where held-out lines with such words are left out."
+            )
+        return tokenizer
 
     def _training_bytes(self, source: TextSource, tokenizer: Tokenizer) -> int:
         """Return how many bytes of a text are in its training part."""
@@ -121,7 +145,7 @@ def tokenizer_for_sequences(
     """
     choice, texts = choice_of(name), chain.from_iterable(map(_texts, sources))
     if is_learned(name):
-        return SequenceTokenizer(choice.for_records(filter(partial(_is_training, share), texts)))
+        return SequenceTokenizer(choice.for_records(filter(partial(is_below, share=share), texts)))
     tokenizer = SequenceTokenizer(choice.for_records(texts))
     try:
         for source in held_out:
@@ -145,10 +169,6 @@ def _naming(sources: Sequence[TextSource]) -> AbstractContextManager[None]:
 
 def _texts(source: RecordSource) -> Iterator[str]:
     return (record.text for record in full_records(source))
-
-
-def _is_training(share: float, text: str) -> bool:
-    return record_hash(text) / 2.0**64 < share
 
 
 def _beginning(source: TextSource, end: int) -> Iterable[bytes]:

@@ -133,6 +133,7 @@ def load_sequences(
     fractions: Fractions = (0.9, 0.05, 0.05),
     reading: Reading = _AS_LINES,
     cache_dir: str | Path | None = None,
+    leave_out: bool = True,
 ) -> SequenceCorpus:
     """Return a corpus of sequences, encoded by the first call and memory-mapped by later ones.
 
@@ -149,6 +150,8 @@ def load_sequences(
             separate file is not cut from `data`; its fraction goes to train.
         reading: which field of the files is the text.
         cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+        leave_out: whether held-out records that the tokenizer cannot encode are left out and named
+            in a note to the user, or refused as training records are.
 
     Returns:
         The three parts and their tokenizer.
@@ -172,9 +175,10 @@ def load_sequences(
         tokenizer = tokenizer_for_sequences(name, texts, shares[0], others, cache_dir)
     if _UNNAMED not in sources and not tokenizer.labels:
         tokenizer = LabelledTokenizer(tokenizer, tuple(sources))
-    parts = split_by_hash(_encoded(sources, tokenizer, cache_dir), shares)
+    needed = shares[0] if leave_out else 1.0
+    parts = split_by_hash(_encoded(sources, tokenizer, cache_dir, needed), shares)
     held_out = [
-        part if given is None else _encoded(given, tokenizer, cache_dir)
+        part if given is None else _encoded(given, tokenizer, cache_dir, 0.0 if leave_out else 1.0)
         for given, part in zip(own, parts[1:], strict=True)
     ]
     called = ", ".join(source.name for source in sources.values())
@@ -211,14 +215,17 @@ def _sources(data: Records | Sequence[Records], reading: Reading) -> Mapping[str
 
 
 def _encoded(
-    sources: Mapping[str, RecordSource], tokenizer: Tokenizer, cache_dir: str | Path | None
+    sources: Mapping[str, RecordSource],
+    tokenizer: Tokenizer,
+    cache_dir: str | Path | None,
+    needed: float,
 ) -> Sequences:
     """Return the sequences of all classes, each with its label if it has one."""
     # The tokens of a text do not depend on its class.
     plain = tokenizer.inner if isinstance(tokenizer, LabelledTokenizer) else tokenizer
     parts = []
     for name, source in sources.items():
-        part = encode_records(source, plain, cache_dir)
+        part = encode_records(source, plain, cache_dir, needed)
         parts.append(part if name == _UNNAMED else part.labelled(label_token(tokenizer, name)))
     return Sequences.joined(parts)
 

@@ -3,6 +3,9 @@
 The tokens of a record are followed by a boundary, so that one flat array holds them all. The hash
 is of the text as the file has it, whatever the tokenizer: by it sequences are split and duplicates
 found. Both are cache entries like those of texts (`data.token_files`).
+
+A held-out record that a tokenizer cannot encode, because it has a word that no training record has,
+may be left out: then nothing stands before its boundary, and a note names it.
 """
 
 import hashlib
@@ -21,6 +24,7 @@ from stochloc.data.texts import UnknownCharactersError
 from stochloc.data.token_cache import write_atomically
 from stochloc.data.token_files import stored
 from stochloc.data.tokenizers.protocol import Tokenizer, token_dtype
+from stochloc.data.tokenizers.unknown import MOST_SHOWN
 
 _HASH = np.dtype(np.uint64)
 # Records that are joined before they are written.
@@ -28,7 +32,10 @@ _AT_ONCE = 4096
 
 
 def encode_records(
-    source: RecordSource, tokenizer: Tokenizer, cache_dir: str | Path | None = None
+    source: RecordSource,
+    tokenizer: Tokenizer,
+    cache_dir: str | Path | None = None,
+    needed: float = 1.0,
 ) -> Sequences:
     """Return the records of a source as sequences, encoded by the first call.
 
@@ -36,24 +43,32 @@ def encode_records(
         source: the records and the fingerprint that identifies them.
         tokenizer: turns the text of each into tokens; it has a boundary.
         cache_dir: the cache folder; None: `$STOCHLOC_CACHE`, or else `~/.cache/stochloc`.
+        needed: the records whose hash, as a number in [0, 1), is below this are needed. Any other
+            that the tokenizer cannot encode is left out, and a note to the user names it.
 
     Returns:
         The sequences in the order of their records.
 
     Raises:
-        ValueError: there are no records, one is empty, or the tokenizer cannot encode one; the
-            message names it.
+        ValueError: there are no records, one is empty, or the tokenizer cannot encode one that is
+            needed; the message names it.
         OSError: the tokens cannot be written; no partial file is left.
     """
     assert tokenizer.boundary is not None
     facts = {"records": dict(source.fingerprint), "version": 1}
     of_tokens = {**facts, "tokenizer": tokenizer.to_dict()}
     dtype = token_dtype(tokenizer.vocabulary_size)
-    tokens = stored(
-        source.name, of_tokens, dtype, partial(_write_tokens, source, tokenizer), cache_dir
-    )
+    write = partial(_write_tokens, source, tokenizer)
+    try:
+        tokens = stored(source.name, of_tokens, dtype, partial(write, 1.0), cache_dir)
+    except UnknownCharactersError:
+        if needed >= 1:
+            raise
+        of_needed = {**of_tokens, "needed": needed}
+        tokens = stored(source.name, of_needed, dtype, partial(write, needed), cache_dir)
     hashes = stored(source.name, facts, _HASH, partial(_write_hashes, source), cache_dir)
-    return Sequences.split_at(tokens.tokens, tokenizer.boundary, np.asarray(hashes.tokens))
+    every = Sequences.split_at(tokens.tokens, tokenizer.boundary, np.asarray(hashes.tokens))
+    return every if every.lengths.all() else every.taken(every.lengths > 0)
 
 
 def full_records(source: RecordSource) -> Iterator[Record]:
@@ -84,12 +99,40 @@ def record_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=_HASH.itemsize).digest(), "little")
 
 
-def _write_tokens(source: RecordSource, tokenizer: Tokenizer, path: Path) -> tuple[str, ...]:
+def is_below(text: str, share: float) -> bool:
+    """Return whether the hash of a text, as a number in [0, 1), is below a share."""
+    return record_hash(text) / 2.0**64 < share
+
+
+def _write_tokens(
+    source: RecordSource, tokenizer: Tokenizer, needed: float, path: Path
+) -> tuple[str, ...]:
     notes, dtype = dict[str, None](), token_dtype(tokenizer.vocabulary_size)
-    end = np.array([tokenizer.boundary], dtype=dtype)
-    encoded = (_encode(record, tokenizer, notes).astype(dtype) for record in full_records(source))
-    _write(path, chain.from_iterable((ids, end) for ids in encoded))
+    end, left_out = np.array([tokenizer.boundary], dtype=dtype), list[str]()
+
+    def ids_of(record: Record) -> np.ndarray:
+        try:
+            return _encode(record, tokenizer, notes).astype(dtype)
+        except UnknownCharactersError:
+            unknown = list(normalise(record.text, tokenizer).unknown.values())
+            if not unknown or is_below(record.text, needed):
+                raise
+            left_out.append(f"{record.name} ({unknown[0]!r})")
+            return end[:0]
+
+    _write(path, chain.from_iterable((ids_of(record), end) for record in full_records(source)))
+    if left_out:
+        notes[_told(left_out, tokenizer)] = None
     return tuple(notes)
+
+
+def _told(left_out: list[str], tokenizer: Tokenizer) -> str:
+    shown, parts = ", ".join(left_out[:MOST_SHOWN]), tokenizer.parts
+    more = ", ..." if len(left_out) > MOST_SHOWN else ""
+    return (
+        f"held-out sequences with a {parts.name} that is not in the {parts.known} are left out, "
+        f"{len(left_out):,} in all: {shown}{more}"
+    )
 
 
 def _write_hashes(source: RecordSource, path: Path) -> tuple[str, ...]:

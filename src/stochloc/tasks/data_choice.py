@@ -158,13 +158,17 @@ class DataChoice:
         assert isinstance(corpus, Corpus)
         return corpus
 
-    def load_from(self, texts: Named, tokenizer: Tokenizer | str | None) -> Corpus | SequenceCorpus:
+    def load_from(
+        self, texts: Named, tokenizer: Tokenizer | str | None, leave_out: bool = True
+    ) -> Corpus | SequenceCorpus:
         """Return the corpus made of given texts, split as this choice says.
 
         Args:
             texts: What stands for `data`, and for `valid` and `test` if they are texts of their
                 own.
             tokenizer: How they become tokens; None for the corpus's default.
+            leave_out: Whether held-out sequences that the tokenizer cannot encode are left out, or
+                refused.
 
         Returns:
             The corpus, of sequences if this is a choice of some.
@@ -172,15 +176,19 @@ class DataChoice:
         Raises:
             ValueError: A text is missing, empty or not readable.
         """
-        load = self._loader([texts[name] for name in self.named() if name not in _HELD_OUT])
+        data = [texts[name] for name in self.named() if name not in _HELD_OUT]
+        load = self._loader(data, leave_out)
         return load(
             tokenizer=tokenizer, valid=texts.get("valid"), test=texts.get("test"),
             fractions=self.fractions, reading=self.reading,
         )  # fmt: skip
 
-    def _loader(self, data: list[str | TextSource]) -> Callable[..., Corpus | SequenceCorpus]:
+    def _loader(
+        self, data: list[str | TextSource], leave_out: bool
+    ) -> Callable[..., Corpus | SequenceCorpus]:
         if self.sequences:
-            return partial(load_sequences, data if self.more_data else data[0])
+            records = data if self.more_data else data[0]
+            return partial(load_sequences, records, leave_out=leave_out)
         if self.more_data:
             return partial(load_mixture, data, self.weights)
         return partial(load_corpus, data[0])

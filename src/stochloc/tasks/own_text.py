@@ -184,7 +184,7 @@ def _chosen(run: Run, data: str, reading: Reading) -> tuple[Corpus | SequenceCor
             if corpus is not None:
                 return corpus, True
     other = DataChoice(data, sequences=run.data.sequences).read_by(reading)
-    corpus = other.load_from(named, run.tokenizer)
+    corpus = other.load_from(named, run.tokenizer, leave_out=False)
     if corpus.tokenizer.vocabulary_size != run.tokenizer.vocabulary_size:
         raise ValueError(
             "The model was trained without classes; train one with --data NAME=FILE,NAME=FILE."

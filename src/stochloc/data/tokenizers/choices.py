@@ -1,7 +1,10 @@
-"""Tokenizers by name that are no classes: learned from a text, `bpe:8000`, or read from a file."""
+"""Tokenizers by name that are no classes.
+
+Learned from training text, `bpe:8000` and `words:train`, or read from a file.
+"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
 from stochloc.data.codepoints import decode_utf8
@@ -9,6 +12,7 @@ from stochloc.data.tokenizers.library import MOST_TOKENS, learned
 from stochloc.data.tokenizers.pieces import pieces
 from stochloc.data.tokenizers.protocol import Tokenizer
 from stochloc.data.tokenizers.subwords import SubwordTokenizer
+from stochloc.data.tokenizers.words import WordTokenizer
 from stochloc.terminal import tell
 
 # The 256 bytes, and one token of several.
@@ -136,3 +140,41 @@ class BytePairs:
                 "of the text is one token."
             )
         return tokenizer
+
+
+@final
+@dataclass(frozen=True)
+class TrainingWords:
+    """The words of training text alone; held-out text may have others, which are unknown."""
+
+    @classmethod
+    def parse(cls, setting: str) -> "TrainingWords":
+        """Return the choice that `words:` and `train` name.
+
+        Args:
+            setting: what is behind the colon.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if setting != "train":
+            raise ValueError(
+                "Words are those of all data, words, or of training text alone, words:train, not "
+                f"'words:{setting[:50]}'."
+            )
+        return cls()
+
+    def for_text(self, chunks: Iterable[bytes]) -> WordTokenizer:
+        """Return the tokenizer of all words of a training text; as `WordTokenizer.for_text`."""
+        return self._named(WordTokenizer.for_text(chunks))
+
+    def for_texts(self, texts: Iterable[Iterable[bytes]]) -> WordTokenizer:
+        """Return the tokenizer of all words of several training texts."""
+        return self._named(WordTokenizer.for_texts(texts))
+
+    def for_records(self, records: Iterable[str]) -> WordTokenizer:
+        """Return the tokenizer of all words of training texts that are sequences."""
+        return self._named(WordTokenizer.for_records(records))
+
+    def _named(self, tokenizer: WordTokenizer) -> WordTokenizer:
+        return replace(tokenizer, name="words:train")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from stochloc.data.texts import read_chunks
 from stochloc.data.tokenizers.bytes import ByteTokenizer
 from stochloc.data.tokenizers.characters import CharacterTokenizer
-from stochloc.data.tokenizers.choices import BytePairs, Choice, Stored
+from stochloc.data.tokenizers.choices import BytePairs, Choice, Stored, TrainingWords
 from stochloc.data.tokenizers.labelled import LabelledTokenizer
 from stochloc.data.tokenizers.library import MOST_BYTES
 from stochloc.data.tokenizers.protocol import Tokenizer
@@ -62,8 +62,11 @@ TOKENIZERS: dict[str, type[Named]] = {
     "text8": Text8Tokenizer,
     "words": WordTokenizer,
 }
-# Learned from a text, to what is behind the colon of `bpe:8000`.
-LEARNED: dict[str, Callable[[str], Choice]] = {"bpe": BytePairs.parse}
+# Learned from training text alone: the form of the name, and what reads what is behind its colon.
+LEARNED: dict[str, Callable[[str], Choice]] = {
+    "bpe:N": BytePairs.parse,
+    "words:train": TrainingWords.parse,
+}
 # Read from a run or a file, by their `kind`; a user chooses them by other names.
 STORED: dict[str, type[Remade]] = {"subwords": SubwordTokenizer}
 # These are laid around another tokenizer, whose facts are their `inner`.
@@ -124,8 +127,8 @@ def tokenizer_for(name: str, chunks: Iterable[bytes]) -> Tokenizer:
     """Return the tokenizer of this name for a text given as UTF-8 bytes.
 
     Args:
-        name: a name in `TOKENIZERS`; one in `LEARNED` with a colon and its setting, `bpe:8000`; or
-            a file that `tokenizer_from_file` reads.
+        name: a name in `TOKENIZERS`; one of a form in `LEARNED`, `bpe:8000`; or a file that
+            `tokenizer_from_file` reads.
         chunks: the training text; read only if the tokenizer depends on it.
 
     Returns:
@@ -154,8 +157,8 @@ def sequence_tokenizer_for(name: str, records: Iterable[str]) -> SequenceTokeniz
 
 
 def is_learned(name: str) -> bool:
-    """Return whether a tokenizer is learned from a text, of which it need not hold every symbol."""
-    return name.partition(":")[0] in LEARNED
+    """Return whether a tokenizer is learned from training text alone."""
+    return _parser(name) is not None
 
 
 def choice_of(name: str) -> Choice:
@@ -172,13 +175,21 @@ def choice_of(name: str) -> Choice:
     """
     if name in TOKENIZERS:
         return TOKENIZERS[name]
-    kind, _, setting = name.partition(":")
-    if kind in LEARNED:
-        return LEARNED[kind](setting)
+    parse = _parser(name)
+    if parse is not None:
+        return parse(name.partition(":")[2])
     if name.endswith(".json"):
         return Stored(tokenizer_from_file(name))
-    forms = (*TOKENIZERS, *(f"{kind}:N" for kind in LEARNED), "FILE.json")
+    forms = (*TOKENIZERS, *LEARNED, "FILE.json")
     raise ValueError(f"There is no tokenizer {name!r}; there are {', '.join(forms)}.")
+
+
+def _parser(name: str) -> Callable[[str], Choice] | None:
+    """Return what reads the setting in the name of a learned tokenizer; None for any other name."""
+    if name in TOKENIZERS:
+        return None
+    parsers = {form.partition(":")[0]: parse for form, parse in LEARNED.items()}
+    return parsers.get(name.partition(":")[0])
 
 
 def tokenizer_from_file(path: str | Path, name: str | None = None) -> Tokenizer:

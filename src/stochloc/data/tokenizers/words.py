@@ -21,6 +21,7 @@ from stochloc.data.tokenizers.protocol import PlainText, TokenIds, checked, toke
 from stochloc.data.tokenizers.unknown import UnknownCharacters, unknown_at
 
 BREAK = "\n"
+NAME = "words"
 
 
 @final
@@ -30,12 +31,14 @@ class WordTokenizer(PlainText):
 
     Args:
         words: the distinct words, in the order of their ids; `"\\n"` is the line break.
+        name: what a user called it: `words`, or `words:train` if training text alone was read.
 
     Raises:
         ValueError: there are no words, one is repeated, or one holds white space.
     """
 
     words: tuple[str, ...]
+    name: str = NAME
 
     def __post_init__(self) -> None:
         if not self.words:
@@ -89,7 +92,7 @@ class WordTokenizer(PlainText):
         """Return the tokenizer of the words in `facts`.
 
         Args:
-            facts: with a list of `words`.
+            facts: with a list of `words`, and a `name` if it is not the usual one.
 
         Returns:
             An equal tokenizer.
@@ -97,10 +100,12 @@ class WordTokenizer(PlainText):
         Raises:
             KeyError, TypeError, ValueError: there is no list of words, or not of words.
         """
-        words = facts["words"]
+        words, name = facts["words"], facts.get("name", NAME)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise TypeError("The words are not a list of texts.")
-        return cls(tuple(words))
+        if not isinstance(name, str):
+            raise TypeError("The name is not a text.")
+        return cls(tuple(words), name)
 
     @property
     def vocabulary_size(self) -> int:
@@ -178,8 +183,9 @@ class WordTokenizer(PlainText):
         return np.array([place for place, _ in _words(text)], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the kind and the words."""
-        return {"kind": "words", "words": list(self.words)}
+        """Return the kind, the words, and the name if it is not the usual one."""
+        name = {} if self.name == NAME else {"name": self.name}
+        return {"kind": "words", "words": list(self.words), **name}
 
     @cached_property
     def _ids(self) -> dict[str, int]:
