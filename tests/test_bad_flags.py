@@ -33,7 +33,7 @@ def refused(capsys, *arguments):
     (("sample", "RUN", "--temperature", "hot"), "--temperature must be a number, not 'hot'."),
     (("correct", "RUN", "teh", "--snr", "x"), "--snr must be a number, not 'x'."),
     (("plot", "steps", "RUN", "--out", "x", "--counts", "4", "x"),
-     "--counts must be a whole number, not 'x'."),
+     "--counts does not take 4 x."),
     (("eval", "RUN", "--transition", "zigzag"),
      "--transition must be one of ancestral, euler, not 'zigzag'."),
     (("score", "RUN", "FILE", "--transition", "zigzag"),

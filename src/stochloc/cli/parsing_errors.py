@@ -68,6 +68,8 @@ def _of_type(name: str, words: str) -> str:
     for pattern, kind in _TYPES.items():
         if found := re.search(pattern, words):
             return f"{name} must be {kind}, not {found[1]}."
+    if found := re.search(r"Could not find valid parse for arguments: (\[.*\])", words):
+        return f"{name} does not take {' '.join(ast.literal_eval(found[1]))}."
     return f"{name}: {words.partition(': ')[2].rstrip('.')}."
 
 
