@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
@@ -17,14 +18,24 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import tqdm
 
 from stochloc.data.hub import ANSWER_S, hub_cache, silent_client, within
-from stochloc.terminal import tell
+from stochloc.terminal import is_first_process, tell
 
 MOST_NAMES = 5
 FILES = ("*.json", "*.safetensors")
 # What repositories call the tokenizer of the package `tokenizers`.
 TOKENIZER = "tokenizer.json"
+
+
+class _FirstProcessBar(tqdm):
+    """The client's progress bar; of several processes only the first draws it."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401
+        if not is_first_process():
+            settings["disable"] = True
+        super().__init__(*arguments, **settings)
 
 
 def find_run(run: str | Path, mark: str) -> Path:
@@ -154,7 +165,7 @@ def _fetched(name: str, patterns: Sequence[str], what: str) -> Path:
     hub, kept = HfApi(), {"allow_patterns": list(patterns), "cache_dir": hub_cache()}
     try:
         within(ANSWER_S, lambda: hub.model_info(name, timeout=ANSWER_S))
-        return Path(hub.snapshot_download(name, **kept))
+        return Path(hub.snapshot_download(name, **kept, tqdm_class=_FirstProcessBar))
     except (RepositoryNotFoundError, GatedRepoError, HFValidationError) as error:
         raise ValueError(
             f"{name} is {what} that can be fetched from the hub: "
