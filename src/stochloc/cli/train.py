@@ -220,10 +220,12 @@ class Train:
         from stochloc.tasks.parent import Parent
 
         assert self.from_run is not None
-        parent = Parent.open(self.from_run, self.mask_lead)
         if not self.dry_run:
-            train.start_from(parent, self.out, choice, changes, hardware, self.logger)
+            train.start_from(
+                self.from_run, self.out, choice, changes, hardware, self.logger, self.mask_lead
+            )
             return
+        parent = Parent.open(self.from_run, self.mask_lead)
         corpus, recipe = parent.load(parent.fitting(choice)), parent.recipe(changes)
         said = {**train.describe_data(corpus, recipe), "from": parent.to_dict()}
         _print_resolved(recipe, hardware, said)

@@ -147,32 +147,37 @@ def start_run(
 
 
 def start_from(
-    parent: Parent,
+    name: str,
     folder: Path,
     choice: DataChoice,
     changes: dict[str, Any],
     hardware: Hardware,
     loggers: Sequence[str] = (),
+    mask_lead: float | None = None,
 ) -> LocalizationModel:
     """Train a new run that begins with the weights of a trained model.
 
     Args:
-        parent: The trained model.
+        name: The trained model: a folder, or the name of a repository on the hub.
         folder: Where to; must not hold a run yet.
         choice: What to train on.
         changes: Attributes that replace those of the model's own recipe.
         hardware: Where to train.
         loggers: Where metrics are shown too, some of `training.loggers.LOGGERS`.
+        mask_lead: As that of `Parent`.
 
     Returns:
         The trained model.
 
     Raises:
-        ValueError: The folder holds a run, or the data, the recipe or a logger is unusable.
+        ValueError: The folder holds a run, there is no such model, or the data, the recipe or a
+            logger is unusable.
     """
     check_loggers(loggers)
     with together() as peers:
         _check_start(folder, choice, hardware)
+        # A download may take long, or fail on one machine alone: the others watch.
+        parent = Parent.open(name, mask_lead)
         choice = parent.fitting(choice)
         corpus, recipe = parent.load(choice), parent.recipe(changes)
         return _train_new(folder, choice, corpus, recipe, hardware, peers, parent, loggers)
