@@ -71,7 +71,11 @@ def main() -> None:
     text = arguments.puzzles.read_text(encoding="ascii")
     puzzles = read_puzzles(text.splitlines())[: arguments.number]
     givens = (puzzles != BLANK).sum(1)
-    for way in arguments.way or ways(Board.of(run.tokenizer)):
+    every = ways(Board.of(run.tokenizer))
+    chosen = arguments.way or list(every)
+    if unknown := set(chosen) - set(every):
+        parser.error(f"There is no way {min(unknown)!r}; the ways are: {'; '.join(every)}.")
+    for way in chosen:
         begun = time.monotonic()
         outcome = outcome_of(run, puzzles, way, arguments.calls, arguments.seed)
         print(f"\n{way}, {time.monotonic() - begun:.0f} s")
