@@ -47,6 +47,15 @@ def test_six_calls_are_offered_and_type_checkers_see_the_same_ones():
     assert set(stochloc.__all__) <= set(dir(stochloc))
 
 
-def test_what_is_not_offered_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'train_me'"):
+def test_what_is_not_offered_is_an_attribute_error_that_names_what_is():
+    with pytest.raises(AttributeError, match="no attribute 'train_me': it offers correct, .*core$"):
         stochloc.train_me  # noqa: B018
+    assert not hasattr(stochloc, "bound")
+
+
+@pytest.mark.parametrize(
+    ("other", "name"), [("sample", "generate"), ("eval", "evaluate"), ("load", "open_run")]
+)
+def test_the_name_of_a_command_leads_to_the_call(other, name):
+    with pytest.raises(AttributeError, match=rf"no attribute '{other}': use stochloc\.{name}$"):
+        getattr(stochloc, other)

@@ -36,12 +36,22 @@ _MODULES = {
     "open_run": "stochloc.tasks.runs",
     "score": "stochloc.tasks.score",
 }
+# Names that are tried in place of these, as the commands or other libraries have them.
+_INSTEAD = {
+    "eval": "evaluate",
+    "fill": "infill",
+    "load": "open_run",
+    "open": "open_run",
+    "sample": "generate",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    offered = f"it offers {', '.join(__all__)}; for the parts, import stochloc.core"
+    hint = f"use {__name__}.{_INSTEAD[name]}" if name in _INSTEAD else offered
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {hint}")
 
 
 def __dir__() -> list[str]:
