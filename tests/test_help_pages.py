@@ -25,6 +25,11 @@ def help_page(command, monkeypatch):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_no_help_page_sends_an_installed_user_to_a_file_of_the_repository(command, monkeypatch):
+    assert ".md" not in help_page(command, monkeypatch)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_line_ends_only_where_the_next_word_has_no_room(command, monkeypatch):
     lines = [line[2:-2] for line in help_page(command, monkeypatch).splitlines() if line[:1] == "│"]
     assert lines

@@ -29,7 +29,7 @@ class Compare:
     """Train, score and sample several methods on one text, with the same backbone and budget."""
 
     data: str
-    """A file of any format of docs/how-to/files.md, or a corpus by name."""
+    """A file of any format that train --data takes, or a corpus by name."""
     out: Path
     """Folder for trials and results; trials that are already there are not run again."""
     source: Annotated[

@@ -48,7 +48,7 @@ class Correct:
     """The text as read."""
     file: MaybeText = None
     """A file that holds the text, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, - for
-    standard input, or another format of docs/how-to/files.md, whose records are joined by line
+    standard input, or another format that train --data takes, whose records are joined by line
     breaks."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     out: MaybePath = None

@@ -36,7 +36,7 @@ class Eval:
 
     run_folder: RunFolder
     data: MaybeText = None
-    """A file or folder of any format of docs/how-to/files.md, a pipe, - for standard input, or a
+    """A file or folder of any format that train --data takes, a pipe, - for standard input, or a
     corpus by name; the run's own data when absent, and when its tokens are those of its own."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     split: Annotated[Split | None, choices(Split)] = None

@@ -11,7 +11,8 @@ from stochloc.cli.output import print_json
 class Export:
     """Write a run's model as plain safetensors and JSON, to use without stochloc.
 
-    docs/how-to/export.md has the lines of torch that compute its logits.
+    The documentation, "Use a model without stochloc", has the lines of torch that compute its
+    logits.
     """
 
     run_folder: RunFolder

@@ -41,7 +41,7 @@ class Infill:
     token is a character for most models, a word or a piece of one for others."""
     file: MaybeText = None
     """A file of such texts, one a line, in place of TEXT: plain, .gz, .bz2, .xz or .zip, a pipe, -
-    for standard input, or the records of another format of docs/how-to/files.md."""
+    for standard input, or the records of another format that train --data takes."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     out: MaybePath = None
     """With --file, a file NAME.jsonl for a JSON object a line: every one is written as soon as it

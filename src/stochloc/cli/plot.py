@@ -41,8 +41,8 @@ class Plot:
     run_folder: Annotated[str | None, tyro.conf.Positional, optional("RUN")] = None
     """Folder of the run, or a model's name on the Hugging Face hub; paths and cyclic need none."""
     data: MaybeText = None
-    """Held-out text or sequences: a file of any format of docs/how-to/files.md or a corpus by name;
-    the test part of the run's own when absent."""
+    """Held-out text or sequences: a file of any format that train --data takes, or a corpus by
+    name; the test part of the run's own when absent."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     sequences: Count = 64
     """Windows of held-out text, or held-out sequences, evenly spaced."""

@@ -38,7 +38,7 @@ class Score:
     run_folder: RunFolder
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """A text file (plain, .gz, .bz2, .xz or .zip), a pipe, or - for standard input, or a folder or
-    file of another format (docs/how-to/files.md), of which every record counts as a line; a line
+    file of another format that train --data takes, of which every record counts as a line; a line
     with characters that the model has never seen is not scored."""
     of_file: OfFile = field(default_factory=ReadingOptions)
     out: MaybePath = None
