@@ -248,7 +248,7 @@ def test_a_checkpoint_of_an_earlier_revision_is_not_gone_on_from(text, tmp_path)
 
 
 def test_the_pages_mark_the_rows_whose_trials_are_of_an_earlier_revision():
-    marked = 0
+    compared = set()
     for path in PUBLISHED.glob("*/trials.jsonl"):
         newest = {}
         for result in read_trials(path):
@@ -259,8 +259,8 @@ def test_the_pages_mark_the_rows_whose_trials_are_of_an_earlier_revision():
         for name, mark in re.findall(r"^\| ([a-z0-9-]+)( †)? \| [≤\d]", page, re.MULTILINE):
             if name in newest:
                 assert bool(mark) == (newest[name] < METHODS[name].revision), (path, name)
-                marked += bool(mark)
-    assert marked
+                compared.add((path.parent.name, name))
+    assert len(compared) > 50
 
 
 @pytest.mark.parametrize(("damage", "reason"), [
