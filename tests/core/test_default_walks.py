@@ -28,11 +28,12 @@ from stochloc.core import (
     Share,
     Then,
     Tolerance,
+    Uniform,
 )
 from stochloc.core.denoisers import constrained as conditioning
 from stochloc.core.policies import tolerance
 
-MASKED = Follow(Masked())
+MASKED, FINITE = Follow(Masked()), Diffusion(Uniform(3.0))
 
 
 @pytest.mark.parametrize(("default", "meant"), [
@@ -41,7 +42,7 @@ MASKED = Follow(Masked())
     (Diffusion(), Diffusion(Lomax())),
     (Rolling(3), Rolling(3, Lomax(snr_max=50.0))),
     (Autoregressive(), Autoregressive(order=None)),
-    (Then(Masked(), Decode()), Masked().then(Decode(), share=0.5)),
+    (Then(FINITE, Decode()), FINITE.then(Decode(), share=0.5)),
     (Reveal(), Reveal(Confidence())),
     (RevealAbove(), RevealAbove(0.9, Confidence())),
     (Share(), Share(Confidence(), Lomax(), sharpness=1.0)),

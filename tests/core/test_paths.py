@@ -235,8 +235,8 @@ def test_a_joined_path_gives_each_part_its_share_and_ends_where_the_later_one_en
     assert torch.equal(knots[:7, 0, 0], torch.linspace(0, 3, 7).double())
     assert int(knots[7].isinf().sum()) == 4
     assert path.snr_end == math.inf
-    grouped = Then(Then(Decode(), Decode()), Decode())
-    assert grouped.draw(3, free, generator(0)).num_steps >= 1
+    grouped = Then(Then(Diffusion(Uniform(1.0)), Diffusion(Uniform(2.0))), Decode())
+    assert grouped.draw(3, free, generator(0)).stack()[:, 0, 0].tolist() == [0, 1, 2, math.inf]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.99])
@@ -271,13 +271,15 @@ def test_a_joined_path_shares_all_its_steps_and_leaves_at_least_one_to_either_pa
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
 def test_rounding_carries_no_time_past_the_end_of_a_part(share):
-    free, tokens = torch.ones(1, 7, dtype=torch.bool), 7
+    free, tokens = torch.ones(1, 8, dtype=torch.bool), 8
     ends = torch.tensor([math.nextafter(1 - share, 0), math.nextafter(1, 0)], dtype=torch.float64)
-    first_jumps = Masked().then(Diffusion(Uniform(3.0)), share).at(ends[:1], free, generator(0))
+    # Seven legs, in each of which a token jumps; the eighth token is left for the second path.
+    legs = Custom(torch.zeros(8, 8).masked_fill(torch.ones(8, 8).tril(-1).bool(), math.inf))
+    first_jumps = legs.then(Diffusion(Uniform(3.0)), share).at(ends[:1], free, generator(0))
     last_jumps = Diffusion(Uniform(3.0)).then(Masked(), share).at(ends[1:], free, generator(0))
-    for point, part in ((first_jumps, 1 - share), (last_jumps, share)):
+    for point, rate in ((first_jumps, 7 / (1 - share)), (last_jumps, tokens / share)):
         assert int((point.jump > 0).sum()) == 1
-        assert float(point.jump.sum()) == pytest.approx(tokens / part)
+        assert float(point.jump.sum()) == pytest.approx(rate)
 
 
 def test_a_leg_of_a_custom_path_to_infinity_stays_where_it_began_and_jumps_once():
@@ -351,7 +353,7 @@ def test_a_walk_at_low_temperature_finds_the_most_likely_first_token():
         (lambda: Custom(torch.tensor([0.0, 2.0, 1.0])), "never decrease"),
         (lambda: Custom(torch.zeros(2, 2, 2)), "a grid"),
         (lambda: Custom(torch.zeros(2, 5)).draw(1, FREE, generator(0)), "for 5 tokens"),
-        (lambda: Masked().then(Decode(), share=1.0), "share"),
+        (lambda: Diffusion(Uniform(3.0)).then(Decode(), share=1.0), "share"),
         (lambda: Autoregressive((1, 0)).draw(2, FREE, generator(0)), "2 positions"),
     ],
 )

@@ -36,7 +36,7 @@ from stochloc.core import (
 
 TINY, NEAR_1, OVER_1, HUGE = 5e-324, math.nextafter(1, 0), math.nextafter(1, 2), 1.7e308
 INF, NAN = math.inf, math.nan
-POLICY = Follow(Masked())
+POLICY, FINITE = Follow(Masked()), Diffusion(Uniform(3.0))
 EXACT = ExactDenoiser(SimplexCodebook(2), torch.tensor([[0], [1]]))
 # What is made of one value; values that are accepted, and some that are not.
 RANGES: dict[str, tuple[Callable[[float], object], list[float], list[float]]] = {
@@ -68,7 +68,8 @@ RANGES: dict[str, tuple[Callable[[float], object], list[float], list[float]]] = 
     "block": (lambda n: Block(int(n), Masked()), [1], [0]),
     "end of a block": (lambda s: Block(1, Diffusion(Lomax(snr_max=s))), [INF], [HUGE]),
     "window": (lambda n: Rolling(int(n)), [1], [0]),
-    "share of the second path": (lambda s: Masked().then(Masked(), s), [TINY, NEAR_1], [0, 1, NAN]),
+    "share of the second path": (lambda s: FINITE.then(Masked(), s), [TINY, NEAR_1], [0, 1, NAN]),
+    "end of the first path": (lambda s: Diffusion(Lomax(snr_max=s)).then(Masked()), [HUGE], [INF]),
     "cut": (lambda s: Lomax(snr_max=s), [TINY, 0.5, INF], [0, -1, NAN]),
     "scale": (lambda s: Lomax(scale=s), [TINY, 0.5, HUGE], [0, INF, NAN]),
     "shape": (lambda s: Lomax(shape=s), [TINY, 0.5, HUGE], [0, INF, NAN]),

@@ -51,7 +51,9 @@ RULES: dict[str, Policy] = {
     "in an order": Follow(Autoregressive((2, 0, 3, 1))),
     "all at once": Follow(Decode()),
     "blocks in an order": Follow(Block(2, Autoregressive((1, 0)))),
-    "left to right, then the rest": Follow(Autoregressive().then(Decode())),
+    "one half, then the rest from left to right": Follow(
+        Custom(torch.tensor([[0.0] * 4, [0.0, torch.inf] * 2])).then(Autoregressive())
+    ),
     "a grid of 0 and infinity": Follow(Custom(torch.tensor([[0.0] * 4, [0.0, torch.inf] * 2]))),
 }
 DRAWN: dict[str, Policy] = {

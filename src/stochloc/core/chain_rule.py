@@ -24,10 +24,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stochloc.core.channel import start
+from stochloc.core.checks import check_tokens
 from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.denoisers.two_sided import Between, between
-from stochloc.core.likelihood import Estimate, checked_known
+from stochloc.core.likelihood import Estimate, given_state
 from stochloc.core.numerics import in_double
 from stochloc.core.paths.orders import random_ranks, rank_free
 from stochloc.core.streams import Randomness
@@ -46,11 +46,13 @@ def left_to_right(denoiser: Denoiser, tokens: Tokens, known: Tokens | None = Non
 
     Returns:
         The exact value for every sequence, the `bound` of `Autoregressive` with as many steps as
-        tokens. One call of a two-sided denoiser, and one for each free token of any other.
+        tokens; ∞ for one that cannot be drawn. One call of a two-sided denoiser, and one for each
+        free token of any other.
 
     Raises:
-        ValueError: `known` contradicts `tokens`.
+        ValueError: A token is outside of the vocabulary, or `known` contradicts `tokens`.
     """
+    check_tokens(denoiser.codebook, tokens)
     places = torch.arange(tokens.shape[-1], device=tokens.device)
     return in_order(denoiser, tokens, places.expand(tokens.shape), known)
 
@@ -67,8 +69,9 @@ def right_to_left(denoiser: Denoiser, tokens: Tokens, known: Tokens | None = Non
         The exact value for every sequence, at the cost of `left_to_right`.
 
     Raises:
-        ValueError: `known` contradicts `tokens`.
+        ValueError: A token is outside of the vocabulary, or `known` contradicts `tokens`.
     """
+    check_tokens(denoiser.codebook, tokens)
     places = torch.arange(tokens.shape[-1], device=tokens.device)
     return in_order(denoiser, tokens, places.flip(0).expand(tokens.shape), known)
 
@@ -92,9 +95,9 @@ def in_order(
         needs most.
 
     Raises:
-        ValueError: `known` contradicts `tokens`.
+        ValueError: A token is outside of the vocabulary, or `known` contradicts `tokens`.
     """
-    given = start(denoiser.codebook, *tokens.shape, known=checked_known(tokens, known))
+    given = given_state(denoiser.codebook, tokens, known)
     free = ~given.is_known
     ranks, num_free = rank_free(order.argsort(-1), free), free.sum(-1, keepdim=True)
     runs = _Runs.of(ranks, between(denoiser), denoiser)
@@ -217,14 +220,18 @@ def chain_deviation(
         known: Tokens given in advance, `-1` elsewhere.
 
     Returns:
-        Values along every order. A two-sided denoiser makes two calls, and about `0.4 L` more for
-        each random order; any other one for each free token and order.
+        Values along every order. A sequence that cannot be drawn along two of them has no
+        deviation: the difference of two values of ∞ is NaN. A two-sided denoiser makes two calls,
+        and about `0.4 L` more for each random order; any other one for each free token and order.
 
     Raises:
-        ValueError: `num_orders` is below 0, or `known` contradicts `tokens`.
+        ValueError: `num_orders` is below 0 or not a whole number, a token is outside of the
+            vocabulary, or `known` contradicts `tokens`.
     """
-    if num_orders < 0:
-        raise ValueError(f"The number of random orders must be at least 0, not {num_orders}.")
+    if num_orders < 0 or isinstance(num_orders, float):
+        raise ValueError(
+            f"The number of random orders is a whole number of at least 0, not {num_orders}."
+        )
     along = [side(denoiser, tokens, known) for side in (left_to_right, right_to_left)]
     every = torch.ones_like(tokens, dtype=torch.bool)
     for _ in range(num_orders):

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from stochloc.core.checks import check_tokens
 from stochloc.core.codebook import Codebook
 from stochloc.core.numerics import draw_normal_like
 from stochloc.core.streams import PartOfBatch, Randomness, among
@@ -131,7 +132,12 @@ def start(
 
     Returns:
         The start of a walk.
+
+    Raises:
+        ValueError: `known` holds a number that is neither a token of the vocabulary nor `-1`.
     """
+    if known is not None:
+        check_tokens(codebook, known, lowest=UNKNOWN)
     z = codebook.one.new_zeros(batch, length, codebook.dimension)
     unknown = torch.full((batch, length), UNKNOWN, dtype=torch.long, device=z.device)
     state = State(z, unknown, torch.zeros(batch, length, dtype=z.dtype, device=z.device))
@@ -154,7 +160,13 @@ def observe(
 
     Returns:
         The observed state.
+
+    Raises:
+        ValueError: A token is outside of the vocabulary; looked for on the CPU alone.
     """
+    # Other devices would be waited for, in every update of a training.
+    if tokens.is_cpu:
+        check_tokens(codebook, tokens)
     batch, length = tokens.shape
     return advance(codebook, start(codebook, batch, length), tokens, snr, generator)
 

@@ -32,11 +32,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import UNKNOWN, State, observe, start
+from stochloc.core.checks import check_tokens
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.numerics import draw_stratified, in_double
-from stochloc.core.paths.base import Path
-from stochloc.core.policies.base import Policy
+from stochloc.core.paths.base import Path, as_path
+from stochloc.core.policies.base import Policy, as_policy
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
 from stochloc.core.walk import Towards, walk
@@ -50,8 +51,13 @@ COMPARED = 1024
 class Estimate:
     """An estimate of `-log P` for a batch of sequences, in nats.
 
+    A sequence that cannot be drawn has P = 0, so its value is ∞: with the exact denoiser, a text
+    outside of the data set along a masked path. The mean of the batch is then ∞ too, and its
+    standard error is NaN.
+
     Attributes:
-        token_nats: What each token contributed, `(B, L)`, float64; 0 for tokens given as known.
+        token_nats: What each token contributed, `(B, L)`, float64, in nats; 0 for tokens given as
+            known, ∞ for a token that the sampler cannot draw there.
         denoiser_calls: How often the denoiser was asked about each sequence.
         is_exact: Whether this is `-log P` itself of every sequence under the sampler it is about,
             with no randomness in it; otherwise it is an estimate of that or of a bound on it.
@@ -68,12 +74,15 @@ class Estimate:
 
     @property
     def mean(self) -> float:
-        """Average over the sequences, in nats per sequence."""
+        """Average over the sequences, in nats per sequence; ∞ if one of them is impossible."""
         return float(self.values.mean())
 
     @property
     def stderr(self) -> float:
-        """Standard error of `mean`, from the spread of the totals; NaN for a single sequence."""
+        """Standard error of `mean`, from the spread of the totals.
+
+        NaN for a single sequence, and where a value is ∞.
+        """
         values = self.values
         return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
@@ -106,10 +115,11 @@ def bound(
 
     Args:
         denoiser: Gives the posterior; any denoiser makes a valid bound.
-        tokens: The sequences to score, in `[0, V)`.
-        policy: Allocates SNR; it sees the states of the guided walk.
+        tokens: The sequences to score, in `[0, V)`: int64, one row for each.
+        policy: Allocates SNR; it sees the states of the guided walk. A path is followed by
+            `Follow(path)`.
         transition: Gives the cost of the steps.
-        num_steps: Steps wanted, at least 1.
+        num_steps: Steps wanted, a whole number of at least 1.
         generator: Source of the channel's noise and of the policy's randomness.
         known: Tokens given in advance, `-1` elsewhere: the result bounds `-log P(x | known)`.
 
@@ -118,13 +128,15 @@ def bound(
         sampling by the same walk. A policy that takes tokens back (`Remasking`) pays for every
         time a token is decided, so its bound is valid but loose. One that unmasks by a rule
         (`Pace.unmasks_by_rule`) has a single walk to each sequence: then this is `-log P_θ(x)`.
+        The value of a sequence that the sampler cannot draw is ∞.
 
     Raises:
-        ValueError: The policy cannot walk in so few steps or makes corrector rounds, or `known`
-            contradicts `tokens`.
+        ValueError: `tokens` are not a tensor of shape `(B, L)` or hold a number outside of the
+            vocabulary, `known` contradicts them, or `policy` is not a policy (a path is wrapped:
+            `Follow(path)`), cannot walk in that number of steps or makes corrector rounds.
     """
-    state = start(denoiser.codebook, *tokens.shape, known=checked_known(tokens, known))
-    pace = policy.start(state, num_steps, generator)
+    state = given_state(denoiser.codebook, tokens, known)
+    pace = as_policy(policy).start(state, num_steps, generator)
     if pace.rounds is not None:
         raise ValueError(
             "A walk with corrector rounds has no useful bound, because every token would be paid "
@@ -160,20 +172,26 @@ def line_integral(
         With the exact denoiser, unbiased estimates of `-log P(x)`, or of an upper bound on it when
         several dependent tokens are decided at once. With a learned one, unbiased estimates of
         numbers whose average over the data is an upper bound. Costs `num_samples` denoiser calls,
-        plus one when the path ends at a finite SNR.
+        plus one when the path ends at a finite SNR. The value of a sequence that the denoiser rules
+        out where tokens are decided is ∞.
 
         Warns where the path rises to ∞ and two codes are less than 0.5 apart; of a large vocabulary
         the first 1,024 are compared with all.
 
     Raises:
-        ValueError: `num_samples` is below 1, or `known` contradicts `tokens`.
+        ValueError: `num_samples` is below 1 or not a whole number, `tokens` are not a tensor of
+            shape `(B, L)` or hold a number outside of the vocabulary, `known` contradicts them, or
+            `path` is not a path.
     """
-    if num_samples < 1:
-        raise ValueError(f"A line integral needs at least one sample, not {num_samples}.")
+    if num_samples < 1 or isinstance(num_samples, float):
+        raise ValueError(
+            "The number of samples of a line integral is a whole number of at least 1, not "
+            f"{num_samples}."
+        )
     codebook = denoiser.codebook
-    given = start(codebook, *tokens.shape, known=checked_known(tokens, known))
+    given = given_state(codebook, tokens, known)
     free = ~given.is_known
-    if path.rises_to_infinity:
+    if as_path(path).rises_to_infinity:
         _warn_of_close_codes(codebook)
     codes = codebook.encode(tokens)
     times = draw_stratified(len(tokens), num_samples, generator).to(free.device)
@@ -214,21 +232,27 @@ def _observe_free(
     return observe(denoiser.codebook, tokens, snr.masked_fill(given.is_known, torch.inf), generator)
 
 
-def checked_known(
-    tokens: Int[Tensor, "batch length"], known: Int[Tensor, "batch length"] | None
-) -> Int[Tensor, "batch length"] | None:
-    """Return the tokens given in advance, if they are among those to be scored.
+def given_state(
+    codebook: Codebook,
+    tokens: Int[Tensor, "batch length"],
+    known: Int[Tensor, "batch length"] | None,
+) -> State:
+    """Return the state in which the scoring of sequences starts, after a check of them.
 
     Args:
-        tokens: The sequences to score.
+        codebook: The token codes.
+        tokens: The sequences to score, in `[0, V)`.
         known: Tokens given in advance, `-1` elsewhere; None if there are none.
 
     Returns:
-        `known`.
+        The state without evidence, but for the tokens given.
 
     Raises:
-        ValueError: It contradicts `tokens`.
+        ValueError: `tokens` are not a tensor of shape `(B, L)` or hold a number outside of the
+            vocabulary, or `known` contradicts them.
     """
+    check_tokens(codebook, tokens)
+    state = start(codebook, *tokens.shape, known=known)
     if known is not None and bool(((known != UNKNOWN) & (known != tokens)).any()):
         raise ValueError("The known tokens contradict the sequences to be scored.")
-    return known
+    return state

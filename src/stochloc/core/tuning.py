@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import UNKNOWN, advance, observe
+from stochloc.core.checks import check_tokens
 from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.numerics import in_double
 from stochloc.core.paths.interleaved import Interleaved, Order, Shuffled
@@ -105,10 +106,12 @@ class StepCosts:
             The path. It is the best one for the text the costs were measured on.
 
         Raises:
-            ValueError: `num_steps` is below 1.
+            ValueError: `num_steps` is below 1 or not a whole number.
         """
-        if num_steps < 1:
-            raise ValueError(f"A path needs at least one step, not {num_steps}.")
+        if num_steps < 1 or isinstance(num_steps, float):
+            raise ValueError(
+                f"The number of steps of a path is a whole number of at least 1, not {num_steps}."
+            )
         edges = self._edges()
         costs, choices = self._to_end(), []
         for _ in range(num_steps - 1):
@@ -184,7 +187,11 @@ def measure_step_costs(
 
     Returns:
         Unbiased averages over the text, in one order for all knots. One denoiser call per knot.
+
+    Raises:
+        ValueError: A token is outside of the vocabulary.
     """
+    check_tokens(denoiser.codebook, tokens)
     free = torch.ones_like(tokens, dtype=torch.bool) if given is None else given == UNKNOWN
     shares = known.double().cpu()
     # One order for all knots: what is common to two paths must not make one of them cheaper.

@@ -64,11 +64,15 @@ class ExactDenoiser:
         """Return `log P(x|z)` of every sequence of the data set.
 
         Args:
-            state: Noisy codes and known tokens.
+            state: Noisy codes and known tokens, as many as a sequence of the data set has.
 
         Returns:
             Nats, normalised over the sequences.
+
+        Raises:
+            ValueError: The state has another number of tokens.
         """
+        self._check_length(state)
         known_codes, codes = self._known_codes(state).flatten(1), self._codes.flatten(1)
         agreement = known_codes @ codes.to(known_codes).T
         return self._agreeing(state.z.flatten(1) @ codes.T, agreement)
@@ -90,7 +94,12 @@ class ExactDenoiser:
             The marginal posteriors, none of which knows anything of its own place. Known tokens
             that fit no sequence are taken as in the class's own answer. Needs `O(B · L · M)`
             memory.
+
+        Raises:
+            ValueError: A state has another number of tokens than the sequences of the data set.
         """
+        for state in (left, right):
+            self._check_length(state)
         evidence = self._beside(left.z, right.z)
         agreement = self._beside(self._known_codes(left), self._known_codes(right))
         probs = torch.einsum(
@@ -122,6 +131,11 @@ class ExactDenoiser:
         """
         rows = draw_categorical(self.log_prior.exp().expand(num, -1), generator)
         return self.sequences[rows.to(self.sequences.device)]
+
+    def _check_length(self, state: State) -> None:
+        length, needed = state.known.shape[-1], self.sequences.shape[-1]
+        if length != needed:
+            raise ValueError(f"The data set has sequences of {needed} tokens, not of {length}.")
 
     def _known_codes(self, state: State) -> Float[Tensor, "batch length dim"]:
         # Equal sequences must agree equally: in float32 the order of a long sum decides its end.

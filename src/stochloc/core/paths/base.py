@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from stochloc.core.checks import kind_of
 from stochloc.core.streams import Randomness
 
 Free = Bool[Tensor, "batch length"]
@@ -80,7 +81,10 @@ class Point:
     Attributes:
         snr: γ of every token, in `[0, ∞]`.
         speed: `dγ/dt` of every token that moves continuously, 0 elsewhere.
-        jump: Expected number of jumps to ∞ per unit of time, 0 where a token does not jump.
+        jump: Expected number of jumps to ∞ per unit of time, 0 where a token does not jump. The
+            whole path takes one unit of time, `t` from 0 to 1. So the integral of the rate over
+            `[0, 1]`, averaged over the random order of the path, is the number of jumps that the
+            token makes: 1 if it reaches ∞ by a jump, 0 if it never jumps.
     """
 
     snr: Snr
@@ -162,11 +166,16 @@ class Path(ABC):
         """Return the path that follows this one to its end and then `second` (paper eq. 5, `C*`).
 
         Args:
-            second: The next path; a token waits until it reaches the SNR that the token has.
+            second: The next path; a token waits until it reaches the SNR that the token has, and
+                stays where it is if `second` ends below that.
             share: Share of the steps and of the time given to `second`, in `(0, 1)`.
 
         Returns:
             The joined path.
+
+        Raises:
+            ValueError: This path ends at ∞ for every token, `second` is not a path, or the share
+                is out of its range.
         """
         return Then(self, second, share)
 
@@ -176,7 +185,7 @@ class Then(Path):
     """One path after another (paper eq. 5: the hybrid path `C*`).
 
     Attributes:
-        first: The first path, followed to its end.
+        first: The first path, followed to its end, which is below ∞ for at least one token.
         second: The second path; a token rises to the larger of both SNRs.
         share: Share of the steps (at least one) and of the time given to `second`, in `(0, 1)`.
     """
@@ -186,8 +195,15 @@ class Then(Path):
     share: float = 0.5
 
     def __post_init__(self) -> None:
+        for path in (self.first, self.second):
+            as_path(path)
         if not 0 < self.share < 1:
             raise ValueError(f"The share of the second path must lie in (0, 1), not {self.share}.")
+        if self.first.snr_end == torch.inf:
+            raise ValueError(
+                "A path that ends at γ = ∞ leaves nothing for a second path to decide; let the "
+                "first end at a finite γ, as Diffusion(Uniform(3.0)) does."
+            )
 
     @property
     def snr_end(self) -> float:
@@ -238,6 +254,23 @@ class Then(Path):
         )
 
 
+def as_path(value: object) -> Path:
+    """Return a value that is a path, and refuse any other.
+
+    Args:
+        value: What was given as a path.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is not a path.
+    """
+    if not isinstance(value, Path):
+        raise ValueError(f"A path such as Masked() is needed here, not {kind_of(value)}.")
+    return value
+
+
 def real_type(free: Free) -> torch.dtype:
     """Return float64, or float32 on a device that has no float64."""
     return torch.float32 if free.is_mps else torch.float64
@@ -247,16 +280,18 @@ def offered(num_steps: int | Steps, tokens: Bool[Tensor, "batch length"]) -> Ste
     """Return the number of steps offered to every sequence.
 
     Args:
-        num_steps: One number for all, or one for each.
+        num_steps: One whole number for all sequences, or one for each, `(B, 1)`.
         tokens: A mask of the tokens; only its device and number of sequences are used.
 
     Returns:
-        The numbers, on the device of the tokens.
+        The numbers, one for each sequence, on the device of the tokens.
 
     Raises:
-        ValueError: A walk is offered no step.
+        ValueError: A number is below 1 or not a whole number.
     """
     steps = torch.as_tensor(num_steps, device=tokens.device)
+    if steps.is_floating_point():
+        raise ValueError(f"The number of steps is a whole number, not {num_steps}.")
     if bool((steps < 1).any()):
         raise ValueError(f"A walk needs at least one step, not {int(steps.min())}.")
     return steps.expand(len(tokens), 1)
@@ -268,6 +303,14 @@ def most(steps: Steps) -> int:
 
 
 def share_of_time(n: Steps, steps: Steps) -> Float[Tensor, "batch 1"]:
-    """Return `n/N` of every sequence, 0 at its start and 1 at its end."""
+    """Return `n/N`, the time at which a walk of N equal shares of time has taken n steps.
+
+    Args:
+        n: Number of the knot of every sequence, from 0 to N.
+        steps: N of every sequence, at least 1.
+
+    Returns:
+        Numbers in `[0, 1]`: 0 at the start of a sequence's walk and 1 at its end.
+    """
     real = torch.float32 if steps.is_mps else torch.float64
     return n.to(real) / steps

@@ -14,6 +14,10 @@ from stochloc.core.streams import Randomness
 class Custom(Path):
     """A path through given knots, linear between them.
 
+    Its walk always has the steps between the knots, N of them for `N + 1` knots: the number of
+    steps asked for is ignored. In a line integral every leg, from one knot to the next, takes an
+    equal share of the time.
+
     Attributes:
         knots: γ at every knot, first 0, never decreasing, ∞ allowed: `(N + 1,)` for all tokens
             together or `(N + 1, L)`.
@@ -42,7 +46,7 @@ class Custom(Path):
         return self._rows(free)[-1].expand(free.shape)
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
-        """Return the grid as it was given; `num_steps` is ignored."""
+        """Return the grid as it was given, whatever `num_steps` is."""
         rows = self._rows(free)
         steps = torch.full_like(offered(num_steps, free), len(rows) - 1)
         return Grid(steps, lambda n: rows[n[:, 0]].expand(free.shape))

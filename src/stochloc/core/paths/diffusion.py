@@ -17,7 +17,7 @@ from stochloc.core.paths.base import (
     real_type,
     share_of_time,
 )
-from stochloc.core.paths.spacings import Lomax, Spacing
+from stochloc.core.paths.spacings import Lomax, Spacing, as_spacing
 from stochloc.core.streams import Randomness
 
 
@@ -25,11 +25,17 @@ from stochloc.core.streams import Randomness
 class Diffusion(Path):
     """All tokens rise together, `γ_i(t) = F⁻¹(t)` (paper 2, `C_D`).
 
+    `Diffusion(Uniform(3.0))` raises all tokens linearly to γ = 3. With the default, `Lomax()`, the
+    path ends at ∞, so no other path can follow it.
+
     Attributes:
         spacing: The distribution F of γ over time.
     """
 
     spacing: Spacing = field(default_factory=Lomax)
+
+    def __post_init__(self) -> None:
+        as_spacing(self.spacing)
 
     @property
     def snr_end(self) -> float:
@@ -57,7 +63,10 @@ class Diffusion(Path):
 
 @dataclass(frozen=True)
 class Decode(Path):
-    """Decide all tokens at once and independently: the factorised end of a hybrid path (eq. 13)."""
+    """Decide all tokens at once and independently: the factorised end of a hybrid path (eq. 13).
+
+    Its walk always has one step.
+    """
 
     @property
     def snr_end(self) -> float:

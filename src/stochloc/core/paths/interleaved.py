@@ -73,6 +73,8 @@ class Apart:
 class Interleaved(Path):
     """A polygon in the plane of known share and γ.
 
+    Its walk always has the steps between its knots: the number of steps asked for is ignored.
+
     Attributes:
         known: Share of the tokens known at every knot, from 0 to 1, never decreasing.
         snr: γ of the others at every knot, finite, from 0, never decreasing.

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stochloc.core.checks import kind_of
+
 
 @runtime_checkable
 class Spacing(Protocol):
@@ -121,6 +123,23 @@ class Lomax:
         """Return `scale mass / shape · (1 - t · mass)^(-1/shape - 1)`."""
         tail = (1 - time * self._mass) ** (-1 / self.shape - 1)
         return self.scale * self._mass / self.shape * tail
+
+
+def as_spacing(value: object) -> Spacing:
+    """Return a value that is a spacing, and refuse any other.
+
+    Args:
+        value: What was given as a spacing.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is not a spacing.
+    """
+    if isinstance(value, type) or not isinstance(value, Spacing):
+        raise ValueError(f"A spacing such as Uniform(3.0) is needed here, not {kind_of(value)}.")
+    return value
 
 
 def _check_positive(*values: float) -> None:
