@@ -166,6 +166,53 @@ def test_the_best_model_is_used_with_a_note_and_the_last_is_available(run, call)
 
 
 @pytest.mark.usefixtures("worse_and_worse")
+def test_the_last_weights_are_used_if_no_bound_was_measured_after_the_best(
+    trained, tmp_path, call, monkeypatch, capsys
+):
+    """Stopped at step 5 after the best bound at 4; a worse bound at 6 makes the best the default."""
+    folder, signals = tmp_path / "run", iter([0, 0, 0, 0, 2])
+    with monkeypatch.context() as patch:
+        patch.setattr("stochloc.training.loop._signal_to_any", lambda *a: next(signals))
+        with pytest.raises(SystemExit) as stopped:
+            train(trained, folder, "--steps", "8")
+    assert stopped.value.code == 130
+    told = capsys.readouterr().err
+    note = "the weights are the last, of step 5; --checkpoint best takes the best on validation"
+    assert note in told
+    assert "what was done is saved. Continue it with" in told
+    opened, best = open_run(folder), open_run(folder, checkpoint="best")
+    assert (opened.checkpoint, best.checkpoint) == ("last", "best")
+    average = Checkpoint.read(folder).part("average")
+    assert equal(dict(opened.model.state_dict()), average)
+    assert equal(dict(best.model.state_dict()), load_file(folder / "model.safetensors"))
+    assert not equal(dict(opened.model.state_dict()), dict(best.model.state_dict()))
+    for command in (
+        ("sample", folder, "--n", 1, "--steps", 2), ("infill", folder, "the _uick"),
+        ("eval", folder, "--sequences", 1), ("correct", folder, "the quikc", "--one-pass"),
+        ("tune", folder, "--sequences", 1), ("export", folder, "--out", tmp_path / "plain"),
+        ("train", "--from", folder, "--data", trained / "text.txt", "--out", tmp_path / "x",
+         "--dry-run"),
+    ):  # fmt: skip
+        assert "the weights are the last, of step 5" in call(*command).err
+    assert "step 4" in call("sample", folder, "--n", 1, "--checkpoint", "best").err
+    assert "only these are uploaded" in call("push", folder, "a/b", "--dry-run").err
+    call(*RESUME, folder, "--steps", 8)
+    assert open_run(folder).checkpoint == "best"
+    assert "best on validation text, of step 4" in call("sample", folder, "--n", 1).err
+
+
+def test_a_run_whose_metrics_are_lost_uses_the_best_weights(run):
+    (run / METRICS).unlink()
+    checkpoint = Checkpoint.read(run)
+    assert checkpoint is not None
+    description = {**checkpoint.description, "best": {"step": 2, "valid_bits_per_token": 1.0}}
+    Checkpoint(checkpoint.step, description, checkpoint.tensors).write(run)
+    assert open_run(run).checkpoint == "best"
+    (run / METRICS).write_text('{"step": 2, "valid_bits_per_token": 1.0}\n[1]\n{"step"')
+    assert open_run(run).checkpoint == "last"
+
+
+@pytest.mark.usefixtures("worse_and_worse")
 def test_what_is_measured_of_the_last_model_is_not_taken_for_the_bests(run, call):
     call(*RESUME, run, "--steps", 7)
     best, last = open_run(run), open_run(run, checkpoint="last")

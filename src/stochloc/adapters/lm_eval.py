@@ -38,7 +38,7 @@ class Settings:
     """What `--model_args` may say beside `run`.
 
     Attributes:
-        checkpoint: "best" or "last", which weights of the run.
+        checkpoint: "best" or "last", which weights of the run; "" for the choice of `open_run`.
         path: Name of the path of likelihoods and texts; "" for from left to right where that takes
             a two-sided model one call, else for masked.
         policy: Policy of texts; "path" follows the path.
@@ -51,7 +51,7 @@ class Settings:
             the model's window; -1 for half a window, 0 for none, as `score` has it.
     """
 
-    checkpoint: str = "best"
+    checkpoint: str = ""
     path: str = ""
     policy: str = "path"
     transition: str = "ancestral"
@@ -63,7 +63,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.checkpoint not in ("best", "last"):
+        if self.checkpoint not in ("", "best", "last"):
             raise ValueError(f"The checkpoint is best or last, not {self.checkpoint[:40]!r}.")
         if min(self.steps, self.seed) < 0 or self.draws < 1 or self.left_context < -1:
             raise ValueError(
@@ -124,7 +124,8 @@ class StochlocLM(LM):
         # The harness says cuda where nobody has said anything.
         is_here = device is not None and (torch.cuda.is_available() or "cuda" not in device)
         where = device if device is not None and is_here else available_accelerator("auto")
-        checkpoint = "last" if self.settings.checkpoint == "last" else "best"
+        asked = self.settings.checkpoint
+        checkpoint = asked if asked in ("best", "last") else None
         self.name, self.run = run, open_run(run, where, checkpoint)
         if self.run.lengths is not None:
             raise ValueError(

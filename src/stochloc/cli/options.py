@@ -130,8 +130,9 @@ Json = Annotated[bool, tyro.conf.arg(help="Print one JSON object instead of text
 class Weights:
     """Which weights of a run to use, and on which device."""
 
-    checkpoint: CheckpointName = "best"
-    """Which weights: those of the best held-out bound in training, or the last."""
+    checkpoint: Annotated[CheckpointName | None, choices(CheckpointName)] = None
+    """Which weights: those of the best held-out bound in training, or the last. When absent the
+    best if a later bound was no better, else the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
 

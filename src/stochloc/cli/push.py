@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from stochloc.cli.options import Json, MaybeText, Positive, optional
-from stochloc.cli.output import print_json
+from stochloc.cli.output import print_json, warn
 from stochloc.cli.unused import Unused
 
 
@@ -51,6 +51,8 @@ class Push:
             self.name, self.private, self.license, self.with_checkpoint, self.figures, self.timeout
         )
         run = open_own_run(self.run_folder)
+        if (used := run.weights_used) is not None:
+            warn(f"{used}; only these are uploaded, not those of the last step.")
         pushed = prepare(run, pushing) if self.dry_run else push(run, pushing)
         if self.json:
             print_json(pushed.to_dict())

@@ -175,10 +175,16 @@ class Train:
 
     def run(self) -> None:
         """Train, or print what would be trained."""
-        if self.resume:
-            self._resume()
-        else:
-            self._start()
+        from stochloc.training.interruption import Stopped
+
+        try:
+            if self.resume:
+                self._resume()
+            else:
+                self._start()
+        except Stopped:
+            self._tell_weights()
+            raise
         if not self.dry_run:
             self._tell_end()
 
@@ -276,17 +282,21 @@ class Train:
         }  # fmt: skip
 
     def _tell_end(self) -> None:
-        """Say which weights are kept, and how to go on."""
-        from stochloc.tasks.runs import note_on_weights
-        from stochloc.training.checkpoint import Progress
-
-        progress = Progress.read(self.out)
-        note = None if progress is None else note_on_weights(progress, "best")
-        if note is not None:
-            warn(note)
+        """Say which weights commands use, and how to go on."""
+        self._tell_weights()
         tell(
             f"The model is in {self.out}. Try: {shlex.join(('stochloc', 'sample', str(self.out)))}"
         )
+
+    def _tell_weights(self) -> None:
+        """Say which weights commands use, if those of the best bound are not the last."""
+        from stochloc.tasks.chosen_weights import note_on_weights, weights_to_use
+        from stochloc.training.checkpoint import Progress
+
+        if (progress := Progress.read(self.out)) is not None:
+            note = note_on_weights(progress, weights_to_use(self.out, progress))
+            if note is not None:
+                warn(note)
 
 
 def _print_resolved(

@@ -18,6 +18,7 @@ from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.nn.recoding import recoded
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.runs import Run, open_run
+from stochloc.terminal import tell
 from stochloc.training.beginning import write_beginning
 from stochloc.training.choices import named_law
 from stochloc.training.recipes import Recipe
@@ -30,7 +31,7 @@ class Parent:
 
     Attributes:
         name: What the user called it: a folder, or the name of a repository on the hub.
-        run: The run, with the weights of its best held-out bound.
+        run: The run, with the weights that commands use (`tasks.chosen_weights`).
         weights_sha256: Checksum of the file that holds them.
         mask_lead: Nats by which the mask slot outweighs all tokens at zero SNR when training
             begins (`nn.recoding`); None leaves it as it is.
@@ -56,6 +57,8 @@ class Parent:
             ValueError: It is not a run, or has no model, or no mask slot to set.
         """
         run = open_run(name)
+        if run.weights_used is not None:
+            tell(f"stochloc: {run.weights_used}.")
         if mask_lead is not None and run.model.slot is None:
             raise ValueError(
                 f"The model in {name} has no mask slot, as imported models have: leave out "

@@ -97,7 +97,7 @@ def check_limit(limit_s: float) -> None:
 
 
 def open_own_run(folder: str) -> Run:
-    """Open a run of this machine, to upload it.
+    """Open a run of this machine, to upload it, with the weights of its best held-out bound.
 
     Args:
         folder: Its folder.
@@ -112,7 +112,7 @@ def open_own_run(folder: str) -> Run:
         raise ValueError(
             f"There is no folder {folder} here: a run to upload is one of this machine."
         )
-    return open_run(folder)
+    return open_run(folder, checkpoint="best")
 
 
 def prepare(run: Run, pushing: Pushing) -> Pushed:

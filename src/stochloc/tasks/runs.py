@@ -19,6 +19,7 @@ from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.names import CheckpointName
 from stochloc.nn import LocalizationModel, ModelConfig
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
+from stochloc.tasks.chosen_weights import note_on_weights, weights_to_use, weights_used
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.framed import framed
 from stochloc.tasks.hardware import Hardware, hardware_from_dict
@@ -72,6 +73,11 @@ class Run:
     def note(self) -> str | None:
         """A note about the weights for the user; None where the best are the last."""
         return None if self.progress is None else note_on_weights(self.progress, self.checkpoint)
+
+    @property
+    def weights_used(self) -> str | None:
+        """Which weights these are, in words; None where the best are the last."""
+        return None if self.progress is None else weights_used(self.progress, self.checkpoint)
 
     @property
     def weights(self) -> Path:
@@ -245,7 +251,9 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
 
 
 def open_run(
-    run: str | Path, device: str | torch.device = "cpu", checkpoint: CheckpointName = "best"
+    run: str | Path,
+    device: str | torch.device = "cpu",
+    checkpoint: CheckpointName | None = None,
 ) -> Run:
     """Open a run from its folder, or from the Hugging Face hub by name.
 
@@ -254,7 +262,8 @@ def open_run(
         device: Where to put the model.
         checkpoint: Which weights: those of the best held-out bound, or the last, which are in the
             checkpoint from which training continues. In runs of versions that kept only the last
-            these count as the best.
+            these count as the best. None takes the best if a later held-out bound was no better,
+            and else the last.
 
     Returns:
         The run.
@@ -274,6 +283,7 @@ def open_run(
         model = LocalizationModel.from_pretrained(folder)
     with _naming(folder / FILE_NAME):
         progress = Progress.read(folder)
+        checkpoint = weights_to_use(folder, progress) if checkpoint is None else checkpoint
         if checkpoint == "last":
             _load_last(model, folder)
     if model.config.vocabulary_size != tokenizer.vocabulary_size:
@@ -284,28 +294,6 @@ def open_run(
     lengths = read_lengths(folder, tokenizer)
     model = model.to(device).eval()
     return Run(model, tokenizer, recipe, data, folder, checkpoint, progress, lengths)
-
-
-def note_on_weights(progress: Progress, checkpoint: CheckpointName) -> str | None:
-    """Return a note about a run's weights for the user.
-
-    Args:
-        progress: The progress of the run.
-        checkpoint: Which weights are used.
-
-    Returns:
-        One sentence; None where the best are the last.
-    """
-    best = progress.best
-    if best is None or best.step == progress.step:
-        return None
-    if checkpoint == "last":
-        return f"the weights are the last, of step {progress.step}; the best are of {best.step}."
-    return (
-        f"the weights are the best on validation text, of step {best.step} "
-        f"({best.valid_bits_per_token:.3f} bits per token); --checkpoint last takes those of step "
-        f"{progress.step}."
-    )
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 A run lives in a folder: `recipe.json` (what is trained, how, on what), `tokenizer.json`,
 `metrics.jsonl`, `checkpoint.safetensors` (to continue) and `config.json` with `model.safetensors`
-(to use: of the averaged weights those with the best held-out bound).
+(to use: of the averaged weights those with the best held-out bound; `tasks.chosen_weights` says
+when those of the checkpoint are used instead).
 """
 
 import math

@@ -62,6 +62,27 @@ def best_without_record(folder: Path, step: int) -> Best | None:
     return None
 
 
+def newest_bound(folder: Path, step: int) -> int | None:
+    """Return when the newest held-out bound of a run was measured.
+
+    Args:
+        folder: The run's folder.
+        step: Updates done; later bounds are not counted.
+
+    Returns:
+        The number of updates before it; None if no bound is in the metrics.
+    """
+    newest = None
+    for line in _lines(folder / METRICS):
+        try:
+            record = json.loads(line)
+            if "valid_bits_per_token" in record and record["step"] <= step:
+                newest = record["step"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return newest
+
+
 def _number_in(line: str, name: str, otherwise: float) -> float:
     try:
         return float(json.loads(line)[name])
