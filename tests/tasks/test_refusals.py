@@ -119,6 +119,42 @@ def test_an_invalid_question_is_refused(trained, refuse, command, arguments, rea
     assert reason in sentence
 
 
+@pytest.mark.parametrize(("command", "reason"), [
+    (("score", "RUN", "nope.txt"), "no file nope.txt"),
+    (("score", "RUN", "nope.txt", "--out", "x.jsonl"), "no file nope.txt"),
+    (("score", "RUN", "EMPTY"), "is empty"), (("score", "RUN", "TEXT", "--label", "x"), "classes"),
+    (("eval", "RUN", "--data", "nope.txt"), "no file nope.txt"),
+    (("eval", "RUN", "--label", "x"), "classes"), (("eval", "RUN", "--policy", "x"), "no policy"),
+    (("infill", "RUN", "no blank here"), "no blank"),
+    (("infill", "RUN", "a{9-2}"), "not a blank"),
+    (("infill", "RUN", "the _", "--constraint", "2:a"), "no blank 2"),
+    (("infill", "RUN", "the _", "--constraint", "#"), "no token"),
+    (("infill", "RUN", "the _", "--policy", "x"), "no policy"),
+    (("infill", "RUN", "--file", "nope.txt", "--out", "x.jsonl"), "no file nope.txt"),
+    (("correct", "RUN", ""), "no text"), (("correct", "RUN", "a", "--label", "x"), "classes"),
+    (("correct", "RUN", "--file", "nope.txt"), "no file nope.txt"),
+    (("correct", "RUN", "--file", "nope.txt", "--out", "x.jsonl"), "no file nope.txt"),
+    (("correct", "RUN", "a", "--one-pass", "--data", "nope.txt"), "no file nope.txt"),
+    (("sample", "RUN", "--prompt", "#"), "'#'"), (("sample", "RUN", "--label", "x"), "classes"),
+    (("sample", "RUN", "--policy", "x"), "no policy"), (("sample", "RUN", "--length", "x"), "x"),
+    (("tune", "RUN", "--data", "nope.txt"), "no file nope.txt"),
+    (("plot", "steps", "RUN", "--data", "nope.txt", "--out", "PLOTS"), "no file nope.txt"),
+])  # fmt: skip
+def test_what_needs_no_model_is_refused_before_it_is_loaded(
+    trained, tmp_path, refuse, monkeypatch, command, reason
+):
+    def load(*_, **__):
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr("stochloc.tasks.runs.open_run", load)
+    (tmp_path / "empty.txt").touch()
+    places = {
+        "RUN": trained / "run", "TEXT": trained / "text.txt", "EMPTY": tmp_path / "empty.txt",
+        "PLOTS": tmp_path,
+    }  # fmt: skip
+    assert reason in refuse(*(places.get(word, word) for word in command))
+
+
 def test_too_little_memory_is_reported_in_one_sentence(trained, refuse, monkeypatch):
     def fail(*_):
         torch.empty(10**15)

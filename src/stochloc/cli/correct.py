@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
+from stochloc.cli.checks import check_data, check_file, check_label
 from stochloc.cli.options import (
     Count,
     Json,
@@ -109,6 +110,7 @@ class Correct:
         )  # fmt: skip
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
+        self._check()
         if self._is_by_record:
             self._correct_records(choice)
             return
@@ -136,6 +138,19 @@ class Correct:
                 f"{change.position + 1:6d}  {change.read!r:>4} -> {change.text!r:4}  "
                 f"{change.probability:.3f}"
             )
+
+    def _check(self) -> None:
+        """Refuse what can be refused without the model."""
+        from stochloc.tasks.policies import PolicyChoice
+
+        tokenizer = self.weights.tokenizer(self.run_folder)
+        check_label(tokenizer, self.label)
+        PolicyChoice(self.policy).check()
+        check_data(self.data, ReadingOptions().reading())
+        if self.file is not None:
+            check_file(self.file, self.of_file.reading())
+        elif not self.text:
+            raise ValueError("There is no text to correct.")
 
     @property
     def _is_by_record(self) -> bool:

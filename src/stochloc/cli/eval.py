@@ -1,8 +1,9 @@
 """The command that bounds the probability of a text."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from stochloc.cli.checks import check_data, check_label
 from stochloc.cli.options import (
     Json,
     MaybeCount,
@@ -26,6 +27,9 @@ from stochloc.cli.output import print_json
 from stochloc.cli.ranges import at_least
 from stochloc.cli.unused import Unused
 from stochloc.terminal import tell, times
+
+if TYPE_CHECKING:
+    from stochloc.tasks.runs import Run
 
 Split = Literal["train", "valid", "test", "all"]
 
@@ -77,8 +81,12 @@ class Eval:
         from stochloc.tasks.parts import part_to_evaluate
         from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
-        run = self.weights.open(self.run_folder)
+        tokenizer = self.weights.tokenizer(self.run_folder)
+        check_data(self.data, self.of_file.reading())
+        check_label(tokenizer, self.label)
         policy = self.walk.choice()
+        policy.check()
+        run = self.weights.open(self.run_folder)
         steps = self.steps
         if steps is None:
             steps = default_steps(None if self.continuous else self.path, run, run.length)
@@ -108,7 +116,7 @@ class Eval:
                 continue
             error = result["stderr" if unit == "bits_per_token" else f"{unit}_stderr"]
             spread = "" if error is None else f" ± {error:.4f}"
-            print(f"{unit.replace('_', ' '):{width}s} {result[unit]:.4f}{spread}")
+            print(f"{_named(unit, run):{width}s} {result[unit]:.4f}{spread}")
         route = f"{result['path']} path; " if result["path"] else ""
         is_cut = run.lengths is None
         num = times(result["sequences"], "window" if is_cut else "sequence")
@@ -129,6 +137,12 @@ _UNITS = (
     "nats_per_sequence",
     "nats_per_sequence_with_length",
 )
+
+
+def _named(unit: str, run: "Run") -> str:
+    """Return the name of a unit; a window of a text is called a window, as in the last line."""
+    name = unit.replace("_", " ")
+    return name if run.lengths is not None else name.replace("per sequence", "per window")
 
 
 def _chain_rule_line(figures: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
+from stochloc.cli.checks import check_file, check_label
 from stochloc.cli.options import (
     Count,
     Json,
@@ -105,6 +106,8 @@ class Infill:
             if self.out is None:
                 raise ValueError("The answers to --file need a file of their own; give --out.")
             share_of(self)
+        constraints, blank = tuple(map(typed, self.constraint)), typed(self.blank)
+        self._check(constraints, blank)
         run = self.weights.open(self.run_folder)
         walk = chosen_walk(
             run, self.path, self.steps, self.policy, self.transition, self.temperature, self.top_p,
@@ -113,7 +116,6 @@ class Infill:
         infilling = Infilling(
             self.n, self.draws, walk, seed=self.seed, label=typed_label(self.label)
         )
-        constraints, blank = tuple(map(typed, self.constraint)), typed(self.blank)
         if self.file is not None:
             work_on_file(self, self.file, run, FillRecords(run, infilling, constraints, blank))
             return
@@ -127,3 +129,16 @@ class Infill:
             text = answer.text.replace("\n", f"\n{'':16s}")
             print(f"{answer.nats:9.3f} nats  {text}")
         tell(f"stochloc: nats are those of the {result.scored}: {result.ranking}.")
+
+    def _check(self, constraints: tuple[str, ...], blank: str) -> None:
+        """Refuse what can be refused without the model."""
+        from stochloc.tasks.infill.templates import check_template
+        from stochloc.tasks.policies import PolicyChoice
+
+        tokenizer = self.weights.tokenizer(self.run_folder)
+        check_label(tokenizer, self.label)
+        PolicyChoice(self.policy).check()
+        if self.file is not None:
+            check_file(self.file, self.of_file.reading())
+        else:
+            check_template(typed(str(self.template)), tokenizer, constraints, blank)

@@ -26,6 +26,7 @@ from stochloc.names import (
 )
 
 if TYPE_CHECKING:
+    from stochloc.data import Tokenizer as RunTokenizer
     from stochloc.data.records import Reading
     from stochloc.tasks.policies import PolicyChoice
     from stochloc.tasks.runs import Run
@@ -135,6 +136,19 @@ class Weights:
     best if a later bound was no better, else the last."""
     accelerator: Accelerator = "auto"
     """Where to compute."""
+
+    def tokenizer(self, folder: str) -> "RunTokenizer":
+        """Return the tokenizer of a run, to check what a user gave before its model is opened.
+
+        Args:
+            folder: Folder of the run, or a name on the hub.
+
+        Raises:
+            ValueError: It is not a run, or its description is damaged.
+        """
+        from stochloc.tasks.runs import read_tokenizer
+
+        return read_tokenizer(folder)
 
     def open(self, folder: str) -> "Run":
         """Open a run, with a note on stderr if its weights are not those of its last step.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from stochloc.cli.checks import check_data
 from stochloc.cli.figures import need_matplotlib, write_all
 from stochloc.cli.options import (
     Count,
@@ -89,6 +90,7 @@ class Plot:
                 f"stochloc plot {self.figure} RUN --out DIR."
             )
         check_folder(self.out)
+        check_data(self.data, self.of_file.reading())
         subject = self._subject()
         for name in names:
             tell(f"drawing {name}")
@@ -101,6 +103,7 @@ class Plot:
         from stochloc.viz.figures import Subject
 
         policy = PolicyChoice(self.policy)
+        policy.check()
         return Subject(
             None if self.run_folder is None else self.weights.open(self.run_folder),
             self.data,

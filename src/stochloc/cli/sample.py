@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
+from stochloc.cli.checks import check_label
 from stochloc.cli.options import (
     Count,
     Json,
@@ -96,10 +97,18 @@ class Sample:
     def run(self) -> None:
         """Walk and print."""
         from stochloc.data.normalisation import normalise
+        from stochloc.tasks.generate_sequences import parse_lengths
         from stochloc.tasks.generation import Generation
 
+        if self.length is not None:
+            parse_lengths(self.length)
+        tokenizer = self.weights.tokenizer(self.run_folder)
+        prompt = normalise(typed(self.prompt), tokenizer)
+        prompt.known_only()
+        check_label(tokenizer, self.label)
+        self.walk.choice(self.corrector).check()
         run = self.weights.open(self.run_folder)
-        for note in normalise(typed(self.prompt), run.tokenizer).notes:
+        for note in prompt.notes:
             tell(f"stochloc: {note}.")
         lengths = run.lengths_given(typed_label(self.label))
         batches = self._texts(run) if lengths is None else self._sequences(run, lengths)

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import tyro
 
-from stochloc.cli.options import Count, Json, OfWeights, OwnText, Seed, Weights
+from stochloc.cli.checks import check_data
+from stochloc.cli.options import (
+    Count,
+    Json,
+    OfWeights,
+    OwnText,
+    ReadingOptions,
+    Seed,
+    Weights,
+)
 from stochloc.cli.output import print_json
 from stochloc.names import TransitionName
 from stochloc.terminal import tell
@@ -30,6 +39,7 @@ class Tune:
         """Measure, keep and report."""
         from stochloc.tasks.tune import tune
 
+        check_data(self.data, ReadingOptions().reading())
         run = self.weights.open(self.run_folder)
         result = tune(run, self.transition, self.sequences, self.seed, tell, self.data)
         if self.json:

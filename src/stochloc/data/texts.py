@@ -133,6 +133,20 @@ def file_source(path: str | Path, watch: Watch = watching_nothing) -> TextSource
     )
 
 
+def check_there(path: str | Path) -> None:
+    """Refuse a path at which nothing is, or an empty file.
+
+    Args:
+        path: what a user gave as a text or a folder of texts.
+
+    Raises:
+        UnreadableTextError: it is missing, may not be looked at, or is an empty file.
+    """
+    status = _status(Path(path))
+    if stat.S_ISREG(status.st_mode) and not status.st_size:
+        raise UnreadableTextError(f"{path} is empty; give a file with text in it.")
+
+
 def is_read_once(path: str | Path) -> bool:
     """Return whether a text can be read only once, as standard input and pipes can.
 

@@ -109,6 +109,18 @@ class PolicyChoice:
         """Whether tokens are rewound, so that a bound counts their cost again."""
         return self.corrector_rounds > 0 or self.name.startswith("remdm-")
 
+    def check(self) -> None:
+        """Refuse a name that is no policy's.
+
+        Raises:
+            ValueError: There is no such policy.
+        """
+        name = self.name.partition(":")[0]
+        if name not in _MAKERS:
+            raise ValueError(
+                f"There is no policy {name!r}; the policies are {', '.join(POLICIES)}."
+            )
+
     def apply(self, path: Path, denoiser: Denoiser) -> tuple[Policy, Denoiser]:
         """Return the policy, and the denoiser to walk with.
 
@@ -122,11 +134,8 @@ class PolicyChoice:
         Raises:
             ValueError: There is no such policy or corrector, or a setting is out of range.
         """
+        self.check()
         name, _, value = self.name.partition(":")
-        if name not in _MAKERS:
-            raise ValueError(
-                f"There is no policy {name!r}; the policies are {', '.join(POLICIES)}."
-            )
         make, default = _MAKERS[name]
         if self.corrector not in CORRECTORS:
             raise ValueError(

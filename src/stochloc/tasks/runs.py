@@ -250,6 +250,21 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
     return recipe, tokenizer, choice
 
 
+def read_tokenizer(run: str | Path) -> Tokenizer:
+    """Return the tokenizer of a run, without opening its model.
+
+    Args:
+        run: As `open_run`.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ValueError: It is not a run, or its description is damaged.
+    """
+    return read_description(find_run(run, RECIPE))[1]
+
+
 def open_run(
     run: str | Path,
     device: str | torch.device = "cpu",

@@ -23,6 +23,7 @@ from stochloc.data.texts import (
     TextSource,
     UnreadableTextError,
     Watch,
+    check_there,
     file_source,
     is_read_once,
     watching_nothing,
@@ -98,6 +99,18 @@ class Reading:
         if suffix_of(data) in TEXT_WITH_FIELDS:
             _tell_once(f"stochloc: {data} is read as text; name one of its fields with --field.")
         return file_source(data, self.watch)
+
+    def check(self, data: str) -> None:
+        """Refuse a file that is missing or empty, without reading it; a pipe is left alone.
+
+        Args:
+            data: a file, a folder, a pipe, `-` or `hf:NAME`.
+
+        Raises:
+            UnreadableTextError: there is no such file, or nothing is in it.
+        """
+        if not (is_hugging_face(data) or is_read_once(data)):
+            check_there(data)
 
     def is_of_records(self, data: str | Path | TextSource) -> bool:
         """Return whether data is read as records, rather than as the text of its file.

@@ -151,6 +151,25 @@ class Template:
         return Layout(torch.tensor(known), torch.tensor(blank), len(lengths))
 
 
+def check_template(
+    text: str, tokenizer: Tokenizer, constraints: Sequence[str] = (), marker: str = "_"
+) -> None:
+    """Refuse a template, or constraints of its blanks, that no model of a tokenizer can fill.
+
+    Args:
+        text: As for `Template.parse`.
+        tokenizer: As for `Template.parse`.
+        constraints: As for `allowed_tokens`.
+        marker: As for `Template.parse`.
+
+    Raises:
+        ValueError: As `Template.parse`, `Template.layouts` and `allowed_tokens`.
+    """
+    template = Template.parse(text, tokenizer, marker)
+    template.layouts()
+    allowed_tokens(constraints, len(template.blanks), tokenizer)
+
+
 def allowed_tokens(
     constraints: str | Sequence[str], num_blanks: int, tokenizer: Tokenizer
 ) -> Bool[Tensor, "blanks vocabulary"]:
