@@ -224,5 +224,14 @@ def test_a_text_that_cannot_be_scored_is_refused(
     assert reason in refuse("score", trained / "run", tmp_path / "text", *arguments)
 
 
+def test_an_empty_line_is_told_as_one_that_is_not_scored(trained, tmp_path, call, call_json):
+    (tmp_path / "lines.txt").write_text("the dog\n\nthe fox\n", encoding="utf-8")
+    command = ("score", trained / "run", tmp_path / "lines.txt")
+    rows = call(*command).out.splitlines()
+    assert [row for row in rows if row.endswith("(empty line, not scored)")] == [rows[2]]
+    assert rows[2].split()[:2] == ["-", "-"]
+    assert call_json(*command)["characters"] == len("the dog") + len("the fox")
+
+
 def test_a_missing_file_is_refused(trained, refuse):
     assert "nowhere" in refuse("score", trained / "run", "nowhere")

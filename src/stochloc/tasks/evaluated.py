@@ -52,8 +52,7 @@ class Evaluation:
         again = ", which counts the cost of rewound tokens again" if chosen.takes_back else ""
         what = "the exact likelihood under" if is_exact else "a bound for"
         return (
-            f"guided walk, {what} the {self.walk.num_steps}-step {self.walk.transition} "
-            f"sampler{policy}{again}"
+            f"{what} the {self.walk.num_steps}-step {self.walk.transition} sampler{policy}{again}"
         )
 
 

@@ -258,6 +258,9 @@ def describe(scored: Scored, with_tokens: bool) -> str:
         if line.refused is not None:
             rows.append(_row("-", "-", "-", line.text, scored.is_exact))
             continue
+        if not line.tokens:
+            rows.append(_row("-", "-", "-", "(empty line, not scored)", scored.is_exact))
+            continue
         spread = "" if line.nats_stderr is None else f"{line.nats_stderr:.3f}"
         bits = f"{line.bits_per_character:.3f}"
         whole = line.nats if line.nats_with_length is None else line.nats_with_length

@@ -112,5 +112,9 @@ def _check_size(width: int, depth: int, heads: int) -> None:
     for name, value in (("width", width), ("depth", depth), ("heads", heads)):
         if value < 1:
             raise ValueError(f"A model needs a positive {name}, not {value}.")
-    if width % (2 * heads):
-        raise ValueError(f"The width {width} is no multiple of twice the {heads} heads.")
+    if over := width % (2 * heads):
+        below, above = width - over, width - over + 2 * heads
+        near = f"{below} or {above}" if below else f"{above}"
+        raise ValueError(
+            f"The width {width} is no multiple of twice the {heads} heads: try a width of {near}."
+        )
