@@ -10,6 +10,7 @@ from stochloc.cli import main
 from stochloc.cli.commands import COMMANDS
 from stochloc.cli.parsing_errors import sentence_of
 from stochloc.cli.ranges import POSITIVE, PROBABILITY, SHARE, Range, at_least
+from stochloc.names import PATHS
 
 pytestmark = pytest.mark.bulk
 
@@ -38,6 +39,21 @@ def refused(capsys, *arguments):
      "--transition must be one of ancestral, euler, not 'zigzag'."),
     (("score", "RUN", "FILE", "--transition", "zigzag"),
      "--transition must be one of ancestral, euler, not 'zigzag'."),
+    (("push", "RUN", "a/b", "--checkpoint", "x"),
+     "push has no flag --checkpoint, perhaps you mean --with-checkpoint; see stochloc push "
+     "--help."),
+    (("eval", "RUN", "--checkpoint", "worst"),
+     "--checkpoint must be one of best, last, not 'worst'."),
+    (("compare", "--data", "x", "--out", "y", "--accelerator", "tpu"),
+     "--accelerator must be one of auto, cpu, cuda, not 'tpu'."),
+    (("eval", "RUN", "--split", "some"),
+     "--split must be one of train, valid, test, all, not 'some'."),
+    *(((command, *rest, "--path", "zigzag"),
+       f"--path must be one of {', '.join((*PATHS, 'tuned'))}, not 'zigzag'.")
+      for command, *rest in (
+          ("eval", "RUN"), ("sample", "RUN"), ("score", "RUN", "FILE"), ("infill", "RUN", "a_"),
+          ("correct", "RUN", "teh"), ("plot", "walk", "RUN", "--out", "x"),
+      )),
     (("sample", "RUN", "--n"), "--n needs a value."),
     (("sample",), "sample needs RUN; see stochloc sample --help."),
     (("compare",), "compare needs --data STR and --out PATH; see stochloc compare --help."),

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "adapters": {"core", "nn", "data", "training", "tasks", "terminal", "version", "adapters"},
     "cli": {
         "core", "nn", "data", "training", "tasks", "viz", "app", "importers", "names", "terminal",
-        "cli",
+        "version", "cli",
     },
     "terminal.py": set(),
     "version.py": set(),

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from itertools import pairwise
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
@@ -49,6 +49,31 @@ def flags_of(command: type) -> Iterator[str]:
         elif tyro.conf.Positional not in rest:
             renamed = [given for said in rest if (given := getattr(said, "name", None))]
             yield f"--{[name, *renamed][-1].replace('_', '-')}"
+
+
+def choices_of(command: type) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield every flag of a command that takes one of some names, and these in their order.
+
+    Args:
+        command: A dataclass; those of options among its attributes are looked at too.
+    """
+    for name, kind in inspect.get_annotations(command).items():
+        inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        if is_dataclass(inner):
+            assert isinstance(inner, type)
+            yield from choices_of(inner)
+        elif names := tuple(_names_in(kind)):
+            yield f"--{name.replace('_', '-')}", names
+
+
+def _names_in(kind: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yield the names of every `Literal` within an annotation."""
+    if get_origin(kind) is Literal:
+        yield from map(str, get_args(kind))
+        return
+    inner = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
+    for part in inner:
+        yield from _names_in(part)
 
 
 def _docstrings(command: type) -> dict[str, str]:

@@ -9,7 +9,7 @@ loses its frame and its hints only.
 import ast
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _COLOR = re.compile(r"\x1b\[[\d;]*m")
 _TYPES = {
@@ -19,7 +19,11 @@ _TYPES = {
 
 
 def sentence_of(
-    box: str, command: str | None, flags: Sequence[str], commands: Sequence[str]
+    box: str,
+    command: str | None,
+    flags: Sequence[str],
+    commands: Sequence[str],
+    choices: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Return what a box of tyro says is wrong.
 
@@ -28,6 +32,7 @@ def sentence_of(
         command: The command that was named; None if there is none.
         flags: The flags of that command.
         commands: The names of all commands.
+        choices: The names that a flag takes, in the order of the help page, by flag.
 
     Returns:
         One sentence; the box as it is if it has no first part.
@@ -40,7 +45,7 @@ def sentence_of(
     if found := re.match(r"Error parsing (.+?):", words):
         return _of_type(found[1].rpartition("/")[2], words)
     if found := re.match(r"invalid choice (.+?) for argument '(.+?)'.*?\((.+)\)", words):
-        return _of_choice(found[2], found[1], found[3])
+        return _of_choice(found[2], found[1], found[3], (choices or {}).get(found[2], ()))
     if found := re.match(r"Missing value for argument '(.+?)'. Expected (\d+) ", words):
         many = "a value" if found[2] == "1" else f"{found[2]} values"
         return f"{found[1].rpartition('/')[2]} needs {many}."
@@ -50,6 +55,9 @@ def sentence_of(
     if words.startswith("Unrecognized options: "):
         first = words.removeprefix("Unrecognized options: ").partition(", ")[0]
         return f"{_of_unknown(first, command, flags, commands)}; {help_page}."
+    # What the parser says of a flag that another command has.
+    if found := re.match(r"Unrecognized or misplaced options: (.+?) \(applied to ", words):
+        return f"{_of_unknown(found[1], command, flags, commands)}; {help_page}."
     return words if words.endswith(".") else f"{words}."
 
 
@@ -73,9 +81,10 @@ def _of_type(name: str, words: str) -> str:
     return f"{name}: {words.partition(': ')[2].rstrip('.')}."
 
 
-def _of_choice(name: str, chosen: str, choices: str) -> str:
+def _of_choice(name: str, chosen: str, choices: str, ordered: Sequence[str]) -> str:
     # The parser lists a set, so its order differs between calls.
-    named = sorted(choice for choice in ast.literal_eval(f"({choices},)") if choice != "None")
+    found = sorted(choice for choice in ast.literal_eval(f"({choices},)") if choice != "None")
+    named = ordered if sorted(ordered) == found else found
     return f"{name} must be one of {', '.join(named)}, not {chosen}."
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn, Union
 import tyro
 
 from stochloc.cli.commands import COMMANDS, Command
-from stochloc.cli.help_texts import flags_of, join_lines
+from stochloc.cli.help_texts import choices_of, flags_of, join_lines
 from stochloc.cli.parsing_errors import sentence_of
 from stochloc.cli.ranges import refuse_out_of_range
 from stochloc.cli.train import Train
@@ -78,6 +78,11 @@ def _obey(arguments: list[str] | None) -> None:
 def _parse(arguments: list[str] | None) -> Command:
     # Who names no command is shown which there are.
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if words[0] == "--version":
+        from stochloc.version import __version__
+
+        print(f"stochloc {__version__}", flush=True)
+        raise SystemExit(0)
     if {"-h", "--help"} & set(words) and words[0] in COMMANDS:
         join_lines(COMMANDS[words[0]])
     told = io.StringIO()
@@ -87,7 +92,7 @@ def _parse(arguments: list[str] | None) -> Command:
                 _chosen_among(COMMANDS),
                 prog="stochloc",
                 description="Learn, score and generate discrete sequences by stochastic "
-                "localization.",
+                "localization. stochloc --version prints the version.",
                 args=words,
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
             )
@@ -96,7 +101,8 @@ def _parse(arguments: list[str] | None) -> Command:
         if stopped.code:
             named = words[0] if words[0] in COMMANDS else None
             flags = () if named is None else tuple(flags_of(COMMANDS[named]))
-            _tell_end(sentence_of(told.getvalue(), named, flags, tuple(COMMANDS)))
+            names = {} if named is None else dict(choices_of(COMMANDS[named]))
+            _tell_end(sentence_of(told.getvalue(), named, flags, tuple(COMMANDS), names))
         raise
     print(told.getvalue(), end="", file=sys.stderr)
     return command
