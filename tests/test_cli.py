@@ -16,6 +16,7 @@ from stochloc.cli import main
 from stochloc.cli.sample import BORDER
 from stochloc.data import corpora
 from stochloc.data.texts import file_source
+from stochloc.tasks.runs import open_run
 from stochloc.tasks.train import start_run
 
 pytestmark = pytest.mark.bulk
@@ -157,6 +158,47 @@ def test_for_bytes_bits_per_character_are_more_than_bits_per_token(place, capsys
     capsys.readouterr()
     result = run_json(capsys, "eval", place / "bytes", "--sequences", 4, "--json")
     assert result["bits_per_character"] > 1.3 * result["bits_per_token"]
+
+
+def test_the_version_is_printed_without_torch():
+    from stochloc.version import __version__
+
+    code = (
+        "import sys\nfrom stochloc.cli import main\ntry:\n    main(['--version'])\n"
+        "except SystemExit as stopped:\n    assert not stopped.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"stochloc {__version__}\n"), done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_width_that_fits_no_heads_names_those_next_to_it(place, capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--data", str(place / "text.txt"), "--out", str(place / "nothing"),
+              "--width", "63", "--heads", "4"])  # fmt: skip
+    assert "width 63 is no multiple of twice the 4 heads: try a width of 56 or 64." in (
+        capsys.readouterr().err
+    )
+
+
+def test_eval_says_windows_of_a_text_and_no_guidance(place, capsys):
+    main(["eval", str(place / "run"), "--sequences", "2", "--steps", "2"])
+    said = capsys.readouterr().out
+    assert "nats per window" in said
+    assert "sequence" not in said and "guided" not in said
+
+
+def test_a_dry_run_says_in_one_sentence_what_would_be_trained(place, capsys):
+    main(["train", "--data", str(place / "text.txt"), "--out", str(place / "nothing"), *TRAIN,
+          "--dry-run"])  # fmt: skip
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["training"]["num_steps"] == 4
+    parameters = open_run(place / "run").model.num_parameters
+    assert f"{parameters:,} parameters" in captured.err
+    assert "4 updates, each of 4 windows of 16 tokens." in captured.err
+    main(["train", "--out", str(place / "run"), "--resume", "--dry-run"])
+    assert f"{parameters:,} parameters" in capsys.readouterr().err
 
 
 def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(place, capsys):

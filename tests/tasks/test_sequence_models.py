@@ -139,7 +139,10 @@ def test_a_run_cut_off_and_resumed_from_a_moved_file_is_the_one_never_cut(
 def test_what_is_cut_or_seen_twice_is_said_and_the_dry_run_counts_it(words, tmp_path, call):
     data = ("--data", words / "words.txt", "--sequences", "--valid", words / "words.txt")
     dry = ("train", *data, "--out", tmp_path / "none", *FRACTIONS, "--length", 8, "--dry-run")
-    told = json.loads(call(*dry).out)
+    printed = call(*dry)
+    told = json.loads(printed.out)
+    trained_on = f"sequences of at most 6 tokens from {told['sequences']['train']} training"
+    assert trained_on in printed.err
     longer = [word for word in WORDS if len(word) > 6]
     counted = told["sequences"]
     assert counted["valid"] == len(WORDS) and counted["longest"] == max(map(len, WORDS))

@@ -169,7 +169,7 @@ def test_the_best_model_is_used_with_a_note_and_the_last_is_available(run, call)
 def test_the_last_weights_are_used_if_no_bound_was_measured_after_the_best(
     trained, tmp_path, call, monkeypatch, capsys
 ):
-    """Stopped at step 5 after the best bound at 4; a worse bound at 6 makes the best the default."""
+    """Stopped at step 5 after the best bound at 4; with a worse bound at 6 the best is used."""
     folder, signals = tmp_path / "run", iter([0, 0, 0, 0, 2])
     with monkeypatch.context() as patch:
         patch.setattr("stochloc.training.loop._signal_to_any", lambda *a: next(signals))

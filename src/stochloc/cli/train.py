@@ -302,7 +302,10 @@ class Train:
 def _print_resolved(
     recipe: "Recipe", hardware: "Hardware", of_data: Mapping[str, Any] | None = None
 ) -> None:
+    from stochloc.tasks.train import summary
+
     print_json({**recipe.to_dict(), **(of_data or {}), "hardware": asdict(hardware)})
+    warn(summary(recipe, of_data or {}))
 
 
 _RECIPE_FLAGS = (

@@ -2,11 +2,12 @@
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 
 from stochloc.data import Corpus
@@ -35,7 +36,7 @@ from stochloc.tasks.sequence_training import (
 )
 from stochloc.tasks.training_data import training_data
 from stochloc.tasks.unseen import remark_on_unseen
-from stochloc.terminal import tell
+from stochloc.terminal import tell, times
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.choices import named_law
 from stochloc.training.exclusive import exclusive
@@ -107,6 +108,30 @@ def describe_data(corpus: Corpus | SequenceCorpus, recipe: Recipe) -> dict[str, 
             "cut": sum(part.num_longer(most) for part in parts.values()),
         }
     }
+
+
+def summary(recipe: Recipe, of_data: Mapping[str, Any]) -> str:
+    """Return what a dry run says in one sentence: the size of the model and of its training.
+
+    Args:
+        recipe: What would be trained, and how.
+        of_data: What `describe_data` returned; empty if the data were not looked at.
+
+    Returns:
+        A sentence.
+    """
+    with torch.device("meta"):  # allocates nothing, however large the model
+        parameters = LocalizationModel(recipe.model).num_parameters
+    training, sequences = recipe.training, of_data.get("sequences")
+    unit = "window" if sequences is None else "sequence"
+    most = training.length if sequences is None else most_tokens(recipe)
+    length = f"{'of' if sequences is None else 'of at most'} {times(most, 'token')}"
+    found = "" if sequences is None else f" from {times(sequences['train'], 'training sequence')}"
+    return (
+        f"nothing is trained: the model has {parameters:,} parameters, and training would be "
+        f"{training.num_steps:,} updates, each of {times(training.batch_size, unit)} {length}"
+        f"{found}."
+    )
 
 
 def start_run(
