@@ -34,7 +34,6 @@ from stochloc.core import (
     line_integral,
     localize,
     measure_step_costs,
-    observe,
     right_to_left,
     sample,
     start,
@@ -62,7 +61,6 @@ SCORES = {
     "costs of steps": lambda tokens: measure_step_costs(
         DENOISER, tokens, Ancestral(), torch.tensor([0.0]), torch.tensor([0.0]), generator(0)
     ),
-    "channel": lambda tokens: observe(CODES, tokens, torch.ones(1, SIZE), generator(0)),
     "prompt": lambda tokens: start(CODES, 1, SIZE, known=tokens),
 }  # fmt: skip
 # Every place for a path, a policy and a spacing.

@@ -157,7 +157,7 @@ def test_a_character_that_no_token_spells_is_named_with_its_place(tmp_path, unkn
 @pytest.mark.parametrize(("setting", "reason"), [
     ("bpe:0", "from 257 tokens"), ("bpe:256", "from 257 tokens"), ("bpe:abc", "not 'bpe:abc'"),
     ("bpe:", "not 'bpe:'"), ("bpe:-5", "not 'bpe:-5'"), ("bpe:1000001", "to 1000000"),
-    ("bpe:٣٠٠", "not 'bpe:"), ("words:5", "no tokenizer 'words:5'"), ("bpe", "not 'bpe:'"),
+    ("bpe:٣٠٠", "not 'bpe:"), ("words:5", "not 'words:5'"), ("bpe", "not 'bpe:'"),
     ("no.json", "no.json cannot be read"), ("subwords", "no tokenizer 'subwords'"),
 ])  # fmt: skip
 def test_a_setting_that_names_no_tokenizer_is_refused(setting, reason):

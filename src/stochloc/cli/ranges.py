@@ -44,12 +44,12 @@ class Range:
 
 def at_least(least: int) -> Range:
     """Return the range of the numbers from one on."""
-    return Range(least)
+    return Range(float(least))
 
 
-POSITIVE = Range(0, without_least=True)
-SHARE = Range(0, 1, without_least=True)
-PROBABILITY = Range(0, 1)
+POSITIVE = Range(0.0, without_least=True)
+SHARE = Range(0.0, 1.0, without_least=True)
+PROBABILITY = Range(0.0, 1.0)
 
 
 def refuse_out_of_range(command: object) -> None:

@@ -160,13 +160,7 @@ def observe(
 
     Returns:
         The observed state.
-
-    Raises:
-        ValueError: A token is outside of the vocabulary; looked for on the CPU alone.
     """
-    # Other devices would be waited for, in every update of a training.
-    if tokens.is_cpu:
-        check_tokens(codebook, tokens)
     batch, length = tokens.shape
     return advance(codebook, start(codebook, batch, length), tokens, snr, generator)
 

@@ -102,7 +102,7 @@ class Divided:
         seen = [count_tokens(part[: round(len(part) * self.share)], size) for part in every]
         unseen = np.flatnonzero(np.sum(seen, 0) == 0)
         if len(unseen):
-            shown = ", ".join(repr(tokenizer.decode([token])) for token in unseen[:MOST_SHOWN])
+            shown = ", ".join(repr(tokenizer.decode([int(token)])) for token in unseen[:MOST_SHOWN])
             more = ", ..." if len(unseen) > MOST_SHOWN else ""
             raise ValueError(
                 "The vocabulary words:train lacks words of held-out text that no training text has "
