@@ -170,7 +170,7 @@ def test_bad_sequences_end_in_one_sentence_and_write_nothing(words, tmp_path, re
     assert "endless" in refuse("train", "--data", "builtin", "--sequences", "--out", out)
     resumed = ("train", "--out", words / "run", "--resume", "--length", 9)
     assert "length would differ" in refuse(*resumed)
-    assert "at least one validation" in refuse("tune", words / "run", "--sequences", 0)
+    assert "--sequences must be at least 1" in refuse("tune", words / "run", "--sequences", 0)
 
 
 def test_a_run_on_training_words_leaves_the_same_sequences_out_whenever_it_is_opened(

@@ -46,13 +46,13 @@ def test_texts_have_the_distribution_of_the_walk_from_left_to_right(run):
 
 def test_the_calls_reported_are_those_that_the_model_was_asked(run, monkeypatch):
     asked = []
-    own = type(run.model).context
+    own = type(run.model)._from_sides
 
-    def context(self, *sides):
+    def from_sides(self, *sides):
         asked.append(sides)
         return own(self, *sides)
 
-    monkeypatch.setattr(type(run.model), "context", context)
+    monkeypatch.setattr(type(run.model), "_from_sides", from_sides)
     walk = SPECULATE.resolve(run)
     assert isinstance(walk, SpeculativeWalk)
     drawn = generate(run, 3, 12, walk, prompt="the")

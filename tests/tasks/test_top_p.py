@@ -94,4 +94,5 @@ def test_sample_and_infill_keep_to_it_and_to_all_else_that_is_asked(trained, enc
 def test_a_mass_that_is_none_is_refused(trained, refuse, value):
     for command in (("sample",), ("infill",)):
         text = ("th_",) if command == ("infill",) else ()
-        assert "(0, 1]" in refuse(*command, trained / "run", *text, "--top-p", value)
+        said = refuse(*command, trained / "run", *text, "--top-p", value)
+        assert "--top-p must be above 0 and at most 1, not" in said

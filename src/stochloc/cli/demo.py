@@ -17,7 +17,7 @@ class Demo:
 
     run_folders: Annotated[tuple[str, ...], tyro.conf.Positional, optional("RUN [RUN ...]")]
     """Folders of runs, or models' names on the Hugging Face hub."""
-    port: Annotated[MaybeInt, Range(0.0, 65535.0)] = None
+    port: Annotated[MaybeInt, Range(0, 65535)] = None
     """Port to serve on; the first free one from 7860 when absent."""
     host: str = "127.0.0.1"
     """Address to serve on; any other than this machine's own needs --token."""

@@ -23,12 +23,12 @@ class Range:
         without_most: Whether `most` itself is outside.
     """
 
-    least: float
-    most: float = math.inf
+    least: int | float
+    most: int | float = math.inf
     without_least: bool = False
     without_most: bool = False
 
-    def holds(self, value: float) -> bool:
+    def holds(self, value: int | float) -> bool:
         """Return whether a number is in the range."""
         is_above = value > self.least if self.without_least else value >= self.least
         return is_above and (value < self.most if self.without_most else value <= self.most)
@@ -44,12 +44,12 @@ class Range:
 
 def at_least(least: int) -> Range:
     """Return the range of the numbers from one on."""
-    return Range(float(least))
+    return Range(least)
 
 
-POSITIVE = Range(0.0, without_least=True)
-SHARE = Range(0.0, 1.0, without_least=True)
-PROBABILITY = Range(0.0, 1.0)
+POSITIVE = Range(0, without_least=True)
+SHARE = Range(0, 1, without_least=True)
+PROBABILITY = Range(0, 1)
 
 
 def refuse_out_of_range(command: object) -> None:

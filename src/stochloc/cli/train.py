@@ -122,7 +122,7 @@ class Train:
     """Updates of linear warm-up."""
     weight_decay: Annotated[MaybeFloat, at_least(0)] = None
     """AdamW's weight decay."""
-    ema_decay: Annotated[MaybeFloat, Range(0.0, 1.0, without_most=True)] = None
+    ema_decay: Annotated[MaybeFloat, Range(0, 1, without_most=True)] = None
     """Decay of the weights' running average."""
     width: MaybeCount = None
     """Width of the transformer."""
