@@ -157,6 +157,8 @@ def draw(browser: Browser, address: str, scene: Scene, folder: Path) -> None:
 
 def row(name: str, unit: str, values: Sequence[float]) -> str:
     """Return the median and what nine of ten do not exceed."""
+    if not values:
+        return f"{name:16} not measured: no frame was painted by itself"
     ordered = sorted(values)
     tenth = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
     middle = statistics.median(ordered)
