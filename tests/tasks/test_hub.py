@@ -121,3 +121,18 @@ def test_a_model_of_the_hub_is_opened_and_cached_for_when_the_hub_is_unreachable
     shutil.rmtree(folder / "hub")
     with pytest.raises(ValueError, match="try again later"):
         open_run("owner/name")
+
+
+@pytest.mark.parametrize("command", [
+    ("sample", "owner/name", "--n", "1", "--length", "8"), ("score", "owner/name", "lines.txt"),
+    ("infill", "owner/name", "th_ fox"), ("correct", "owner/name", "teh fox", "--one-pass"),
+    ("eval", "owner/name", "--data", "long.txt", "--sequences", "2", "--split", "all"),
+])  # fmt: skip
+def test_a_command_asks_the_hub_for_its_model_once(trained, folder, hub, call, command):
+    names = ("model.safetensors", *(path.name for path in (trained / "run").glob("*.json")))
+    (folder / "lines.txt").write_text("the fox\n")
+    (folder / "long.txt").write_text("the quick brown fox jumps " * 20)
+    with serving({name: (trained / "run" / name).read_bytes() for name in names}) as stand_in:
+        hub(stand_in.url)
+        shown = call(*command)
+    assert shown.err.count("Asking the Hugging Face hub for a model of this name") == 1

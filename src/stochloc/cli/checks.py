@@ -12,19 +12,6 @@ if TYPE_CHECKING:
     from stochloc.data.records import Reading
 
 
-def check_file(file: str, reading: "Reading") -> None:
-    """Refuse a file that is missing or empty; a pipe is left unread.
-
-    Args:
-        file: What the user gave as a file.
-        reading: How it is read.
-
-    Raises:
-        ValueError: There is no such file, or nothing is in it.
-    """
-    reading.check(file)
-
-
 def check_data(data: str | None, reading: "Reading") -> None:
     """Refuse data that is missing or empty, unless it is a corpus by name or texts in classes.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
-from stochloc.cli.checks import check_data, check_file, check_label
+from stochloc.cli.checks import check_data, check_label
 from stochloc.cli.options import (
     Count,
     Json,
@@ -34,7 +34,7 @@ from stochloc.terminal import tell
 if TYPE_CHECKING:
     from stochloc.tasks.correct.chosen import CorrectionChoice
     from stochloc.tasks.correct.reading import Decoder
-    from stochloc.tasks.runs import Run
+    from stochloc.tasks.runs import FoundRun, Run
 
 # Names of files for a JSON object a line.
 JSON_LINES = (".jsonl", ".ndjson")
@@ -110,14 +110,14 @@ class Correct:
         )  # fmt: skip
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
-        self._check()
+        found = self._checked()
         if self._is_by_record:
-            self._correct_records(choice)
+            self._correct_records(found, choice)
             return
         if self.out is not None:
             _check_target(self.out)
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
-        run = self.weights.open(self.run_folder)
+        run = self.weights.open(found)
         text = self._read(run) if self.text is None else typed(self.text)
         decoder, snr = choice.resolve(run, tell)
         result = correct(run, text, decoder, snr, confidences, typed_label(self.label))
@@ -139,24 +139,25 @@ class Correct:
                 f"{change.probability:.3f}"
             )
 
-    def _check(self) -> None:
-        """Refuse what can be refused without the model."""
+    def _checked(self) -> "FoundRun":
+        """Return the run, its model not yet read; refuse what can be refused without it."""
         from stochloc.tasks.policies import PolicyChoice
 
-        tokenizer = self.weights.tokenizer(self.run_folder)
-        check_label(tokenizer, self.label)
+        found = self.weights.find(self.run_folder)
+        check_label(found.tokenizer, self.label)
         PolicyChoice(self.policy).check()
         check_data(self.data, ReadingOptions().reading())
         if self.file is not None:
-            check_file(self.file, self.of_file.reading())
+            self.of_file.reading().check(self.file)
         elif not self.text:
             raise ValueError("There is no text to correct.")
+        return found
 
     @property
     def _is_by_record(self) -> bool:
         return self.out is not None and self.out.suffix in JSON_LINES
 
-    def _correct_records(self, choice: "CorrectionChoice") -> None:
+    def _correct_records(self, found: "FoundRun", choice: "CorrectionChoice") -> None:
         from stochloc.tasks.by_record.correcting import CorrectRecords
 
         if self.file is None:
@@ -164,7 +165,7 @@ class Correct:
                 f"{self.out} is for the records of a file: give one with --file, or another --out."
             )
         share_of(self)
-        run = self.weights.open(self.run_folder)
+        run = self.weights.open(found)
         decoder, snr = choice.resolve(run, tell)
         resolved = {"snr": snr, "threshold": decoder.threshold}
         work = CorrectRecords(run, decoder, snr, typed_label(self.label))

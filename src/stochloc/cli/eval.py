@@ -81,12 +81,12 @@ class Eval:
         from stochloc.tasks.parts import part_to_evaluate
         from stochloc.tasks.walks import WalkSettings, default_path, default_steps
 
-        tokenizer = self.weights.tokenizer(self.run_folder)
+        found = self.weights.find(self.run_folder)
         check_data(self.data, self.of_file.reading())
-        check_label(tokenizer, self.label)
+        check_label(found.tokenizer, self.label)
         policy = self.walk.choice()
         policy.check()
-        run = self.weights.open(self.run_folder)
+        run = self.weights.open(found)
         steps = self.steps
         if steps is None:
             steps = default_steps(None if self.continuous else self.path, run, run.length)

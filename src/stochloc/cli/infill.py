@@ -1,12 +1,12 @@
 """The command that fills the blanks of a text."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
-from stochloc.cli.checks import check_file, check_label
+from stochloc.cli.checks import check_label
 from stochloc.cli.options import (
     Count,
     Json,
@@ -30,6 +30,9 @@ from stochloc.cli.options import (
 from stochloc.cli.output import print_json
 from stochloc.cli.unused import Unused, unused_path
 from stochloc.terminal import tell
+
+if TYPE_CHECKING:
+    from stochloc.tasks.runs import FoundRun
 
 
 @dataclass
@@ -107,8 +110,7 @@ class Infill:
                 raise ValueError("The answers to --file need a file of their own; give --out.")
             share_of(self)
         constraints, blank = tuple(map(typed, self.constraint)), typed(self.blank)
-        self._check(constraints, blank)
-        run = self.weights.open(self.run_folder)
+        run = self.weights.open(self._checked(constraints, blank))
         walk = chosen_walk(
             run, self.path, self.steps, self.policy, self.transition, self.temperature, self.top_p,
             self.all_different,
@@ -130,15 +132,16 @@ class Infill:
             print(f"{answer.nats:9.3f} nats  {text}")
         tell(f"stochloc: nats are those of the {result.scored}: {result.ranking}.")
 
-    def _check(self, constraints: tuple[str, ...], blank: str) -> None:
-        """Refuse what can be refused without the model."""
+    def _checked(self, constraints: tuple[str, ...], blank: str) -> "FoundRun":
+        """Return the run, its model not yet read; refuse what can be refused without it."""
         from stochloc.tasks.infill.templates import check_template
         from stochloc.tasks.policies import PolicyChoice
 
-        tokenizer = self.weights.tokenizer(self.run_folder)
-        check_label(tokenizer, self.label)
+        found = self.weights.find(self.run_folder)
+        check_label(found.tokenizer, self.label)
         PolicyChoice(self.policy).check()
         if self.file is not None:
-            check_file(self.file, self.of_file.reading())
+            self.of_file.reading().check(self.file)
         else:
-            check_template(typed(str(self.template)), tokenizer, constraints, blank)
+            check_template(typed(str(self.template)), found.tokenizer, constraints, blank)
+        return found

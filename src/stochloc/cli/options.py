@@ -26,10 +26,9 @@ from stochloc.names import (
 )
 
 if TYPE_CHECKING:
-    from stochloc.data import Tokenizer as RunTokenizer
     from stochloc.data.records import Reading
     from stochloc.tasks.policies import PolicyChoice
-    from stochloc.tasks.runs import Run
+    from stochloc.tasks.runs import FoundRun, Run
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -137,24 +136,27 @@ class Weights:
     accelerator: Accelerator = "auto"
     """Where to compute."""
 
-    def tokenizer(self, folder: str) -> "RunTokenizer":
-        """Return the tokenizer of a run, to check what a user gave before its model is opened.
+    def find(self, folder: str) -> "FoundRun":
+        """Find a run, to check what a user gave before its model is opened.
 
         Args:
             folder: Folder of the run, or a name on the hub.
+
+        Returns:
+            The run, its model not yet read.
 
         Raises:
             ValueError: It is not a run, or its description is damaged.
         """
-        from stochloc.tasks.runs import read_tokenizer
+        from stochloc.tasks.runs import describe_run
 
-        return read_tokenizer(folder)
+        return describe_run(folder)
 
-    def open(self, folder: str) -> "Run":
+    def open(self, run: "str | FoundRun") -> "Run":
         """Open a run, with a note on stderr if its weights are not those of its last step.
 
         Args:
-            folder: Folder of the run, or a name on the hub.
+            run: Folder of the run, or a name on the hub; or what `find` returned.
 
         Returns:
             The run.
@@ -162,12 +164,11 @@ class Weights:
         Raises:
             ValueError: It is not a run, or its model is damaged.
         """
-        from stochloc.tasks.runs import open_run
-
-        run = open_run(folder, device(self.accelerator), self.checkpoint)
-        if run.note is not None:
-            warn(run.note)
-        return run
+        found = self.find(run) if isinstance(run, str) else run
+        opened = found.open(device(self.accelerator), self.checkpoint)
+        if opened.note is not None:
+            warn(opened.note)
+        return opened
 
 
 @dataclass

@@ -102,12 +102,12 @@ class Sample:
 
         if self.length is not None:
             parse_lengths(self.length)
-        tokenizer = self.weights.tokenizer(self.run_folder)
-        prompt = normalise(typed(self.prompt), tokenizer)
+        found = self.weights.find(self.run_folder)
+        prompt = normalise(typed(self.prompt), found.tokenizer)
         prompt.known_only()
-        check_label(tokenizer, self.label)
+        check_label(found.tokenizer, self.label)
         self.walk.choice(self.corrector).check()
-        run = self.weights.open(self.run_folder)
+        run = self.weights.open(found)
         for note in prompt.notes:
             tell(f"stochloc: {note}.")
         lengths = run.lengths_given(typed_label(self.label))

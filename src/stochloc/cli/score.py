@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from stochloc.cli.by_record import ShareOption, share_of, work_on_file
-from stochloc.cli.checks import check_file, check_label
+from stochloc.cli.checks import check_label
 from stochloc.cli.options import (
     Json,
     Label,
@@ -81,10 +81,10 @@ class Score:
 
         if self.out is not None:
             share_of(self)
-        tokenizer = self.weights.tokenizer(self.run_folder)
-        check_file(self.file, self.of_file.reading())
-        check_label(tokenizer, self.label)
-        run = self.weights.open(self.run_folder)
+        found = self.weights.find(self.run_folder)
+        self.of_file.reading().check(self.file)
+        check_label(found.tokenizer, self.label)
+        run = self.weights.open(found)
         scoring = chosen_scoring(
             run, self.path, self.transition, self.steps, self.draws, self.continuous, self.seed,
             typed_label(self.label),

@@ -7,8 +7,12 @@ later than the best one was no better.
 
 from pathlib import Path
 
+from safetensors import safe_open
+
 from stochloc.names import CheckpointName
-from stochloc.training.checkpoint import Progress
+from stochloc.nn import LocalizationModel
+from stochloc.nn.weights import check_finite, check_shapes, read_shapes
+from stochloc.training.checkpoint import FILE_NAME, Progress
 from stochloc.training.metrics import newest_bound
 
 
@@ -27,6 +31,30 @@ def weights_to_use(folder: Path, progress: Progress | None) -> CheckpointName:
     if progress is None or best is None or best.step == progress.step:
         return "best"
     return "last" if newest_bound(folder, progress.step) == best.step else "best"
+
+
+def load_last(model: LocalizationModel, folder: Path) -> None:
+    """Load the averaged weights of a checkpoint into a model, after checking their shapes.
+
+    Args:
+        model: Of the shape of the run's model.
+        folder: The run's folder.
+
+    Raises:
+        ValueError: There is no checkpoint, or its weights have other shapes or are not finite.
+    """
+    path, prefix = folder / FILE_NAME, "average."
+    if not path.is_file():
+        raise ValueError(f"there is no {FILE_NAME}, which would hold the last weights")
+    shapes = {
+        name.removeprefix(prefix): shape
+        for name, shape in read_shapes(path).items()
+        if name.startswith(prefix)
+    }
+    check_shapes(shapes, lambda: LocalizationModel(model.config), model.config.depth)
+    with safe_open(path, framework="pt") as file:
+        model.load_state_dict({name: file.get_tensor(prefix + name) for name in shapes})
+    check_finite(model)
 
 
 def weights_used(progress: Progress, checkpoint: CheckpointName) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from stochloc.core import Denoiser, Padded
 from stochloc.data import Corpus, Tokenizer, tokenizer_from_dict
@@ -18,8 +18,12 @@ from stochloc.data.lengths import Lengths
 from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.names import CheckpointName
 from stochloc.nn import LocalizationModel, ModelConfig
-from stochloc.nn.weights import check_finite, check_shapes, read_shapes
-from stochloc.tasks.chosen_weights import note_on_weights, weights_to_use, weights_used
+from stochloc.tasks.chosen_weights import (
+    load_last,
+    note_on_weights,
+    weights_to_use,
+    weights_used,
+)
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.framed import framed
 from stochloc.tasks.hardware import Hardware, hardware_from_dict
@@ -250,19 +254,66 @@ def read_description(folder: Path) -> tuple[Recipe, Tokenizer, DataChoice]:
     return recipe, tokenizer, choice
 
 
-def read_tokenizer(run: str | Path) -> Tokenizer:
-    """Return the tokenizer of a run, without opening its model.
+@dataclass(frozen=True)
+class FoundRun:
+    """A run whose description has been read, and whose model has not.
+
+    Attributes:
+        name: What the user called it, a folder or the name of a repository on the hub.
+        folder: Where it is.
+        recipe: How it was trained.
+        tokenizer: Its tokenizer.
+        data: What it was trained on.
+    """
+
+    name: str | Path
+    folder: Path
+    recipe: Recipe
+    tokenizer: Tokenizer
+    data: DataChoice
+
+    def open(
+        self, device: str | torch.device = "cpu", checkpoint: CheckpointName | None = None
+    ) -> Run:
+        """Return the run with its model; as `open_run`."""
+        folder, tokenizer = self.folder, self.tokenizer
+        if not all((folder / name).is_file() for name in ("config.json", MODEL)):
+            again = shlex.join(("stochloc", "train", "--out", str(folder), "--resume"))
+            raise ValueError(f"{self.name} has no model yet; continue it with: {again}")
+        with _naming(folder / "config.json"):
+            # The mixin would read a file of any size and ignore unknown names.
+            ModelConfig(**read_json(folder / "config.json"))
+        with _naming(folder / MODEL):
+            model = LocalizationModel.from_pretrained(folder)
+        with _naming(folder / FILE_NAME):
+            progress = Progress.read(folder)
+            checkpoint = weights_to_use(folder, progress) if checkpoint is None else checkpoint
+            if checkpoint == "last":
+                load_last(model, folder)
+        if model.config.vocabulary_size != tokenizer.vocabulary_size:
+            raise ValueError(
+                f"The model in {self.name} knows {model.config.vocabulary_size} tokens, its "
+                f"tokenizer {tokenizer.vocabulary_size}: they do not belong to the same run."
+            )
+        lengths = read_lengths(folder, tokenizer)
+        model = model.to(device).eval()
+        return Run(model, tokenizer, self.recipe, self.data, folder, checkpoint, progress, lengths)
+
+
+def describe_run(run: str | Path) -> FoundRun:
+    """Find a run and read its description, which tells what its model can be asked.
 
     Args:
         run: As `open_run`.
 
     Returns:
-        The tokenizer.
+        The run, its model not yet read.
 
     Raises:
         ValueError: It is not a run, or its description is damaged.
     """
-    return read_description(find_run(run, RECIPE))[1]
+    folder = find_run(run, RECIPE)
+    return FoundRun(run, folder, *read_description(folder))
 
 
 def open_run(
@@ -286,29 +337,7 @@ def open_run(
     Raises:
         ValueError: It is not a run, has no model yet, or its model is damaged or of another shape.
     """
-    folder = find_run(run, RECIPE)
-    recipe, tokenizer, data = read_description(folder)
-    if not all((folder / name).is_file() for name in ("config.json", MODEL)):
-        again = shlex.join(("stochloc", "train", "--out", str(folder), "--resume"))
-        raise ValueError(f"{run} has no model yet; continue it with: {again}")
-    with _naming(folder / "config.json"):
-        # The mixin would read a file of any size and ignore unknown names.
-        ModelConfig(**read_json(folder / "config.json"))
-    with _naming(folder / MODEL):
-        model = LocalizationModel.from_pretrained(folder)
-    with _naming(folder / FILE_NAME):
-        progress = Progress.read(folder)
-        checkpoint = weights_to_use(folder, progress) if checkpoint is None else checkpoint
-        if checkpoint == "last":
-            _load_last(model, folder)
-    if model.config.vocabulary_size != tokenizer.vocabulary_size:
-        raise ValueError(
-            f"The model in {run} knows {model.config.vocabulary_size} tokens, its tokenizer "
-            f"{tokenizer.vocabulary_size}: they do not belong to the same run."
-        )
-    lengths = read_lengths(folder, tokenizer)
-    model = model.to(device).eval()
-    return Run(model, tokenizer, recipe, data, folder, checkpoint, progress, lengths)
+    return describe_run(run).open(device, checkpoint)
 
 
 @contextmanager
@@ -319,19 +348,3 @@ def _naming(path: Path) -> Iterator[None]:
     except (SafetensorError, RuntimeError, TypeError, AttributeError, OSError, ValueError) as error:
         reason = textwrap.shorten(str(error), 300)
         raise ValueError(f"{path} is damaged or of another kind: {reason}") from error
-
-
-def _load_last(model: LocalizationModel, folder: Path) -> None:
-    """Load the averaged weights of a checkpoint into a model, after checking their shapes."""
-    path, prefix = folder / FILE_NAME, "average."
-    if not path.is_file():
-        raise ValueError(f"there is no {FILE_NAME}, which would hold the last weights")
-    shapes = {
-        name.removeprefix(prefix): shape
-        for name, shape in read_shapes(path).items()
-        if name.startswith(prefix)
-    }
-    check_shapes(shapes, lambda: LocalizationModel(model.config), model.config.depth)
-    with safe_open(path, framework="pt") as file:
-        model.load_state_dict({name: file.get_tensor(prefix + name) for name in shapes})
-    check_finite(model)
