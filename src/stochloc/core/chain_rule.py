@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stochloc.core.checks import check_tokens
+from stochloc.core.channel import State
 from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.denoisers.two_sided import Between, between
 from stochloc.core.likelihood import Estimate, given_state
@@ -52,9 +52,9 @@ def left_to_right(denoiser: Denoiser, tokens: Tokens, known: Tokens | None = Non
     Raises:
         ValueError: A token is outside of the vocabulary, or `known` contradicts `tokens`.
     """
-    check_tokens(denoiser.codebook, tokens)
+    given = given_state(denoiser.codebook, tokens, known)
     places = torch.arange(tokens.shape[-1], device=tokens.device)
-    return in_order(denoiser, tokens, places.expand(tokens.shape), known)
+    return _in_order(denoiser, given, tokens, places.expand(tokens.shape))
 
 
 def right_to_left(denoiser: Denoiser, tokens: Tokens, known: Tokens | None = None) -> Estimate:
@@ -71,12 +71,11 @@ def right_to_left(denoiser: Denoiser, tokens: Tokens, known: Tokens | None = Non
     Raises:
         ValueError: A token is outside of the vocabulary, or `known` contradicts `tokens`.
     """
-    check_tokens(denoiser.codebook, tokens)
+    given = given_state(denoiser.codebook, tokens, known)
     places = torch.arange(tokens.shape[-1], device=tokens.device)
-    return in_order(denoiser, tokens, places.flip(0).expand(tokens.shape), known)
+    return _in_order(denoiser, given, tokens, places.flip(0).expand(tokens.shape))
 
 
-@torch.no_grad()
 def in_order(
     denoiser: Denoiser, tokens: Tokens, order: Tokens, known: Tokens | None = None
 ) -> Estimate:
@@ -97,7 +96,11 @@ def in_order(
     Raises:
         ValueError: A token is outside of the vocabulary, or `known` contradicts `tokens`.
     """
-    given = given_state(denoiser.codebook, tokens, known)
+    return _in_order(denoiser, given_state(denoiser.codebook, tokens, known), tokens, order)
+
+
+@torch.no_grad()
+def _in_order(denoiser: Denoiser, given: State, tokens: Tokens, order: Tokens) -> Estimate:
     free = ~given.is_known
     ranks, num_free = rank_free(order.argsort(-1), free), free.sum(-1, keepdim=True)
     runs = _Runs.of(ranks, between(denoiser), denoiser)

@@ -13,9 +13,20 @@ from stochloc.core.codebook import Codebook
 INDEX_TYPES = (torch.int32, torch.int64)
 
 
-def kind_of(value: object) -> str:
-    """Return the name that an error message gives to a value of the wrong kind."""
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+def check_kind(value: object, kind: type, needed: str, hint: str = "") -> None:
+    """Refuse a value of another kind, or a class in the place of one of its values.
+
+    Args:
+        value: What was given.
+        kind: The class or protocol of which it must be.
+        needed: What is needed, for the beginning of a sentence.
+        hint: What may help, for its end.
+
+    Raises:
+        ValueError: It is not of this kind.
+    """
+    if isinstance(value, type) or not isinstance(value, kind):
+        raise ValueError(f"{needed} is needed here, not {_named(value)}{hint}.")
 
 
 def check_tokens(codebook: Codebook, tokens: object, lowest: int = 0) -> None:
@@ -31,7 +42,7 @@ def check_tokens(codebook: Codebook, tokens: object, lowest: int = 0) -> None:
             or not below V.
     """
     if not isinstance(tokens, Tensor):
-        raise ValueError(f"Tokens are given as a tensor of shape (B, L), not as {kind_of(tokens)}.")
+        raise ValueError(f"Tokens are given as a tensor of shape (B, L), not as {_named(tokens)}.")
     if tokens.ndim != 2 or tokens.dtype not in INDEX_TYPES:
         raise ValueError(
             "Tokens are given as a tensor of type torch.int64 and shape (B, L), a row for each "
@@ -43,3 +54,7 @@ def check_tokens(codebook: Codebook, tokens: object, lowest: int = 0) -> None:
             "The tokens of this vocabulary are the numbers from 0 to "
             f"{codebook.vocabulary_size - 1}, and {int(tokens[outside][0])} is not one of them."
         )
+
+
+def _named(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

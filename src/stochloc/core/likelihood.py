@@ -36,8 +36,8 @@ from stochloc.core.checks import check_tokens
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.numerics import draw_stratified, in_double
-from stochloc.core.paths.base import Path, as_path
-from stochloc.core.policies.base import Policy, as_policy
+from stochloc.core.paths.base import Path, check_path
+from stochloc.core.policies.base import Policy, check_policy
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
 from stochloc.core.walk import Towards, walk
@@ -136,7 +136,8 @@ def bound(
             `Follow(path)`), cannot walk in that number of steps or makes corrector rounds.
     """
     state = given_state(denoiser.codebook, tokens, known)
-    pace = as_policy(policy).start(state, num_steps, generator)
+    check_policy(policy)
+    pace = policy.start(state, num_steps, generator)
     if pace.rounds is not None:
         raise ValueError(
             "A walk with corrector rounds has no useful bound, because every token would be paid "
@@ -191,7 +192,8 @@ def line_integral(
     codebook = denoiser.codebook
     given = given_state(codebook, tokens, known)
     free = ~given.is_known
-    if as_path(path).rises_to_infinity:
+    check_path(path)
+    if path.rises_to_infinity:
         _warn_of_close_codes(codebook)
     codes = codebook.encode(tokens)
     times = draw_stratified(len(tokens), num_samples, generator).to(free.device)

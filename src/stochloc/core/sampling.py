@@ -15,7 +15,7 @@ from torch import Tensor
 from stochloc.core.channel import State
 from stochloc.core.denoisers.posterior import Denoiser
 from stochloc.core.memory import read_through, reader_for
-from stochloc.core.policies.base import Policy, as_policy
+from stochloc.core.policies.base import Policy, check_policy
 from stochloc.core.streams import Randomness
 from stochloc.core.transitions import Transition
 from stochloc.core.walk import Freely, Step, walk
@@ -65,7 +65,8 @@ def localize(
     Raises:
         ValueError: `policy` is not a policy, or cannot walk in that number of steps.
     """
-    pace = as_policy(policy).start(state, num_steps, generator)
+    check_policy(policy)
+    pace = policy.start(state, num_steps, generator)
     yield from walk(denoiser, state, pace, Freely(transition, generator), generator)
 
 
@@ -98,7 +99,8 @@ def sample(
     Raises:
         ValueError: `policy` is not a policy, or cannot walk in that number of steps.
     """
-    pace = as_policy(policy).start(state, num_steps, generator)
+    check_policy(policy)
+    pace = policy.start(state, num_steps, generator)
     if (reader := reader_for(denoiser, state, pace)) is not None:
         tokens, calls = read_through(reader, state, generator)
         return Sample(tokens, calls, torch.zeros_like(state.snr))

@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stochloc.core.checks import kind_of
+from stochloc.core.checks import check_kind
 from stochloc.core.streams import Randomness
 
 Free = Bool[Tensor, "batch length"]
@@ -196,7 +196,7 @@ class Then(Path):
 
     def __post_init__(self) -> None:
         for path in (self.first, self.second):
-            as_path(path)
+            check_path(path)
         if not 0 < self.share < 1:
             raise ValueError(f"The share of the second path must lie in (0, 1), not {self.share}.")
         if self.first.snr_end == torch.inf:
@@ -254,21 +254,9 @@ class Then(Path):
         )
 
 
-def as_path(value: object) -> Path:
-    """Return a value that is a path, and refuse any other.
-
-    Args:
-        value: What was given as a path.
-
-    Returns:
-        The value.
-
-    Raises:
-        ValueError: It is not a path.
-    """
-    if not isinstance(value, Path):
-        raise ValueError(f"A path such as Masked() is needed here, not {kind_of(value)}.")
-    return value
+def check_path(value: object) -> None:
+    """Refuse, with a `ValueError`, what is not a path."""
+    check_kind(value, Path, "A path such as Masked()")
 
 
 def real_type(free: Free) -> torch.dtype:

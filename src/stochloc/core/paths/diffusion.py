@@ -17,7 +17,7 @@ from stochloc.core.paths.base import (
     real_type,
     share_of_time,
 )
-from stochloc.core.paths.spacings import Lomax, Spacing, as_spacing
+from stochloc.core.paths.spacings import Lomax, Spacing, check_spacing
 from stochloc.core.streams import Randomness
 
 
@@ -35,7 +35,7 @@ class Diffusion(Path):
     spacing: Spacing = field(default_factory=Lomax)
 
     def __post_init__(self) -> None:
-        as_spacing(self.spacing)
+        check_spacing(self.spacing)
 
     @property
     def snr_end(self) -> float:

@@ -22,12 +22,12 @@ from stochloc.core.paths.base import (
     Point,
     Snr,
     Steps,
-    as_path,
+    check_path,
     offered,
     real_type,
     share_of_time,
 )
-from stochloc.core.paths.spacings import Lomax, Spacing, as_spacing
+from stochloc.core.paths.spacings import Lomax, Spacing, check_spacing
 from stochloc.core.streams import Randomness
 
 
@@ -123,7 +123,8 @@ class Block(Path):
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"A block needs at least one token, not {self.size}.")
-        if as_path(self.inner).snr_end < math.inf:
+        check_path(self.inner)
+        if self.inner.snr_end < math.inf:
             raise ValueError("The path inside a block must decide its tokens: add .then(Decode()).")
 
     @property
@@ -195,7 +196,7 @@ class Rolling(Path):
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"A rolling window needs at least one token, not {self.window}.")
-        as_spacing(self.spacing)
+        check_spacing(self.spacing)
 
     @property
     def snr_end(self) -> float:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stochloc.core.checks import kind_of
+from stochloc.core.checks import check_kind
 
 
 @runtime_checkable
@@ -125,21 +125,9 @@ class Lomax:
         return self.scale * self._mass / self.shape * tail
 
 
-def as_spacing(value: object) -> Spacing:
-    """Return a value that is a spacing, and refuse any other.
-
-    Args:
-        value: What was given as a spacing.
-
-    Returns:
-        The value.
-
-    Raises:
-        ValueError: It is not a spacing.
-    """
-    if isinstance(value, type) or not isinstance(value, Spacing):
-        raise ValueError(f"A spacing such as Uniform(3.0) is needed here, not {kind_of(value)}.")
-    return value
+def check_spacing(value: object) -> None:
+    """Refuse, with a `ValueError`, what is not a spacing."""
+    check_kind(value, Spacing, "A spacing such as Uniform(3.0)")
 
 
 def _check_positive(*values: float) -> None:

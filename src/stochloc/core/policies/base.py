@@ -25,10 +25,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core.channel import State, rewind
-from stochloc.core.checks import kind_of
+from stochloc.core.checks import check_kind
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
-from stochloc.core.paths.base import Path, Steps, as_path, most
+from stochloc.core.paths.base import Path, Steps, check_path, most
 from stochloc.core.streams import Randomness
 
 
@@ -189,24 +189,9 @@ class Policy(Protocol):
         ...
 
 
-def as_policy(value: object) -> Policy:
-    """Return a value that is a policy, and refuse any other.
-
-    Args:
-        value: What was given as a policy.
-
-    Returns:
-        The value.
-
-    Raises:
-        ValueError: It is not a policy.
-    """
-    if isinstance(value, type) or not isinstance(value, Policy):
-        raise ValueError(
-            f"A policy is needed here, not {kind_of(value)}; to walk along a path, write "
-            "Follow(path)."
-        )
-    return value
+def check_policy(value: object) -> None:
+    """Refuse, with a `ValueError`, what is not a policy."""
+    check_kind(value, Policy, "A policy", "; to walk along a path, write Follow(path)")
 
 
 @dataclass(frozen=True)
@@ -220,7 +205,7 @@ class Follow:
     path: Path
 
     def __post_init__(self) -> None:
-        as_path(self.path)
+        check_path(self.path)
 
     def start(self, state: State, num_steps: int, generator: Randomness) -> Pace:
         """Draw the knots and return the steps between them.

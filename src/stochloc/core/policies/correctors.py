@@ -44,7 +44,7 @@ from stochloc.core.channel import State
 from stochloc.core.denoisers.posterior import Posterior
 from stochloc.core.numerics import draw_uniform
 from stochloc.core.paths.orders import rank_free
-from stochloc.core.policies.base import Pace, Policy, Round, as_policy
+from stochloc.core.policies.base import Pace, Policy, Round, check_policy
 from stochloc.core.policies.confidence import TokenConfidence
 from stochloc.core.streams import Randomness
 
@@ -149,7 +149,7 @@ class Corrected:
     redraw: Redraw = field(default_factory=OneByOne)
 
     def __post_init__(self) -> None:
-        as_policy(self.policy)
+        check_policy(self.policy)
         if self.rounds < 1:
             raise ValueError(f"Correction needs at least one round, not {self.rounds}.")
         if not 0 < self.share <= 1:

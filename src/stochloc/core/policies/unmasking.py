@@ -27,7 +27,7 @@ from stochloc.core.channel import State
 from stochloc.core.denoisers.posterior import Posterior
 from stochloc.core.paths.base import Steps, offered, real_type
 from stochloc.core.paths.orders import rank_free
-from stochloc.core.paths.spacings import Lomax, Spacing, as_spacing
+from stochloc.core.paths.spacings import Lomax, Spacing, check_spacing
 from stochloc.core.policies.base import Pace
 from stochloc.core.policies.certainties import Certainty, Confidence
 from stochloc.core.streams import Randomness
@@ -124,7 +124,7 @@ class Share:
     sharpness: float = 1.0
 
     def __post_init__(self) -> None:
-        as_spacing(self.spacing)
+        check_spacing(self.spacing)
         if not 0 <= self.sharpness < torch.inf:
             raise ValueError(f"A sharpness must be at least 0 and finite, not {self.sharpness}.")
 
