@@ -259,7 +259,7 @@ def test_an_interruption_is_one_line_and_code_130(trained, capsys, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stochloc.tasks.runs.open_run", interrupt)
+    monkeypatch.setattr("stochloc.tasks.runs.describe_run", interrupt)
     with pytest.raises(SystemExit) as stopped:
         main(["sample", str(trained / "run")])
     assert stopped.value.code == 130

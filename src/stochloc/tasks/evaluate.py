@@ -17,6 +17,7 @@ from stochloc.data.sequences import Rows, Sequences
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.counting import bytes_in, characters_in, given_in, tokens_in, what_is_counted
 from stochloc.tasks.evaluated import Evaluated, Evaluation
+from stochloc.tasks.numbers import check_least
 from stochloc.tasks.parts import Part, TextPart
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.runs import Run
@@ -137,14 +138,12 @@ def _length_nats(run: Run, sequences: Sequences) -> Float64[Tensor, " sequences"
 
 def _check(evaluation: Evaluation) -> None:
     settings = evaluation.walk
-    for name, value, least in (
+    check_least(
         ("number of steps", settings.num_steps, 1),
         ("number of sequences", evaluation.num_sequences, 0),
         ("number of random orders", evaluation.num_orders or 0, 0),
         ("seed", evaluation.seed, 0),
-    ):
-        if value < least:
-            raise ValueError(f"The {name} must be at least {least}, not {value}.")
+    )
     if evaluation.continuous and settings.policy != FOLLOW_THE_PATH:
         raise ValueError("A line integral follows a path; leave out the policy, or --continuous.")
     if settings.policy.corrector_rounds:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stochloc.core.standard_errors import ratio_stderr
+from stochloc.tasks.numbers import check_least
 from stochloc.tasks.policies import FOLLOW_THE_PATH
 from stochloc.tasks.walks import WalkSettings
 from stochloc.terminal import times
@@ -44,13 +45,11 @@ class Scoring:
     def __post_init__(self) -> None:
         if self.walk.policy != FOLLOW_THE_PATH:
             raise ValueError("Lines are scored along a path; leave out the policy.")
-        for name, value, least in (
+        check_least(
             ("number of steps", self.walk.num_steps, 1),
             ("number of draws", self.num_draws, 1),
             ("seed", self.seed, 0),
-        ):
-            if value < least:
-                raise ValueError(f"The {name} must be at least {least}, not {value}.")
+        )
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from stochloc.core import (
 )
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.infill.templates import Layout, Template, allowed_tokens
+from stochloc.tasks.numbers import check_least
 from stochloc.tasks.runs import Run
 from stochloc.tasks.walks import Walk
 from stochloc.terminal import times
@@ -73,14 +74,12 @@ class Infilling:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
+        check_least(
             ("number of answers", self.num_answers, 1),
             ("number of draws", self.num_draws, 1),
             ("number of orders", self.num_orders, 1),
             ("seed", self.seed, 0),
-        ):
-            if value < least:
-                raise ValueError(f"The {name} must be at least {least}, not {value}.")
+        )
 
 
 @dataclass(frozen=True)
