@@ -146,7 +146,7 @@ def test_what_needs_no_model_is_refused_before_it_is_loaded(
     def load(*_, **__):
         pytest.fail("the model was loaded")
 
-    monkeypatch.setattr("stochloc.tasks.runs.open_run", load)
+    monkeypatch.setattr("stochloc.tasks.runs.FoundRun.open", load)
     (tmp_path / "empty.txt").touch()
     places = {
         "RUN": trained / "run", "TEXT": trained / "text.txt", "EMPTY": tmp_path / "empty.txt",
