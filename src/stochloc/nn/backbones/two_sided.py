@@ -24,11 +24,11 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stochloc.nn.backbones.base import Backbone
 from stochloc.nn.backbones.encoder import Transformer
 from stochloc.nn.backbones.past import Past
+from stochloc.nn.backbones.squared_relu import squared_relu
 from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 
 
@@ -162,7 +162,7 @@ class Join(nn.Module):
     ) -> Float[Tensor, "batch length width"]:
         """Return one embedding made of two."""
         both = torch.cat([left, right], -1)
-        return self.norm(left + right + self.mlp_out(F.relu(self.mlp_in(both)).square()))
+        return self.norm(left + right + self.mlp_out(squared_relu(self.mlp_in(both))))
 
 
 def _shifted(
