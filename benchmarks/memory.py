@@ -8,21 +8,31 @@ every way once, in rotating order; what is printed is the median over rounds of 
 of the ratio to the rival's within a round, with quartiles. How often drafts are accepted does
 depend on the weights: give a run for that.
 
+And an infilling on the masked path: an eighth of the text is blank, in its middle, and filled in
+eight steps, by the model as it is, which computes the stretch of blanks, and by the same model that
+is asked about the whole text anew.
+
     python benchmarks/memory.py [RUN] [--rounds 7] [--lengths 128 512] [--smoke]
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from stochloc.core import (
+    UNKNOWN,
     Ancestral,
     Autoregressive,
+    Codebook,
+    Denoiser,
     Follow,
+    Masked,
+    Posterior,
+    State,
     finish,
     localize,
     sample_left_to_right,
@@ -36,6 +46,7 @@ from stochloc.tasks.runs import open_run
 
 VOCABULARY = 27
 RIVAL = "autoregressive rival"
+ANEW = "the whole text anew"
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,37 @@ def ways(
     }
 
 
+@dataclass(frozen=True)
+class Forgetful:
+    """A model that keeps nothing of the text around a stretch."""
+
+    model: LocalizationModel
+
+    @property
+    def codebook(self) -> Codebook:
+        """The model's codes."""
+        return self.model.codebook
+
+    def __call__(self, state: State) -> Posterior:
+        """Return the model's posterior of the whole text."""
+        return self.model(state)
+
+
+def infillings(
+    model: LocalizationModel, batch: int, length: int
+) -> dict[str, Callable[[torch.Generator], int]]:
+    """Return the ways to fill an eighth of each text; each returns the calls it made."""
+    known = torch.zeros(batch, length, dtype=torch.long)
+    known[:, length // 2 : length // 2 + max(1, length // 8)] = UNKNOWN
+    state = start(model.codebook, batch, length, known)
+
+    def fill(denoiser: Denoiser) -> Callable[[torch.Generator], int]:
+        rest = (state, Follow(Masked()), Ancestral(), 8)
+        return lambda generator: draw_sample(denoiser, *rest, generator).denoiser_calls
+
+    return {ANEW: fill(Forgetful(model)), "the stretch of blanks": fill(model)}
+
+
 def timed(
     candidates: dict[str, Callable[[torch.Generator], int]], rounds: int
 ) -> dict[str, list[Drawn]]:
@@ -109,6 +151,20 @@ def show(values: list[float], digits: int) -> str:
     """Return a median with its quartiles."""
     low, middle, high = statistics.quantiles(values, n=4)
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def lines(
+    drawn: dict[str, list[Drawn]], denominator: str, length: int, batch: int
+) -> Iterator[str]:
+    """Yield a line for each way: calls, tokens of text a second, and the ratio of times."""
+    for name, ways_drawn in drawn.items():
+        pairs = zip(ways_drawn, drawn[denominator], strict=True)
+        rates = [batch * length / way.seconds for way in ways_drawn]
+        ratios = [way.seconds / other.seconds for way, other in pairs]
+        calls = statistics.median(way.calls for way in ways_drawn)
+        yield (
+            f"| {length} | {batch} | {name} | {calls:g} | {show(rates, 0)} | {show(ratios, 2)} |"
+        )
 
 
 def main() -> None:
@@ -131,13 +187,13 @@ def main() -> None:
     for length in options.lengths:
         for batch in options.batches:
             drawn = timed(ways(model, batch, length), options.rounds)
-            for name, ways_drawn in drawn.items():
-                pairs = zip(ways_drawn, drawn[RIVAL], strict=True)
-                rates = [batch * length / way.seconds for way in ways_drawn]
-                ratios = [way.seconds / rival.seconds for way, rival in pairs]
-                calls = statistics.median(way.calls for way in ways_drawn)
-                print(f"| {length} | {batch} | {name} | {calls:g} | {show(rates, 0)} | "
-                      f"{show(ratios, 2)} |", flush=True)  # fmt: skip
+            print(*lines(drawn, RIVAL, length, batch), sep="\n", flush=True)
+    print("\n| length | texts | infilling | calls | tokens a second | time over anew |")
+    print("|---|---|---|---|---|---|")
+    for length in options.lengths:
+        for batch in options.batches:
+            drawn = timed(infillings(model, batch, length), options.rounds)
+            print(*lines(drawn, ANEW, length, batch), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stochloc.core.channel import State, advance, rewind
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
+from stochloc.core.denoisers.stretches import while_open
 from stochloc.core.policies.base import Answer, Pace, Round
 from stochloc.core.streams import Randomness, among
 from stochloc.core.transitions import InOneStep, Transition
@@ -150,7 +151,7 @@ def walk(
         The steps in order, none while every token is known. Each reports the denoiser calls that
         were made for it.
     """
-    walker = _Walker(denoiser, pace, move, generator)
+    walker = _Walker(while_open(denoiser, state), pace, move, generator)
     for n in range(pace.num_steps + 1):
         state = pace.before(n, denoiser.codebook, state, generator)
         if state.is_finished:

@@ -28,15 +28,18 @@ from torch.nn import functional as F
 from stochloc.core import (
     UNKNOWN,
     Between,
+    Denoiser,
     Posterior,
     State,
     observe,
 )
+from stochloc.core.denoisers.stretches import Stretch
 from stochloc.core.streams import Randomness
-from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork, Surroundings
+from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork, StretchNetwork, Surroundings
 from stochloc.nn.config import ModelConfig
 from stochloc.nn.place_embedding import PlaceEmbedding
 from stochloc.nn.reading import ModelReader
+from stochloc.nn.stretch import ModelStretch, is_worthwhile
 from stochloc.nn.vocabulary import Readout, convert
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
@@ -167,6 +170,24 @@ class LocalizationModel(
         places = None if self.places is None else self.places(state.known.shape[1])
         return ModelReader(network, self._readout, state, embedded, self.embeddings, places)
 
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the model for states that are this one outside of a stretch.
+
+        Args:
+            state: What is given outside of the stretch.
+            stretch: The places that may change.
+
+        Returns:
+            A denoiser that computes the stretch alone; the model itself where too little is saved.
+        """
+        if not isinstance(self.transformer, StretchNetwork) or not is_worthwhile(state, stretch):
+            return self
+        begin, end = stretch.begin, stretch.end
+        network = self.transformer.within(self._embed(state), begin, end, self._around(state))
+        places = None if self.places is None else self.places(state.known.shape[1])[:, begin:end]
+        about = (self.codebook, places, state, stretch)
+        return ModelStretch(network, self._convert, self._readout, *about)
+
     @property
     def target(self) -> str:
         """What the training cross-entropy is per, in words: see `token_nats`."""
@@ -253,7 +274,13 @@ class LocalizationModel(
         return self.transformer(*sides, around=self._around(left, present))
 
     def _embed(self, state: State, present: Present = None) -> Float[Tensor, "batch length width"]:
-        embedded = convert(
+        embedded = self._convert(state)
+        if self.places is None:
+            return embedded
+        return embedded + self.places(state.known.shape[1], present)
+
+    def _convert(self, state: State) -> Float[Tensor, "batch length width"]:
+        return convert(
             state.z,
             state.known,
             self.codebook,
@@ -262,9 +289,6 @@ class LocalizationModel(
             self.log_prior,
             self.slot,
         )
-        if self.places is None:
-            return embedded
-        return embedded + self.places(state.known.shape[1], present)
 
     def _around(self, state: State, present: Present = None) -> Surroundings:
         if self.target_places is None:

@@ -21,6 +21,7 @@ from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
 from stochloc.core.denoisers.reading import Reader, Tokens, read
+from stochloc.core.denoisers.stretches import Stretch, within
 from stochloc.core.denoisers.two_sided import Between, between
 
 RULED_OUT_NATS = 30.0
@@ -94,6 +95,13 @@ class Constrained:
         ruled_out = torch.zeros_like(self.allowed, dtype=state.z.dtype)
         ruled_out = ruled_out.masked_fill(~self.allowed, -torch.inf)
         return _Obeying(reader, ruled_out.expand(*state.known.shape, -1))
+
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the same constraint of what the wrapped denoiser becomes in a stretch."""
+        told = replace(state, z=state.z + self._evidence_at(state))
+        kept = replace(self, denoiser=within(self.denoiser, told, stretch))
+        vars(kept)["evidence"] = self.evidence  # Found once: for large codebooks it is a search.
+        return kept
 
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the constraint; one call of the wrapped denoiser.

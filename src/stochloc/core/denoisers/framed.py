@@ -5,13 +5,14 @@ whatever the text and however long it is, the rest of the library need not know 
 bound or a search goes over the places of x alone, and the model sees y around them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stochloc.core.channel import UNKNOWN, State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.padded import Padded
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
 from stochloc.core.denoisers.reading import Reader, read
+from stochloc.core.denoisers.stretches import Stretch, within
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -55,6 +56,10 @@ class Framed:
         """Return the wrapped denoiser's reader, which begins with the tokens in front."""
         return read(self._padded, state)
 
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the text's denoiser made from what the wrapped one becomes in a stretch."""
+        return within(self._padded, state, stretch)
+
     def __call__(self, state: State) -> Posterior:
         """Return the posterior of the text given its frame; one call of the wrapped denoiser."""
         return self._padded(state)
@@ -89,6 +94,10 @@ class _Told:
     def read(self, state: State) -> Reader | None:
         """Return the wrapped denoiser's reader of the state in which the tokens are known."""
         return read(self.denoiser, self._told(state))
+
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the same of what the wrapped denoiser becomes in a stretch, told the tokens."""
+        return replace(self, denoiser=within(self.denoiser, self._told(state), stretch))
 
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the tokens; one call of the wrapped denoiser."""

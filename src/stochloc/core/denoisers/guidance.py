@@ -14,7 +14,7 @@ which every model can be made to forget.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -23,6 +23,7 @@ from stochloc.core.channel import UNKNOWN, State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
 from stochloc.core.denoisers.reading import Reader, Tokens, read
+from stochloc.core.denoisers.stretches import Stretch, within
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -70,6 +71,12 @@ class Guided:
             return None
         return _Leaning(towards, away, self.strength)
 
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the guidance of what both denoisers become in a stretch."""
+        conditional = within(self.conditional, state, stretch)
+        unconditional = within(self.unconditional, state, stretch)
+        return replace(self, conditional=conditional, unconditional=unconditional)
+
     def __call__(self, state: State) -> Posterior:
         """Return the guided posterior; one call of each denoiser."""
         return self.conditional(state).guided(self.unconditional(state), self.strength)
@@ -113,6 +120,11 @@ class Unconditional:
             return None
         reader = read(self.denoiser, state.forget(self.hidden))
         return None if reader is None else _Blindfolded(reader, self.hidden)
+
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the same of what the wrapped denoiser becomes, without the hidden tokens."""
+        seen = state.forget(self.hidden)
+        return replace(self, denoiser=within(self.denoiser, seen, stretch))
 
     def __call__(self, state: State) -> Posterior:
         """Return the posterior given the other tokens alone; one call."""

@@ -1,6 +1,6 @@
 """A denoiser of short texts made from one of longer texts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch.nn import functional as F
 
@@ -8,6 +8,7 @@ from stochloc.core.channel import UNKNOWN, State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
 from stochloc.core.denoisers.reading import Reader, Tokens, read
+from stochloc.core.denoisers.stretches import Stretch, within
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -50,6 +51,11 @@ class Padded:
         """Return the wrapped denoiser's reader, which has unknown tokens in front of it."""
         reader = read(self.denoiser, self._wide(state))
         return None if reader is None else _Within(reader, self.before)
+
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the short text's denoiser made from what the wrapped one becomes in a stretch."""
+        wide = self._wide(state)
+        return replace(self, denoiser=within(self.denoiser, wide, stretch.shifted(self.before)))
 
     def __call__(self, state: State) -> Posterior:
         """Return the posterior of the short text; one call of the wrapped denoiser."""

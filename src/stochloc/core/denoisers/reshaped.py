@@ -10,12 +10,13 @@ whole, evidence included.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stochloc.core.channel import State
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
 from stochloc.core.denoisers.reading import Reader, changed, read
+from stochloc.core.denoisers.stretches import Stretch, within
 from stochloc.core.denoisers.two_sided import Between, between
 
 
@@ -55,6 +56,10 @@ class Reshaped(ABC):
     def read(self, state: State) -> Reader | None:
         """Return the wrapped denoiser's reader, its answers changed."""
         return changed(read(self.denoiser, state), self.reshape)
+
+    def within(self, state: State, stretch: Stretch) -> Denoiser:
+        """Return the same change of what the wrapped denoiser becomes in a stretch."""
+        return replace(self, denoiser=within(self.denoiser, state, stretch))
 
     def __call__(self, state: State) -> Posterior:
         """Return the changed posterior; one call of the wrapped denoiser."""

@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 import torch
 
-from stochloc.nn.backbones.base import Backbone, ContextNetwork, ReadingNetwork
+from stochloc.nn.backbones.base import (
+    Backbone,
+    ContextNetwork,
+    InStretch,
+    ReadingNetwork,
+    StretchNetwork,
+)
 from stochloc.nn.backbones.dit import DiffusionTransformer
 from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 from stochloc.nn.backbones.two_sided import TwoSidedTransformer
@@ -40,7 +46,9 @@ __all__ = [
     "TWO_SIDED",
     "Backbone",
     "ContextNetwork",
+    "InStretch",
     "ReadingNetwork",
+    "StretchNetwork",
     "Surroundings",
     "leaves_out",
 ]

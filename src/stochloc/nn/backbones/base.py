@@ -55,6 +55,24 @@ class ReadingNetwork(ContextNetwork, Protocol):
         ...
 
 
+@runtime_checkable
+class InStretch(Protocol):
+    """A network for texts that differ in one stretch of neighbouring places."""
+
+    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the context of every place of the stretch, given its embeddings from two sides."""
+        ...
+
+
+@runtime_checkable
+class StretchNetwork(ContextNetwork, Protocol):
+    """A network that leaves places out and can keep what it has made of the rest of a text."""
+
+    def within(self, embedded: Tensor, begin: int, end: int, around: Surroundings) -> InStretch:
+        """Return the network for texts that are this one outside of `begin ≤ i < end`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backbone:
     """The size and the positions of a backbone; one that has no heads ignores theirs.

@@ -88,6 +88,38 @@ class TwoSidedTransformer(nn.Module):
         from_right = self._from_right(right, around)
         return TwoSidedReader(self.left, self.join, self.starts[0], from_right, around.targets)
 
+    def within(
+        self,
+        embedded: Float[Tensor, "batch length width"],
+        begin: int,
+        end: int,
+        around: Surroundings = EVERYWHERE,
+    ) -> "TwoSidedStretch":
+        """Return the network for texts that are this one outside of a stretch.
+
+        Args:
+            embedded: Embeddings of the text, whatever they are in the stretch.
+            begin: The first place of the stretch.
+            end: The first place after it.
+            around: The coordinates of the predicted places; none of them is absent.
+
+        Returns:
+            A network that computes the stretch alone. Both stacks have run over the rest.
+        """
+        targets = None if around.targets is None else around.targets.flip(1)
+        return TwoSidedStretch(
+            Side(self.left, self.starts[0], embedded, around.targets, begin, end),
+            Side(
+                self.right,
+                self.starts[1],
+                embedded.flip(1),
+                targets,
+                embedded.shape[1] - end,
+                embedded.shape[1] - begin,
+            ),
+            self.join,
+        )
+
     def _from_right(
         self, right: Float[Tensor, "batch length width"], around: Surroundings
     ) -> Float[Tensor, "batch length width"]:
@@ -138,6 +170,78 @@ class TwoSidedReader:
         from_left, self.past = self.left.extend(left, self.past)
         here = slice(self.place, self.place + 1)
         return self.join(from_left[:, -1:], self.from_right[:, here])
+
+
+class Side:
+    """A causal stack that has read the places before a stretch, and computes the stretch.
+
+    Args:
+        stack: The stack.
+        start: What it is shown before the first token, `(W,)`.
+        embedded: Embeddings of a text, in the order in which the stack reads.
+        targets: Embeddings of the predicted places' own coordinates, in that order; None for none.
+        begin: The first place of the stretch, in that order.
+        end: The first place after it.
+    """
+
+    def __init__(
+        self,
+        stack: Transformer,
+        start: Float[Tensor, " width"],
+        embedded: Float[Tensor, "batch length width"],
+        targets: Float[Tensor, "rows length width"] | None,
+        begin: int,
+        end: int,
+    ) -> None:
+        shown = _shifted(embedded[:, : begin + 1], start, None)
+        if targets is not None:
+            shown = shown + targets[:, : begin + 1]
+        self.stack, self.first = stack, shown[:, begin:]
+        self.targets = None if targets is None else targets[:, begin + 1 : end]
+        self.past = stack.extend(shown[:, :begin], [])[1] if begin else []
+
+    def __call__(
+        self, embedded: Float[Tensor, "batch stretch width"]
+    ) -> Float[Tensor, "batch stretch width"]:
+        """Return the output of the stack at every place of the stretch.
+
+        Args:
+            embedded: Embeddings of the stretch, in the order in which the stack reads.
+
+        Returns:
+            What the stack returns there for the whole text, to rounding.
+        """
+        later = embedded[:, :-1] if self.targets is None else embedded[:, :-1] + self.targets
+        return self.stack.extend(torch.cat([self.first, later], 1), self.past)[0]
+
+
+class TwoSidedStretch:
+    """A two-sided network for texts that differ in one stretch.
+
+    Args:
+        left: The left stack, which has read what stands before the stretch.
+        right: The right stack, which has read what stands behind it.
+        join: Joins both sides of a place.
+    """
+
+    def __init__(self, left: Side, right: Side, join: "Join") -> None:
+        self.left, self.right, self.join = left, right, join
+
+    def __call__(
+        self,
+        left: Float[Tensor, "batch stretch width"],
+        right: Float[Tensor, "batch stretch width"],
+    ) -> Float[Tensor, "batch stretch width"]:
+        """Return the hidden state of each token of the stretch, computed from its context.
+
+        Args:
+            left: Embeddings as those to their right see them.
+            right: Embeddings as those to their left see them.
+
+        Returns:
+            The output of the network there, to rounding that of `forward`.
+        """
+        return self.join(self.left(left), self.right(right.flip(1)).flip(1))
 
 
 class Join(nn.Module):
