@@ -25,14 +25,7 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stochloc.core import (
-    UNKNOWN,
-    Between,
-    Denoiser,
-    Posterior,
-    State,
-    observe,
-)
+from stochloc.core import UNKNOWN, Between, Denoiser, Posterior, State, observe
 from stochloc.core.denoisers.stretches import Stretch
 from stochloc.core.streams import Randomness
 from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork, StretchNetwork, Surroundings
