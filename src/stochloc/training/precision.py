@@ -17,7 +17,8 @@ the loss, the average of the weights, and the held-out bound. Fabric's own plugi
 a module's inputs, γ among them, but only where several processes share the work.
 
 Which one is faster depends on the processor: CPUs without float16 units take many times as long for
-16-mixed as for 32-true; those with bfloat16 units take half as long for bf16-mixed.
+16-mixed as for 32-true; those with units for bfloat16 matrices (AMX) take half as long for
+bf16-mixed, those with bfloat16 vectors alone take longer.
 """
 
 from contextlib import AbstractContextManager, nullcontext
