@@ -36,7 +36,7 @@ from stochloc.training.snr import Endpoints, Masks, SentenceLogNormal, TokenLogN
 from stochloc.viz import calibration, error, files, paths, steps, style, training, walk
 from stochloc.viz import cyclic as localization
 from stochloc.viz.figures import FIGURES
-from stochloc.viz.held_out import Group, HeldOut, held_out_of
+from stochloc.viz.held_out import Group, HeldOut, held_out_of, measured
 
 pytestmark = pytest.mark.bulk
 
@@ -266,6 +266,21 @@ def test_sequences_are_asked_about_whole_and_boundaries_and_labels_given(name, n
     assert (picture.claims <= text.num_free[:, None]).all() and (picture.claims > 0).any()
     bits, stderr = field.total_bits
     assert bits.isfinite().all() and (stderr > 0).all()
+
+
+def test_what_is_measured_records_no_gradients(named):
+    """Of a large vocabulary a posterior is asked block by block, and graphs would keep them all."""
+    run = open_run(named / "run")
+    text = held_out_of(run, part_to_evaluate(run, None, None), 4)
+    seen = []
+
+    def values(prediction):
+        seen.append(prediction.posterior.mean.requires_grad)
+        return prediction.nats.sum(-1)
+
+    assert run.model.head.requires_grad
+    measured(text.denoiser, text, torch.ones(len(text)), generator(1), values)
+    assert seen and not any(seen)
 
 
 def test_the_integral_of_the_error_of_sequences_is_their_line_integral(named):

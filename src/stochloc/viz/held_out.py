@@ -147,6 +147,7 @@ def held_out_of(run: Run, part: Part, num: int) -> HeldOut:
     return _held_out(run, every, asked.denoiser, "sequences")
 
 
+@torch.no_grad()
 def measured(
     denoiser: Denoiser,
     text: HeldOut,
@@ -189,8 +190,7 @@ def _predictions(
         free = known == UNKNOWN
         shared = gamma[:, None].to(denoiser.codebook.one).expand(tokens.shape)
         shared = shared.masked_fill(~free, torch.inf)
-        with torch.no_grad():
-            posterior = denoiser(observe(denoiser.codebook, tokens, shared, generator))
+        posterior = denoiser(observe(denoiser.codebook, tokens, shared, generator))
         yield Prediction(tokens, free, posterior)
 
 
