@@ -18,22 +18,26 @@ class _SquaredReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
+        """Return the squares of what is positive."""
         clipped = F.relu(x)
         return clipped.mul_(clipped)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401
+        """Keep the input, for both derivatives."""
         del output
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401
+        """Return the gradient of the input."""
         (x,), (gradient,) = ctx.saved_tensors, gradients
         return gradient * x.clamp(min=0).mul_(2)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:  # noqa: ANN401
+        """Return the derivative along a direction."""
         (x,), (tangent,) = ctx.saved_tensors, tangents
         return tangent * x.clamp(min=0).mul_(2)
 
