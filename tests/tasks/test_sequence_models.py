@@ -221,6 +221,19 @@ def test_the_held_out_bound_is_that_of_the_sequences_each_alone(words):
     assert record["valid_bits_per_token"] == pytest.approx(per_token, rel=1e-5)
 
 
+def test_the_sample_beside_a_held_out_bound_records_no_gradients(words):
+    """Of a large vocabulary, the graphs of all steps would be kept until the text is complete."""
+    run, seen = open_run(words / "run"), []
+
+    def say(model):
+        seen.append(torch.is_grad_enabled())
+        return "s"
+
+    sequences = every_sequence(3, 2)
+    held_out_record(run.model, SequenceTexts(sequences, sequences, say), run.recipe.training, 7)
+    assert seen == [False]
+
+
 def test_both_sides_know_the_boundaries_whatever_the_law():
     config = ModelConfig(3, 16, 1, 2, architecture=TWO_SIDED, given_tokens=1, unigram=False)
 

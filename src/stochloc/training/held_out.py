@@ -20,6 +20,8 @@ from stochloc.training.seeds import seeded_streams
 from stochloc.training.texts import TrainingData
 
 
+# A large vocabulary is computed block by block where it is asked, and graphs would keep all blocks.
+@torch.no_grad()
 def held_out_record(
     model: LocalizationModel, texts: TrainingData, config: TrainingConfig, step: int
 ) -> dict[str, Any]:
