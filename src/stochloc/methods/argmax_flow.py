@@ -115,6 +115,8 @@ class ArgmaxFlow(Variational):
         vocabulary_size: Number of tokens, V.
     """
 
+    held = 0.0
+
     def __init__(self, density: Density, vocabulary_size: int) -> None:
         super().__init__()
         self.density, self.vocabulary_size = density, vocabulary_size

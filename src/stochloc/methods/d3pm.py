@@ -48,6 +48,8 @@ class D3pm(KernelDiffusion):
         auxiliary_weight: Weight λ of the cross-entropy of p̃ beside one step's divergence.
     """
 
+    held = 26.4
+
     def __init__(
         self,
         network: nn.Module,

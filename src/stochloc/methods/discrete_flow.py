@@ -38,6 +38,8 @@ class DiscreteFlow(Likelihood):
         vocabulary_size: Number of tokens, V.
     """
 
+    held = 9.2
+
     def __init__(self, shift: CausalNetwork, base: CausalNetwork, vocabulary_size: int) -> None:
         super().__init__()
         self.shift, self.base, self.vocabulary_size = shift, base, vocabulary_size

@@ -51,7 +51,7 @@ class GeneralizedMd4(TimeIntegral):
         vocabulary_size: Number of tokens, V.
     """
 
-    earliest = 1e-3
+    earliest, held = 1e-3, 13.0
 
     def __init__(self, network: nn.Module, vocabulary_size: int) -> None:
         super().__init__()

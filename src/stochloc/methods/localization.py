@@ -48,6 +48,8 @@ class Localization(Method):
         path: The path of the sampler.
     """
 
+    held = 0.0
+
     def __init__(self, model: Denoiser, law: SnrLaw | SidedSnrLaw, path: Path) -> None:
         super().__init__()
         self.model, self.law, self.path = model, law, path

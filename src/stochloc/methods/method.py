@@ -56,9 +56,13 @@ class Method(nn.Module, ABC):
 
     Attributes:
         is_exact: Whether `bound` returns `-log P(x)` itself.
+        held: How many float32 numbers `loss` and its gradient hold at their peak for every place
+            and every token of the vocabulary; 0 where they take the vocabulary in blocks or never
+            list it. The default is that of a cross-entropy of logits.
     """
 
     is_exact: ClassVar[bool] = False
+    held: ClassVar[float] = 3.1
 
     def undecayed(self) -> Sequence[nn.Parameter]:
         """Return parameters with two or more dimensions that must not be decayed.

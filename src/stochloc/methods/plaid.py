@@ -130,6 +130,8 @@ class Plaid(Method):
         dimension: Dimension d of the embeddings.
     """
 
+    held = 6.2
+
     def __init__(
         self, network: CodeNetwork, vocabulary_size: int, dimension: int = DIMENSION
     ) -> None:

@@ -120,7 +120,7 @@ class Sedd(KernelDiffusion):
         jump: How the sampler steps; None for Tweedie's formula.
     """
 
-    earliest = 1e-3
+    earliest, held = 1e-3, 18.2
 
     def __init__(
         self,

@@ -82,6 +82,18 @@ class Agenda:
             return trial
         return None
 
+    def unfinished(self, folder: Path) -> list[str]:
+        """Return the methods that have trials to run, as far as is known at the start.
+
+        Args:
+            folder: Holds a folder for each trial.
+
+        Returns:
+            Their names, in the order of the contest.
+        """
+        open_ = {trial.method for trial in self.ready if trial.result(folder / trial.name) is None}
+        return [method for method in self.contest.methods if method in open_]
+
     def finish(self, trial: Trial, result: Result) -> None:
         """Enter the result of a trial.
 

@@ -11,13 +11,17 @@ comparison can be interrupted, continued, or extended by methods and seeds in th
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from stochloc.tasks.compare.agenda import Agenda
 from stochloc.tasks.compare.archive import check_same_text, take_trials, write_trials
 from stochloc.tasks.compare.contest import Contest
 from stochloc.tasks.compare.judge import make_judge
+from stochloc.tasks.compare.memory import check_memory, memory_for_each
 from stochloc.tasks.compare.result import Result
 from stochloc.tasks.compare.summary import earlier_results, summarise
 from stochloc.tasks.compare.table import Comparison
+from stochloc.tasks.compare.trial_run import frame_of
 from stochloc.tasks.compare.workers import run_here, run_in_processes
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.own_text import in_files
@@ -50,7 +54,8 @@ def compare(
 
     Raises:
         ValueError: The text is too short, a setting is out of range, the folder holds another
-            contest or a training run, or every method diverged.
+            contest or a training run, an update of a method does not fit into memory, or every
+            method diverged.
         OSError: The disk is full; finished trials are kept.
         Stopped: A signal interrupted it; the state of running trials is saved.
     """
@@ -87,6 +92,9 @@ def _compare(
         if source is not None:
             take_trials(source, folder)
         judge = make_judge(corpus)
+        frame = frame_of(corpus, length, contest.backbone)
+        memory = memory_for_each(torch.device(device), jobs)
+        check_memory(agenda.unfinished(trials), frame, contest.training.batch_size, memory)
         finished = (
             run_here(agenda, choice, trials, device)
             if jobs == 1

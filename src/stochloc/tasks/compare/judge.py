@@ -17,6 +17,8 @@ from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import BitsPerToken, Corpus, NgramModel
 
 ORDER = 4
+# An n-gram is packed into an integer of 63 bits.
+LARGEST_VOCABULARY = 55_108
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,24 @@ class Judge:
 
 
 def make_judge(corpus: Corpus) -> Judge:
-    """Return the judge that has read a corpus's test text."""
-    return Judge.of(corpus.test, corpus.tokenizer.vocabulary_size)
+    """Return the judge that has read a corpus's test text.
+
+    Args:
+        corpus: The text.
+
+    Returns:
+        The judge.
+
+    Raises:
+        ValueError: There are too many tokens for n-grams of the judge's order.
+    """
+    size = corpus.tokenizer.vocabulary_size
+    if size > LARGEST_VOCABULARY:
+        raise ValueError(
+            f"The judge of a comparison counts {ORDER}-grams of at most {LARGEST_VOCABULARY:,} "
+            f"tokens, and this tokenizer has {size:,}: choose a --tokenizer with fewer."
+        )
+    return Judge.of(corpus.test, size)
 
 
 def entropy_bits(

@@ -15,9 +15,11 @@ from torch import Tensor
 from stochloc.core import Estimate
 from stochloc.core.standard_errors import ratio_stderr
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
-from stochloc.methods import METHODS, Frame, Method
+from stochloc.methods import METHODS, Drawn, Frame, Method
 from stochloc.methods.left_to_right import left_to_right
+from stochloc.nn import Backbone
 from stochloc.tasks.compare.judge import Judge
+from stochloc.tasks.compare.memory import texts_at_once
 from stochloc.tasks.compare.result import FIRST_REVISION
 from stochloc.tasks.compare.trial import Trial
 from stochloc.tasks.counting import bytes_in, characters_in
@@ -43,9 +45,7 @@ class TrialRun:
 
     def __init__(self, trial: Trial, corpus: Corpus, folder: Path, device: torch.device) -> None:
         self.trial, self.corpus, self.folder, self.device = trial, corpus, folder, device
-        size = corpus.tokenizer.vocabulary_size
-        counts = torch.from_numpy(count_tokens(corpus.train, size))
-        frame = Frame(counts, trial.training.length, trial.backbone)
+        frame = frame_of(corpus, trial.training.length, trial.backbone)
         torch.manual_seed(trial.training.seed)
         self.method: Method = METHODS[trial.method](frame).to(device)
         self.optimizer = make_optimizer(self.method, trial.training, self.method.undecayed())
@@ -128,7 +128,7 @@ class TrialRun:
             generator = seeded_generator(self.device, training.seed, num_steps, 0, 4)
             begun_s = time.monotonic()
             with self.average.in_place():
-                sample = self.method.sample(scoring.texts, training.length, num_steps, generator)
+                sample = self._sample(num_steps, generator)
             took_s, score = time.monotonic() - begun_s, judge.score(sample.tokens)
             drawn.append(
                 {
@@ -205,6 +205,17 @@ class TrialRun:
         bits, stderr = _bits_per(estimate, sizes)
         return {"bits_per_character": bits, "stderr": stderr}
 
+    def _sample(self, num_steps: int, generator: torch.Generator) -> Drawn:
+        texts, length = self.trial.scoring.texts, self.trial.training.length
+        at_once = texts_at_once(length, self.corpus.tokenizer.vocabulary_size)
+        drawn = [
+            self.method.sample(min(at_once, texts - first), length, num_steps, generator)
+            for first in range(0, texts, at_once)
+        ]
+        # Methods that pass over steps at which nothing changes may take fewer for some texts.
+        calls = max(some.denoiser_calls for some in drawn)
+        return Drawn(torch.cat([some.tokens for some in drawn]), calls)
+
     def _bound(self, windows: Tensor, num_samples: int, kind: int) -> Estimate:
         training = self.trial.training
         generator = seeded_generator(self.device, training.seed, 0, 0, kind)
@@ -214,6 +225,21 @@ class TrialRun:
                 for rows in windows.split(training.batch_size)
             ]
         return Estimate.join(parts)
+
+
+def frame_of(corpus: Corpus, length: int, backbone: Backbone) -> Frame:
+    """Return what all methods of a comparison share.
+
+    Args:
+        corpus: The text for training and evaluation.
+        length: Tokens per window.
+        backbone: The transformer.
+
+    Returns:
+        The frame, with the token frequencies of the training part.
+    """
+    counts = count_tokens(corpus.train, corpus.tokenizer.vocabulary_size)
+    return Frame(torch.from_numpy(counts), length, backbone)
 
 
 def _bits_per(estimate: Estimate, sizes: Tensor) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def run_in_processes(
 
     Raises:
         Stopped: A signal interrupted it; each trial has saved its state.
+        ValueError: The system killed a process.
     """
     contest, threads = agenda.contest, max(1, (os.cpu_count() or 1) // jobs)
     running: dict[Future[Result], Trial] = {}
@@ -84,8 +86,17 @@ def run_in_processes(
                 raise
             for future in finished:
                 trial = running.pop(future)
-                agenda.finish(trial, future.result())
-                yield trial, future.result()
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    # Nobody asked it to stop: a system that is out of memory does so.
+                    raise ValueError(
+                        "A process of a trial was killed, as systems do when they run out of "
+                        "memory; give fewer --jobs or a smaller --batch-size, and the same "
+                        "command continues it."
+                    ) from None
+                agenda.finish(trial, result)
+                yield trial, result
 
 
 def _run(
