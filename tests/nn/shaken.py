@@ -5,6 +5,14 @@ import torch
 from stochloc.nn import TWO_SIDED, LocalizationModel, ModelConfig
 
 V = 5
+# What changes how places are embedded, of models that must answer alike however they are asked.
+CHOICES = (
+    {},
+    {"code_dimension": 3},
+    {"mask_slot": True},
+    {"positions": "grid:3x3"},
+    {"positions": "learned:7", "given_tokens": 1},
+)
 
 
 def generator(seed):

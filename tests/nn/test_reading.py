@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from nn.shaken import V, generator, shaken
+from nn.shaken import CHOICES, V, generator, shaken
 
 from stochloc.core import (
     UNKNOWN,
@@ -42,12 +42,7 @@ def counted(stack):
     hook.remove()
 
 
-@pytest.mark.parametrize(
-    "choices",
-    [{}, {"code_dimension": 3}, {"mask_slot": True}, {"positions": "grid:3x3"},
-     {"positions": "learned:7", "given_tokens": 1}],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("places", [range(LENGTH), [0, 3, 4, 8], [5], [8]], ids=str)
 def test_read_in_pieces_a_model_answers_as_in_one_call(places, depth, choices):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from nn.shaken import V, generator, shaken
+from nn.shaken import CHOICES, V, generator, shaken
 from nn.test_reading import LENGTH, counted, mixed
 
 from stochloc.core import (
@@ -50,12 +50,7 @@ class Forgetful:
         return self.denoiser(state)
 
 
-@pytest.mark.parametrize(
-    "choices",
-    [{}, {"code_dimension": 3}, {"mask_slot": True}, {"positions": "grid:3x3"},
-     {"positions": "learned:7", "given_tokens": 1}],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize(("begin", "end"), [(0, 1), (0, 6), (3, 7), (4, 9), (8, 9)])
 def test_in_a_stretch_a_model_answers_as_about_the_whole_text(begin, end, depth, choices):

@@ -177,8 +177,9 @@ class LocalizationModel(
             return self
         begin, end = stretch.begin, stretch.end
         network = self.transformer.within(self._embed(state), begin, end, self._around(state))
-        places = None if self.places is None else self.places(state.known.shape[1])[:, begin:end]
-        about = (self.codebook, places, state, stretch)
+        length = state.known.shape[1]
+        places = None if self.places is None else self.places(length)[:, begin:end]
+        about = (self.codebook, places, stretch, length)
         return ModelStretch(network, self._convert, self._readout, *about)
 
     @property

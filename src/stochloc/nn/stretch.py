@@ -34,8 +34,8 @@ class ModelStretch:
         readout: The prediction of tokens, given their hidden states and their noisy codes.
         codebook: The token codes.
         places: What is added to embeddings in the stretch, `(1, S, W)`; None for nothing.
-        state: What is given outside of the stretch.
         stretch: The places that may change.
+        length: Places of the whole text.
     """
 
     def __init__(
@@ -45,17 +45,12 @@ class ModelStretch:
         readout: Callable[[Tensor, State], Readout],
         codebook: Codebook,
         places: Tensor | None,
-        state: State,
         stretch: Stretch,
+        length: int,
     ) -> None:
-        self.network, self.convert, self.readout, self.codebook = (
-            network,
-            convert,
-            readout,
-            codebook,
-        )
-        self.places, self.stretch = places, stretch
-        self.length = state.known.shape[1]
+        self.network, self.convert, self.readout = network, convert, readout
+        self.codebook, self.places = codebook, places
+        self.stretch, self.length = stretch, length
 
     @property
     def between(self) -> Between:

@@ -193,10 +193,8 @@ class Side:
         begin: int,
         end: int,
     ) -> None:
-        shown = _shifted(embedded[:, : begin + 1], start, None)
-        if targets is not None:
-            shown = shown + targets[:, : begin + 1]
-        self.stack, self.first = stack, shown[:, begin:]
+        shown = _shifted(embedded, start, targets)
+        self.stack, self.first = stack, shown[:, begin : begin + 1]
         self.targets = None if targets is None else targets[:, begin + 1 : end]
         self.past = stack.extend(shown[:, :begin], [])[1] if begin else []
 
