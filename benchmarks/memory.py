@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 
@@ -47,6 +48,8 @@ from stochloc.tasks.runs import open_run
 VOCABULARY = 27
 RIVAL = "autoregressive rival"
 ANEW = "the whole text anew"
+# Each draws a batch of texts and returns the calls it made.
+Ways = dict[str, Callable[[torch.Generator], int]]
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,8 @@ def model_of(run: str | None, smoke: bool) -> LocalizationModel:
     return model
 
 
-def ways(
-    model: LocalizationModel, batch: int, length: int
-) -> dict[str, Callable[[torch.Generator], int]]:
-    """Return the ways to draw a batch of texts; each returns the calls it made."""
+def ways(model: LocalizationModel, batch: int, length: int) -> Ways:
+    """Return the ways to draw a batch of texts."""
     state = start(model.codebook, batch, length)
     walk = (model, state, Follow(Autoregressive()), Ancestral(), length)
     rival = autoregressive.Autoregressive.from_frame(
@@ -117,10 +118,8 @@ class Forgetful:
         return self.model(state)
 
 
-def infillings(
-    model: LocalizationModel, batch: int, length: int
-) -> dict[str, Callable[[torch.Generator], int]]:
-    """Return the ways to fill an eighth of each text; each returns the calls it made."""
+def infillings(model: LocalizationModel, batch: int, length: int) -> Ways:
+    """Return the ways to fill an eighth of each text."""
     known = torch.zeros(batch, length, dtype=torch.long)
     known[:, length // 2 : length // 2 + max(1, length // 8)] = UNKNOWN
     state = start(model.codebook, batch, length, known)
@@ -132,9 +131,7 @@ def infillings(
     return {ANEW: fill(Forgetful(model)), "the stretch of blanks": fill(model)}
 
 
-def timed(
-    candidates: dict[str, Callable[[torch.Generator], int]], rounds: int
-) -> dict[str, list[Drawn]]:
+def timed(candidates: Ways, rounds: int) -> dict[str, list[Drawn]]:
     """Time each way once a round, in rotating order, after a round that does not count."""
     names, result = list(candidates), {name: [] for name in candidates}
     for number in range(rounds + 1):
@@ -182,18 +179,17 @@ def main() -> None:
     model = model_of(options.run, options.smoke)
     if model.between is None:
         parser.error("the run's network is not two-sided")
-    print("| length | texts | way | calls | tokens a second | time over the rival's |")
-    print("|---|---|---|---|---|---|")
-    for length in options.lengths:
-        for batch in options.batches:
-            drawn = timed(ways(model, batch, length), options.rounds)
-            print(*lines(drawn, RIVAL, length, batch), sep="\n", flush=True)
-    print("\n| length | texts | infilling | calls | tokens a second | time over anew |")
-    print("|---|---|---|---|---|---|")
-    for length in options.lengths:
-        for batch in options.batches:
-            drawn = timed(infillings(model, batch, length), options.rounds)
-            print(*lines(drawn, ANEW, length, batch), sep="\n", flush=True)
+
+    def table(of: Callable[[LocalizationModel, int, int], Ways], column: str, over: str) -> None:
+        print(f"| length | texts | {column} | calls | tokens a second | time over {over} |")
+        print("|---|---|---|---|---|---|")
+        for length, batch in product(options.lengths, options.batches):
+            drawn = timed(of(model, batch, length), options.rounds)
+            print(*lines(drawn, over, length, batch), sep="\n", flush=True)
+
+    table(ways, "way", RIVAL)
+    print()
+    table(infillings, "infilling", ANEW)
 
 
 if __name__ == "__main__":
