@@ -1,0 +1,217 @@
+"""How to split a two-sided model, and what to show it: variants of the default, one change each.
+
+    python benchmarks/splits.py TEXT [--updates 500] [--only NAME ...] [--seeds 0] [--smoke]
+
+Every variant is trained like a run of `stochloc train`: the same windows and noise per update, the
+optimizer, schedule and average of the recipe `tiny`. Printed, in bits per character of validation
+text: the bound on the masked and on the diffusion path, the exact cost from left to right, and
+below them the difference of each from the first variant of the same seed. The windows are the same
+for all, so the standard error of a difference, over windows, is smaller than that of its terms.
+The text is cut as `stochloc train` cuts it and read as a-z and space. Prints Markdown, a row as
+soon as it is finished.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from smoke import TEXT
+from torch import Tensor
+
+from stochloc.core import Diffusion, Estimate, Masked, left_to_right, line_integral
+from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
+from stochloc.nn import Backbone, LocalizationModel
+from stochloc.nn.backbones.two_sided import TwoSidedTransformer
+from stochloc.tasks.data_choice import DataChoice
+from stochloc.training.choices import OURS, SHOWN
+from stochloc.training.ema import AveragedWeights
+from stochloc.training.objective import cross_entropy
+from stochloc.training.optimizers import make_optimizer
+from stochloc.training.recipes import TrainingConfig, tiny
+from stochloc.training.seeds import seeded_generator
+from stochloc.training.snr import (
+    Endpoints,
+    IndependentSides,
+    LeftToRight,
+    Masks,
+    SidedSnrLaw,
+    SnrLaw,
+    TokenLogNormal,
+)
+from stochloc.training.update import OneProcess, Updates, as_one_part
+from stochloc.training.windows import SeededWindows
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A two-sided model and its training.
+
+    Attributes:
+        blocks: Blocks of the left and of the right stack.
+        width: Width of both.
+        shared: Whether both stacks have the same weights.
+        law: Which γ is shown in training.
+        learning_rate: Its highest value.
+    """
+
+    blocks: tuple[int, int] = (2, 2)
+    width: int = 128
+    shared: bool = False
+    law: SnrLaw | SidedSnrLaw = OURS.law
+    learning_rate: float = 2e-3
+
+    def model(self, vocabulary_size: int) -> LocalizationModel:
+        """Return the untrained model."""
+        size = replace(Backbone(), width=self.width, depth=sum(self.blocks))
+        model = LocalizationModel(OURS.model(vocabulary_size, size))
+        assert isinstance(model.transformer, TwoSidedTransformer)
+        left, right = self.blocks
+        if (left, right) != (size.depth - size.depth // 2, size.depth // 2):
+            model.transformer.left = size.stack(left, causal=True)
+            model.transformer.right = size.stack(right, causal=True)
+        if self.shared:
+            model.transformer.right = model.transformer.left
+        return model
+
+
+def rows_read(share: float, mirrored: float = 0.0) -> Variant:
+    """Return the default with other shares of sequences read in one direction."""
+    return Variant(law=LeftToRight(SHOWN, share, mirrored))
+
+
+def inside(law: SnrLaw) -> Variant:
+    """Return the default with another law for the sequences that are not read in one direction."""
+    return Variant(law=LeftToRight(law))
+
+
+VARIANTS = {
+    "default: 2 + 2 blocks of 128, a quarter of the rows left to right, 2e-3": Variant(),
+    "learning rate 1e-3": Variant(learning_rate=1e-3),
+    "learning rate 3e-3": Variant(learning_rate=3e-3),
+    "learning rate 4e-3": Variant(learning_rate=4e-3),
+    "no row left to right": rows_read(0.0),
+    "an eighth of the rows": rows_read(0.125),
+    "half of the rows": rows_read(0.5),
+    "a quarter, and a quarter right to left": rows_read(0.25, 0.25),
+    "3 + 1 blocks": Variant((3, 1)),
+    "1 + 1 blocks of 168": Variant((1, 1), 168),
+    "3 + 3 blocks of 104": Variant((3, 3), 104),
+    "4 + 4 blocks of 96": Variant((4, 4), 96),
+    "2 blocks for both sides": Variant((2, 2), shared=True),
+    "4 blocks for both sides": Variant((4, 4), shared=True),
+    "4 + 4 blocks": Variant((4, 4)),
+    "tokens masked or known, none between": inside(Masks()),
+    "no tokens moved to the endpoints": inside(TokenLogNormal()),
+    "median of γ 3": inside(Endpoints(TokenLogNormal(math.log(3.0)))),
+    "median of γ 8": inside(Endpoints(TokenLogNormal(math.log(8.0)))),
+    "spread of ln γ 0.8": inside(Endpoints(TokenLogNormal(sigma=0.8))),
+    "spread of ln γ 1.8": inside(Endpoints(TokenLogNormal(sigma=1.8))),
+    "both sides independent": Variant(law=IndependentSides(SHOWN)),
+}
+
+
+def trained(
+    variant: Variant, corpus: Corpus, config: TrainingConfig
+) -> tuple[LocalizationModel, float]:
+    """Return the averaged weights of a variant, and processor seconds per update."""
+    size = corpus.tokenizer.vocabulary_size
+    torch.manual_seed(config.seed)
+    model = variant.model(size)
+    model.set_unigram(torch.from_numpy(count_tokens(corpus.train, size)))
+
+    def draw(rows: int, length: int, generator: torch.Generator) -> Tensor:
+        return draw_windows(corpus.train, rows, length, generator)
+
+    average = AveragedWeights(model, config.ema_decay)
+    updates = Updates(
+        OneProcess(CPU),
+        model,
+        make_optimizer(model, config),
+        average,
+        config,
+        SeededWindows(draw, config),
+        as_one_part(lambda tokens, noise: cross_entropy(model, tokens, variant.law, noise)),
+    )
+    began_s = time.process_time()
+    for step in range(config.num_steps):
+        updates.update(step)
+    seconds = time.process_time() - began_s
+    for parameter, mean in zip(average.parameters, average.averages, strict=True):
+        parameter.data.copy_(mean)
+    return model.eval(), seconds / config.num_steps
+
+
+@torch.no_grad()
+def bits(model: LocalizationModel, windows: Tensor, samples: int) -> list[Tensor]:
+    """Return bits per character of every window, masked, diffusion and left to right."""
+
+    def of(cost: Callable[[Tensor], Estimate]) -> Tensor:
+        values = torch.cat([cost(rows).values for rows in windows.split(32)])
+        return values / windows.shape[1] / math.log(2)
+
+    noise = seeded_generator(CPU, 0, 0, 0, 2)
+    return [
+        *(
+            of(lambda rows, path=path: line_integral(model, rows, path, samples, noise))
+            for path in (Masked(), Diffusion())
+        ),
+        of(lambda rows: left_to_right(model, rows)),
+    ]
+
+
+def shown(values: Tensor, sign: str = "") -> str:
+    """Return the mean over windows and its standard error."""
+    return f"{values.mean():{sign}.3f} ± {values.std() / math.sqrt(len(values)):.3f}"
+
+
+def main() -> None:
+    """Train, measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("text", nargs="?", help="a text file, as `train --data` takes it")
+    parser.add_argument("--updates", type=int, default=500)
+    parser.add_argument("--windows", type=int, default=192)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--smoke", action="store_true", help="a few variants for two updates")
+    given = parser.parse_args()
+    if not (given.text or given.smoke):
+        parser.error("name a text file")
+    with TemporaryDirectory() as folder:
+        path = given.text
+        if given.smoke:
+            path = str(Path(folder) / "text.txt")
+            Path(path).write_text(TEXT * 120, encoding="utf-8")
+        corpus = DataChoice(path).load_text("text8")
+    config = replace(tiny(corpus.tokenizer.vocabulary_size).training, num_steps=given.updates)
+    names, samples = given.only, given.samples
+    if given.smoke:
+        config, samples = replace(config, num_steps=2, length=16, batch_size=4), 1
+        names = [*names[:1], "3 + 1 blocks", "2 blocks for both sides"]
+    windows = held_out_windows(corpus.valid, config.length, given.windows)
+    print("| variant | seed | parameters | s | masked path | diffusion path | left to right |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for seed in given.seeds:
+        first = None
+        for name in names:
+            variant = VARIANTS[name]
+            own = replace(config, seed=seed, learning_rate=variant.learning_rate)
+            model, seconds = trained(variant, corpus, own)
+            costs = bits(model, windows, samples)
+            row = [name, str(seed), f"{model.num_parameters:,}", f"{seconds:.2f}"]
+            print(f"| {' | '.join(row + [shown(values) for values in costs])} |", flush=True)
+            if first is not None:
+                gains = [shown(c - f, "+") for c, f in zip(costs, first, strict=True)]
+                print(f"| | | | | {' | '.join(gains)} |", flush=True)
+            first = first or costs
+
+
+if __name__ == "__main__":
+    main()
