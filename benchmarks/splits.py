@@ -21,12 +21,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 from smoke import TEXT
-from torch import Tensor
+from torch import Tensor, nn
 
 from stochloc.core import Diffusion, Estimate, Masked, left_to_right, line_integral
 from stochloc.data import Corpus, count_tokens, draw_windows, held_out_windows
 from stochloc.nn import Backbone, LocalizationModel
-from stochloc.nn.backbones.two_sided import TwoSidedTransformer
+from stochloc.nn.backbones.squared_relu import squared_relu
+from stochloc.nn.backbones.two_sided import Join, TwoSidedTransformer
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.training.choices import OURS, SHOWN
 from stochloc.training.ema import AveragedWeights
@@ -49,6 +50,23 @@ from stochloc.training.windows import SeededWindows
 CPU = torch.device("cpu")
 
 
+class DeepJoin(Join):
+    """A join, and a perceptron that adds to what it made of both sides."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.last_in = nn.Linear(width, 4 * width, bias=False)
+        self.last_out = nn.Linear(4 * width, width, bias=False)
+        self.last_norm = nn.LayerNorm(width, bias=False)
+        for linear in (self.last_in, self.last_out):
+            nn.init.normal_(linear.weight, std=1 / math.sqrt(linear.in_features))
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return one embedding made of two."""
+        hidden = super().forward(left, right)
+        return self.last_norm(hidden + self.last_out(squared_relu(self.last_in(hidden))))
+
+
 @dataclass(frozen=True)
 class Variant:
     """A two-sided model and its training.
@@ -57,6 +75,7 @@ class Variant:
         blocks: Blocks of the left and of the right stack.
         width: Width of both.
         shared: Whether both stacks have the same weights.
+        deep_join: Whether a second perceptron follows the join.
         law: Which γ is shown in training.
         learning_rate: Its highest value.
     """
@@ -64,6 +83,7 @@ class Variant:
     blocks: tuple[int, int] = (2, 2)
     width: int = 128
     shared: bool = False
+    deep_join: bool = False
     law: SnrLaw | SidedSnrLaw = OURS.law
     learning_rate: float = 2e-3
 
@@ -78,6 +98,8 @@ class Variant:
             model.transformer.right = size.stack(right, causal=True)
         if self.shared:
             model.transformer.right = model.transformer.left
+        if self.deep_join:
+            model.transformer.join = DeepJoin(self.width)
         return model
 
 
@@ -107,6 +129,8 @@ VARIANTS = {
     "2 blocks for both sides": Variant((2, 2), shared=True),
     "4 blocks for both sides": Variant((4, 4), shared=True),
     "4 + 4 blocks": Variant((4, 4)),
+    "a second perceptron after the join": Variant(deep_join=True),
+    "3 + 2 blocks": Variant((3, 2)),
     "tokens masked or known, none between": inside(Masks()),
     "no tokens moved to the endpoints": inside(TokenLogNormal()),
     "median of γ 3": inside(Endpoints(TokenLogNormal(math.log(3.0)))),
