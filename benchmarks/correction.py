@@ -29,7 +29,7 @@ from torch import Tensor
 from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
 from stochloc.data import held_out_windows
 from stochloc.tasks.correct.calibration import Defaults, correction_defaults
-from stochloc.tasks.correct.correct import EDIT_SNR, EDIT_THRESHOLD, correct, prefers_edits
+from stochloc.tasks.correct.correct import EDIT_THRESHOLD, correct, edit_snr, prefers_edits
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
 from stochloc.tasks.correct.edits import LikelyEdits
 from stochloc.tasks.correct.reading import Decoder
@@ -293,7 +293,7 @@ def measure(run: Run, options: argparse.Namespace) -> None:
     if options.only is None or "hard masks" in options.only:
         hard = tuned_hard_mask(run, options.tuning)
         print(f"hard masks below {hard.threshold:g}")
-    print(f"{defaults}; edits: SNR {EDIT_SNR:g}, threshold {EDIT_THRESHOLD:g}")
+    print(f"{defaults}; edits: SNR {edit_snr(run):.2f}, threshold {EDIT_THRESHOLD:g}")
     test = tokens_to_evaluate(run, None, "test")[0]
     texts = lines(run, test, options.texts)
     tasks = {

@@ -9,8 +9,8 @@ import torch
 
 from stochloc.core import Codebook, ExactDenoiser, SimplexCodebook
 from stochloc.data.lengths import Lengths
-from stochloc.tasks.correct.channels import Substitutions, soft_mask
-from stochloc.tasks.correct.correct import EDIT_SNR, correct
+from stochloc.tasks.correct.channels import Substitutions, rate_at, soft_mask
+from stochloc.tasks.correct.correct import correct, edit_snr
 from stochloc.tasks.correct.edits import LikelyEdits
 from stochloc.tasks.correct.reading import Decision, Reading
 from stochloc.tasks.runs import open_run
@@ -47,7 +47,7 @@ def reading(tokens, snr):
     tokens = torch.tensor([tokens])
     levels = torch.tensor(snr, dtype=torch.float64).expand(tokens.shape)
     state = soft_mask(Chain().codebook, Substitutions(SIZE), tokens, levels)
-    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool))
+    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool), SIZE)
 
 
 def single_edits(text):
@@ -66,6 +66,15 @@ def single_edits(text):
     return edited
 
 
+def nats_of_reading(read, text, rate):
+    """`-log P(read|text)`, less that of a text without errors: each kind is as likely as others."""
+    sound = (1 - rate) / rate
+    if len(text) == len(read):
+        num = sum(a != b for a, b in zip(read, text, strict=True))
+        return math.log(sound * (SIZE - 1) if num == 1 else max(1.0, sound))
+    return math.log(sound * SIZE if len(text) < len(read) else max(1.0, sound))
+
+
 @pytest.mark.parametrize("snr", [0.0, 0.7, 2.0])
 @pytest.mark.parametrize("lengths", [None, Lengths((0.01, 0.04, 0.6, 0.34, 0.01))])
 def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr, lengths):
@@ -78,7 +87,10 @@ def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr, lengths):
     for number in range(12):
         generator = torch.Generator().manual_seed(number)
         read = tuple(torch.randint(SIZE, (4,), generator=generator).tolist())
-        scores = {text: log_prob(text) - snr for text in single_edits(read)}
+        rate = float(rate_at(torch.tensor(snr, dtype=torch.float64), SIZE))
+        scores = {
+            text: log_prob(text) - nats_of_reading(read, text, rate) for text in single_edits(read)
+        }
         scores[read] = log_prob(read)
         best = max(scores, key=lambda text: scores[text])
         decided = decoder.decide(Chain(), reading(read, snr))
@@ -180,7 +192,8 @@ def test_a_two_sided_model_corrects_by_edits_unless_told_otherwise(
         one_pass = call_json("correct", run, *settings, *flags)
         assert len(one_pass["text"]) == len(one_pass["read"])
         assert one_pass["denoiser_calls"] == 1
-    assert correct(open_run(trained / "run"), "the fox").snr == EDIT_SNR
+    run = open_run(trained / "run")
+    assert correct(run, "the fox").snr == edit_snr(run)
 
 
 def test_texts_in_slots_and_settings_that_make_no_sense_are_refused(slotted):

@@ -60,7 +60,8 @@ class Correct:
     shard: ShareOption = None
     snr: Annotated[MaybeFloat, at_least(0)] = None
     """SNR of the soft mask: log-odds of the character that was read against any other one, which
-    is the cost of an edit; when absent 7 for edits, else chosen on validation text."""
+    is what replacing it costs; when absent that of one error of each kind in 200 characters for
+    edits, else chosen on validation text."""
     confidences: MaybeText = None
     """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
     threshold: Annotated[MaybeFloat, PROBABILITY] = None

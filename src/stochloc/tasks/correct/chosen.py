@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stochloc.tasks.correct.calibration import correction_defaults
-from stochloc.tasks.correct.correct import EDIT_SNR, EDIT_THRESHOLD, prefers_edits
+from stochloc.tasks.correct.correct import EDIT_THRESHOLD, edit_snr, prefers_edits
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
 from stochloc.tasks.correct.edits import LikelyEdits
 from stochloc.tasks.correct.reading import Decoder
@@ -69,7 +69,7 @@ class CorrectionChoice:
                 )
             threshold = EDIT_THRESHOLD if threshold is None else threshold
             lengths = run.lengths_given(self.label)
-            return LikelyEdits(threshold, lengths=lengths), EDIT_SNR if snr is None else snr
+            return LikelyEdits(threshold, lengths=lengths), edit_snr(run) if snr is None else snr
         if threshold is not None and snr is not None and self.data is not None:
             raise ValueError("--data has no effect with both --snr and --threshold.")
         if threshold is None or snr is None:

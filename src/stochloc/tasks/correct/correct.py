@@ -35,8 +35,9 @@ from stochloc.tasks.overlapping import Overlapping
 from stochloc.tasks.runs import Run
 from stochloc.terminal import times
 
-# In nats and as a probability, for all models: from validation text (docs/results/correction.md).
-EDIT_SNR, EDIT_THRESHOLD = 7.0, 0.5
+# Errors of each kind, and a probability, for all models: from validation text
+# (docs/results/correction.md).
+EDIT_RATE, EDIT_THRESHOLD = 1 / 200, 0.5
 
 
 def prefers_edits(run: Run) -> bool:
@@ -49,6 +50,18 @@ def prefers_edits(run: Run) -> bool:
         Whether it gives the exact likelihood of a text of any length in one call.
     """
     return between(run.model) is not None and run.tokenizer.slots is None
+
+
+def edit_snr(run: Run) -> float:
+    """Return the log-odds of a token that was read against any other, where nobody says.
+
+    Args:
+        run: The model.
+
+    Returns:
+        g in nats: that of an error of each kind in 200 tokens, for all models.
+    """
+    return snr_at(EDIT_RATE, channel_of(run.tokenizer).num_symbols)
 
 
 def correct(
@@ -69,8 +82,8 @@ def correct(
         decoder: How to decide; by default by edits where the model `prefers_edits`, else in one
             pass with the model's own threshold.
         snr: SNR of the soft mask, g, in `[0, ∞]`: the log-odds of what was read against any other
-            symbol; ∞ changes nothing, 0 ignores the text. By default 7 for edits, else the model's
-            own.
+            symbol; ∞ changes nothing, 0 ignores the text. By default `edit_snr` for edits, else the
+            model's own.
         confidences: Probability that each character was read correctly, in `[0, 1]`, one for each
             token of the text, or a string that `parse_confidences` accepts; a character of
             confidence 1 never changes. Replaces `snr`.
@@ -102,7 +115,7 @@ def correct(
             else OnePass(correction_defaults(run).threshold)
         )
     if snr is None:
-        snr = correction_defaults(run).snr if decoder.keeps_places else EDIT_SNR
+        snr = correction_defaults(run).snr if decoder.keeps_places else edit_snr(run)
     if not snr >= 0:
         raise ValueError(f"The SNR of a soft mask must be at least 0, not {snr}.")
     if not 0 <= decoder.threshold <= 1:
@@ -208,7 +221,8 @@ def _in_windows(
         seen = places[rows]
         state = soft_mask(codebook, channel, read[seen], levels[seen])
         with torch.no_grad():
-            parts.append(decoder.decide(denoiser, Reading(state, read[seen], is_asked[rows])))
+            reading = Reading(state, read[seen], is_asked[rows], channel.num_symbols)
+            parts.append(decoder.decide(denoiser, reading))
     # The gap before a place belongs to its window, and that after the last to the last window.
     gap_owner = torch.cat([owner, owner[-1:]])
     gap_column = torch.cat([column, column[-1:] + 1])

@@ -4,6 +4,7 @@ A draft is told by what became of every place that was read and of the gaps betw
 edits keep their places however the length of the text changes. No place is edited twice.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -42,6 +43,7 @@ class Draft:
         inserted: As in `Decision`.
         inserted_probs: As in `Decision`.
         is_edited: Which places have been edited.
+        num_symbols: Number of symbols that can be read, V.
     """
 
     soft: State
@@ -51,6 +53,7 @@ class Draft:
     inserted: Text
     inserted_probs: tuple[float, ...]
     is_edited: tuple[bool, ...]
+    num_symbols: int
 
     @classmethod
     def of(cls, reading: Reading, row: int) -> "Draft":
@@ -70,6 +73,7 @@ class Draft:
             (UNKNOWN,) * (length + 1),
             (0.0,) * (length + 1),
             (False,) * length,
+            reading.num_symbols,
         )
 
     def is_free(self, place: int) -> bool:
@@ -82,10 +86,19 @@ class Draft:
         return self.inserted[gap] == UNKNOWN
 
     def cost(self, edit: Edit) -> float:
-        """Return what an edit costs, in nats: g, in a gap the smaller one of both sides."""
-        if edit.tokens:
-            return max(self.levels[edit.place : edit.place + len(edit.tokens)])
-        return min(self.levels[max(0, edit.place - 1) : edit.place + 1])
+        """Return what an edit costs, in nats: `-log P(s|x)`, less that of the text without it.
+
+        Of several places the largest g counts, in a gap the smaller one of both sides. Where errors
+        are likelier than none, those that leave no choice cost nothing.
+        """
+        num = len(edit.tokens)
+        if num == 1:
+            is_added = edit.tokens[0] == UNKNOWN
+            choice = self.num_symbols if is_added else self.num_symbols - 1
+            return self.levels[edit.place] + math.log(choice / (self.num_symbols - 1))
+        gap = self.levels[max(0, edit.place - 1) : edit.place + 1]
+        level = max(self.levels[edit.place : edit.place + num]) if num else min(gap)
+        return max(0.0, level - math.log(self.num_symbols - 1))
 
     def edited(self, edit: Edit, probability: float) -> "Draft":
         """Return the draft after an edit."""

@@ -2,22 +2,24 @@
 
 If a text x was read as s, Bayes' rule says `P(x|s) ∝ P(x) P(s|x)`. The model gives `P(x)` exactly,
 from left to right, whatever the length of x; a two-sided one in a single call for a batch of texts.
-The soft mask of a place is, in nats, the log-odds g of what was read there against any other
-symbol, and an edit costs just that:
+With the same probability ρ a token was replaced by one of V - 1 others, lost, swapped with the next
+one, or one of V tokens was added before it. An edit undoes one of these. With the log-odds g of
+what was read at a place against any other symbol, which are its soft mask,
 
-    log P(x|s) = log P(x) - Σ_edits g + const,
+    log P(x|s) = log P(x) - Σ_edits cost + const,
+    cost = g of another token, g + log V/(V-1) of none, g - log(V-1) of a lost one or of two swapped
 
-with `P(x) = P(n) P(x|n)` for a sequence of length n. An edit replaces a token, leaves one out,
-inserts one or swaps two neighbours. Trying them all would take V candidates for each place, so the
-posterior of all places, one call, says which are most doubtful: where another token is most
-probable against the one read. Its most probable tokens are the candidates there, and one more call,
-with a blank put into each gap beside these places, says what could have been lost. Then all
-candidates are weighed, the best that do not touch each other are made, and all begins again with
-the text as it is now, until no edit is probable enough.
+and `P(x) = P(n) P(x|n)` for a sequence of length n. Trying all edits would take V candidates for
+each place, so the posterior of all places, one call, says which are most doubtful: where another
+token is most probable against the one read, and which neighbours, where each is probable in the
+other's place. Its most probable tokens are the candidates there, and one more call, with a blank
+put into each gap beside these places, says what could have been lost. Then all candidates are
+weighed, the best that do not touch each other are made, and all begins again with the text as it is
+now, until no edit is probable enough.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -42,6 +44,7 @@ class LikelyEdits:
             without it, exceeds this, in `[0, 1]`.
         num_places: Most doubtful places at which edits are tried in a round.
         num_tokens: Most probable tokens tried at each of them, and in the gaps beside it.
+        num_swaps: Most doubtful pairs of neighbours that are swapped in a round.
         num_rounds: Most rounds; each may make several edits, but only one near a place.
         reach: Edits less than this many places apart exclude each other within a round.
         lengths: The distribution of the lengths of sequences, if texts are some.
@@ -50,6 +53,7 @@ class LikelyEdits:
     threshold: float
     num_places: int = 6
     num_tokens: int = 3
+    num_swaps: int = 12
     num_rounds: int = 4
     reach: int = 8
     lengths: Lengths | None = None
@@ -60,6 +64,8 @@ class LikelyEdits:
                 "Edits need at least one place, one token, one round and a reach of one, not "
                 f"{self.num_places}, {self.num_tokens}, {self.num_rounds} and {self.reach}."
             )
+        if self.num_swaps < 0:
+            raise ValueError(f"At least 0 pairs of neighbours are swapped, not {self.num_swaps}.")
 
     @property
     def keeps_places(self) -> bool:
@@ -122,7 +128,8 @@ class LikelyEdits:
         where = {place: at for at, place in enumerate(origins) if draft.is_free(place)}
         places = sorted(where, key=lambda place: -doubts[where[place]])[: self.num_places]
         likely = _most_likely(others, self.num_tokens)
-        edits = [edit for n in places for edit in _changing(draft, n, likely[where[n]])]
+        edits = [Edit(n, (token,)) for n in places for token in (*likely[where[n]], UNKNOWN)]
+        edits += _swaps(draft, log_probs - own, where, self.num_swaps)
         gaps = {gap for place in places for gap in (place, place + 1)}
         lost, calls = self._lost(denoiser, state, origins, sorted(filter(draft.is_empty, gaps)))
         told = tuple(probs.get(place, was) for place, was in enumerate(draft.probs))
@@ -208,13 +215,20 @@ class _Weighed(NamedTuple):
     calls: int
 
 
-def _changing(draft: Draft, place: int, likely: Sequence[int]) -> Iterator[Edit]:
-    """Yield the edits that change a place: others in its place, nothing, or a neighbour's."""
-    for token in (*likely, UNKNOWN):
-        yield Edit(place, (token,))
-    for first in (place - 1, place):
-        if draft.is_free(first) and draft.is_free(first + 1):
-            yield Edit(first, draft.tokens[first : first + 2][::-1])
+def _swaps(
+    draft: Draft,
+    odds: Float[Tensor, "places vocabulary"],
+    where: Mapping[int, int],
+    num: int,
+) -> list[Edit]:
+    """Return the swaps of free neighbours whose tokens are most probable in each other's place."""
+    tokens = draft.tokens
+    pairs = [n for n in where if n + 1 in where and tokens[n] != tokens[n + 1]]
+    here, next_ = ([where[n + k] for n in pairs] for k in (0, 1))
+    first, second = ([tokens[n + k] for n in pairs] for k in (0, 1))
+    gains = odds[here, second] + odds[next_, first]
+    best = gains.topk(min(num, len(pairs))).indices.tolist()
+    return [Edit(pairs[k], (second[k], first[k])) for k in best]
 
 
 def _most_likely(log_probs: Float[Tensor, "places vocabulary"], num: int) -> list[list[int]]:

@@ -17,11 +17,13 @@ class Reading(NamedTuple):
         tokens: What was read.
         is_asked: Which places are decided in this window; the others are its context, and whatever
             is said of them is not used.
+        num_symbols: Number of symbols that can be read, V, at least 2.
     """
 
     state: State
     tokens: Int[Tensor, "batch length"]
     is_asked: Bool[Tensor, "batch length"]
+    num_symbols: int
 
 
 class Decision(NamedTuple):
