@@ -11,6 +11,7 @@ from stochloc.core import Codebook, ExactDenoiser, SimplexCodebook
 from stochloc.data.lengths import Lengths
 from stochloc.tasks.correct.channels import Substitutions, rate_at, soft_mask
 from stochloc.tasks.correct.correct import correct, edit_snr
+from stochloc.tasks.correct.drafts import Draft
 from stochloc.tasks.correct.edits import LikelyEdits
 from stochloc.tasks.correct.reading import Decision, Reading
 from stochloc.tasks.runs import open_run
@@ -103,6 +104,37 @@ def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr, lengths):
         told = [float(p) for p in probabilities(decided, read)]
         assert told == pytest.approx([math.exp(scores[best]) / total] * len(told), abs=1e-9)
     assert changed or snr == 2.0
+
+
+def swapped(text, at):
+    return (*text[:at], text[at + 1], text[at], *text[at + 2 :])
+
+
+def test_of_all_neighbours_those_are_swapped_that_are_most_probable_in_each_others_place():
+    made = set()
+    for number in range(12):
+        generator = torch.Generator().manual_seed(number)
+        read = tuple(torch.randint(SIZE, (5,), generator=generator).tolist())
+        log_probs = Chain()(reading(read, 0.3).state).log_probs[0]
+        gains = {
+            at: float(sum(log_probs[[at, at + 1], [second, first]]))
+            - float(sum(log_probs[[at, at + 1], [first, second]]))
+            for at, (first, second) in enumerate(pairwise(read))
+            if first != second
+        }
+        for num in (0, 1, 9):
+            decoder = replace(EVERYWHERE, num_swaps=num)
+            draft = Draft.of(reading(read, 0.3), 0)
+            edits = decoder._proposals(Chain(), draft).edits
+            tried = {edit.place for edit in edits if len(edit.tokens) == 2}
+            assert tried == set(sorted(gains, key=lambda at: -gains[at])[:num])
+            assert all(
+                draft.edited(edit, 1.0).text() == swapped(read, edit.place)
+                for edit in edits
+                if len(edit.tokens) == 2
+            )
+            made |= tried
+    assert made == {0, 1, 2, 3}
 
 
 def rows(decided):
