@@ -62,7 +62,7 @@ def mask(denoiser, channel, read, rate):
 
 
 def reading(state, tokens):
-    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool))
+    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool), SIZE)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 2 / 3])
