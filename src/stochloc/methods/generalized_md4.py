@@ -51,7 +51,8 @@ class GeneralizedMd4(TimeIntegral):
         vocabulary_size: Number of tokens, V.
     """
 
-    earliest, held = 1e-3, 13.0
+    earliest = 1e-3
+    held = 13.0
 
     def __init__(self, network: nn.Module, vocabulary_size: int) -> None:
         super().__init__()

@@ -120,7 +120,8 @@ class Sedd(KernelDiffusion):
         jump: How the sampler steps; None for Tweedie's formula.
     """
 
-    earliest, held = 1e-3, 18.2
+    earliest = 1e-3
+    held = 18.2
 
     def __init__(
         self,

@@ -23,7 +23,8 @@ from stochloc.methods import METHODS, Frame
 # What torch, the text and the judge take.
 PROCESS = 0.5e9
 # Positions of a call that samples times tokens of the vocabulary: 128 MB in float32, some twelve
-# times as much in all.
+# times as much in all. Batches of other tasks (`tasks.batches`) count the tokens of a block, but
+# these methods list all.
 MOST_NUMBERS = 2**25
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 

@@ -30,6 +30,12 @@ class Edit:
     tokens: Text
     inserted: int = UNKNOWN
 
+    def num_ways(self, num_symbols: int) -> int:
+        """Return among how many errors of its kind the one was chosen that this edit undoes."""
+        if len(self.tokens) != 1:  # A lost token, or two that were swapped.
+            return 1
+        return num_symbols if self.tokens[0] == UNKNOWN else num_symbols - 1
+
 
 @dataclass(frozen=True, eq=False)
 class Draft:
@@ -91,14 +97,11 @@ class Draft:
         Of several places the largest g counts, in a gap the smaller one of both sides. Where errors
         are likelier than none, those that leave no choice cost nothing.
         """
-        num = len(edit.tokens)
-        if num == 1:
-            is_added = edit.tokens[0] == UNKNOWN
-            choice = self.num_symbols if is_added else self.num_symbols - 1
-            return self.levels[edit.place] + math.log(choice / (self.num_symbols - 1))
-        gap = self.levels[max(0, edit.place - 1) : edit.place + 1]
-        level = max(self.levels[edit.place : edit.place + num]) if num else min(gap)
-        return max(0.0, level - math.log(self.num_symbols - 1))
+        begin, end = edit.place, edit.place + len(edit.tokens)
+        touched, around = self.levels[begin:end], self.levels[max(0, begin - 1) : begin + 1]
+        level = max(touched) if touched else min(around)
+        ways = edit.num_ways(self.num_symbols) / (self.num_symbols - 1)
+        return max(0.0, level + math.log(ways))
 
     def edited(self, edit: Edit, probability: float) -> "Draft":
         """Return the draft after an edit."""
