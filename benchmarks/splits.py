@@ -93,6 +93,7 @@ class Variant:
         model = LocalizationModel(OURS.model(vocabulary_size, size))
         assert isinstance(model.transformer, TwoSidedTransformer)
         left, right = self.blocks
+        # The even split keeps its weights, which are those that a run begins with.
         if (left, right) != (size.depth - size.depth // 2, size.depth // 2):
             model.transformer.left = size.stack(left, causal=True)
             model.transformer.right = size.stack(right, causal=True)
@@ -143,8 +144,8 @@ VARIANTS = {
 
 def trained(
     variant: Variant, corpus: Corpus, config: TrainingConfig
-) -> tuple[LocalizationModel, float]:
-    """Return the averaged weights of a variant, and processor seconds per update."""
+) -> tuple[LocalizationModel, AveragedWeights, float]:
+    """Return a variant, the average of its weights, and processor seconds per update."""
     size = corpus.tokenizer.vocabulary_size
     torch.manual_seed(config.seed)
     model = variant.model(size)
@@ -167,9 +168,7 @@ def trained(
     for step in range(config.num_steps):
         updates.update(step)
     seconds = time.process_time() - began_s
-    for parameter, mean in zip(average.parameters, average.averages, strict=True):
-        parameter.data.copy_(mean)
-    return model.eval(), seconds / config.num_steps
+    return model.eval(), average, seconds / config.num_steps
 
 
 @torch.no_grad()
@@ -227,8 +226,9 @@ def main() -> None:
         for name in names:
             variant = VARIANTS[name]
             own = replace(config, seed=seed, learning_rate=variant.learning_rate)
-            model, seconds = trained(variant, corpus, own)
-            costs = bits(model, windows, samples)
+            model, average, seconds = trained(variant, corpus, own)
+            with average.in_place():
+                costs = bits(model, windows, samples)
             row = [name, str(seed), f"{model.num_parameters:,}", f"{seconds:.2f}"]
             print(f"| {' | '.join(row + [shown(values) for values in costs])} |", flush=True)
             if first is not None:

@@ -11,7 +11,7 @@ and of the one to predict), the recipe's optimiser, schedule and average of the 
 import argparse
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from stochloc.nn import Backbone
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.optimizers import make_optimizer
 from stochloc.training.recipes import tiny
-from stochloc.training.schedule import learning_rate
+from stochloc.training.update import OneProcess, Updates, as_one_part
 
 
 class Causal(nn.Module):
@@ -45,6 +45,21 @@ class Causal(nn.Module):
         return F.cross_entropy((hidden @ self.head.T).mT, tokens, reduction="none")
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Sequences drawn one after the other from a stream."""
+
+    sequences: Tensor
+    batch: int
+    generator: torch.Generator
+
+    def of(self, update: int) -> Tensor:
+        """Return the sequences of the next update."""
+        del update
+        chosen = torch.randint(len(self.sequences), (self.batch,), generator=self.generator)
+        return self.sequences[chosen]
+
+
 def read(path: Path, alphabet: str) -> Tensor:
     """Return the sequences of a file as tokens; all have the same length."""
     lines = path.read_text(encoding="ascii").split()
@@ -63,21 +78,21 @@ def main() -> None:
     alphabet = "".join(sorted(set(text.replace("\n", ""))))
     train, test = (read(given.folder / f"{part}.txt", alphabet) for part in ("train", "test"))
     torch.manual_seed(given.seed)
-    generator = torch.Generator().manual_seed(given.seed)
     config = replace(tiny(len(alphabet)).training, batch_size=given.batch, num_steps=given.updates)
     network = Causal(len(alphabet), train.shape[1], Backbone())
-    optimizer = make_optimizer(network, config)
-    average, began_s = AveragedWeights(network, config.ema_decay), time.process_time()
+    average = AveragedWeights(network, config.ema_decay)
+    updates = Updates(
+        OneProcess(torch.device("cpu")),
+        network,
+        make_optimizer(network, config),
+        average,
+        config,
+        Rows(train, given.batch, torch.Generator().manual_seed(given.seed)),
+        as_one_part(lambda rows, _: network(rows).mean()),
+    )
+    began_s = time.process_time()
     for step in range(given.updates):
-        rows = train[torch.randint(len(train), (given.batch,), generator=generator)]
-        loss = network(rows).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        optimizer.step()
-        average.update(step)
+        updates.update(step)
     seconds = time.process_time() - began_s
     with torch.no_grad(), average.in_place():
         nats = torch.cat([network(rows) for rows in test.split(32)])
