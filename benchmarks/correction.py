@@ -4,17 +4,21 @@ The texts: held-out text with simulated errors, misspelt words in held-out sente
 Hard masks require a guess where the errors are: every character to which the model, given all
 others, assigns a probability below a threshold is masked; the masks are then filled, most confident
 first. The threshold is chosen on validation text like the defaults of the soft mask
-(`tasks.correct.calibration`). All texts are reduced to a-z and space. ± is one standard error over
-texts.
+(`tasks.correct.calibration`). With --examples, more articles of the newspaper, errors are learned
+from them (`tasks.correct.confusions`), and one more method shows what their soft masks are good
+for: *certain neighbours* weighs every character by the same rates, but takes all others for right,
+as a network has to that knows tokens and masks alone. All texts are reduced to a-z and space. ± is
+one standard error over texts.
 
     python benchmarks/correction.py RUN [--noise 0 0.05] [--spelling FOLDER] [--ocr FILE.jsonl]
-        [--only "one pass" "likely edits"]
+        [--examples FILE.jsonl] [--only "one pass" "likely edits"]
     python benchmarks/correction.py --smoke
 """
 
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,13 +30,24 @@ from rapidfuzz.distance import Levenshtein
 from smoke import small_run
 from torch import Tensor
 
-from stochloc.core import UNKNOWN, Ancestral, Diffusion, Reveal, Tempered, sample, start
+from stochloc.core import (
+    UNKNOWN,
+    Ancestral,
+    Denoiser,
+    Diffusion,
+    Reveal,
+    Tempered,
+    leave_one_out,
+    sample,
+    start,
+)
 from stochloc.data import held_out_windows
 from stochloc.tasks.correct.calibration import Defaults, correction_defaults
+from stochloc.tasks.correct.confusions import Confusions, learn_confusions
 from stochloc.tasks.correct.correct import EDIT_THRESHOLD, correct, edit_snr, prefers_edits
 from stochloc.tasks.correct.decoding import FullWalk, OnePass
 from stochloc.tasks.correct.edits import LikelyEdits
-from stochloc.tasks.correct.reading import Decoder
+from stochloc.tasks.correct.reading import Decision, Decoder, Reading
 from stochloc.tasks.own_text import own_text
 from stochloc.tasks.parts import tokens_to_evaluate
 from stochloc.tasks.runs import Run, open_run
@@ -42,6 +57,7 @@ ROWS = 64
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2)
 THRESHOLDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 CONTEXT = 30
+OCR = "newspaper OCR"
 Fix = Callable[[str], str]
 Pair = tuple[str, str]
 
@@ -108,6 +124,28 @@ class HardMask:
             log_probs = posterior.log_prob(window.expand_as(known))
             likelihoods[rows] = log_probs[torch.arange(len(rows)), places[rows]].exp().float()
         return likelihoods
+
+
+@dataclass(frozen=True)
+class CertainNeighbours:
+    """Takes all other tokens for right, and weighs each by its own evidence.
+
+    Attributes:
+        threshold: A change is made if its probability exceeds this.
+    """
+
+    threshold: float
+    keeps_places = True
+
+    def decide(self, denoiser: Denoiser, reading: Reading) -> Decision:
+        """Return the most probable tokens where they exceed the threshold; one call."""
+        state, tokens = reading.state, reading.tokens
+        others = leave_one_out(denoiser, state.reveal(tokens, torch.ones_like(tokens).bool()))
+        given_others = others.log_probs_of(0, denoiser.codebook.vocabulary_size)
+        log_probs = given_others + denoiser.codebook.evidence(state.z)
+        best = log_probs.softmax(-1).max(-1)
+        chosen = torch.where(best.values > self.threshold, best.indices, tokens)
+        return Decision.in_place(chosen, best.values, others.calls)
 
 
 def tuned_hard_mask(run: Run, num_texts: int) -> HardMask:
@@ -259,12 +297,26 @@ def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
     }
 
 
+def learned(run: Run, confusions: Confusions) -> dict[str, Fix]:
+    """Return the methods that know errors from examples, by name."""
+
+    def by(decoder: Decoder) -> Fix:
+        return lambda text: correct(run, text, decoder, confusions=confusions).text
+
+    return {
+        "certain neighbours, errors learned": by(CertainNeighbours(EDIT_THRESHOLD)),
+        "one pass, errors learned": by(OnePass(EDIT_THRESHOLD)),
+        "likely edits, errors learned": by(LikelyEdits(EDIT_THRESHOLD)),
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", nargs="?")
     parser.add_argument("--spelling", type=Path)
     parser.add_argument("--ocr", type=Path)
+    parser.add_argument("--examples", type=Path, help="of the newspaper's errors")
     parser.add_argument("--noise", type=float, nargs="*", default=NOISE)
     parser.add_argument("--edits", type=float, default=0.0, help="share deleted, and inserted")
     parser.add_argument("--texts", type=int, default=60)
@@ -309,14 +361,19 @@ def measure(run: Run, options: argparse.Namespace) -> None:
         same = [pair for pair in pairs if len(pair[0]) == len(pair[1])]
         tasks |= {"misspelt words": pairs, "misspelt words of the right length": same}
     if options.ocr:
-        tasks["newspaper OCR"] = newspaper(
-            options.ocr, allowed, options.characters, options.articles
-        )
+        tasks[OCR] = newspaper(options.ocr, allowed, options.characters, options.articles)
+    more = dict[str, Fix]()
+    if options.examples:
+        articles = newspaper(options.examples, allowed, sys.maxsize, None)
+        encode = run.tokenizer.encode
+        examples = ((encode(read).tolist(), encode(truth).tolist()) for read, truth in articles)
+        more = learned(run, learn_confusions(examples, run.tokenizer.vocabulary_size))
     for task, pairs in tasks.items():
         print(f"\n{task}, {len(pairs)} texts, {sum(len(t) for _, t in pairs)} characters\n")
         print("| method | characters wrong, % | words wrong, % | right words kept, % "
               "| texts exact, % | seconds |\n|---|---|---|---|---|---|")  # fmt: skip
-        for name, fix in methods(run, defaults, hard).items():
+        of_examples = more if task == OCR else {}
+        for name, fix in {**methods(run, defaults, hard), **of_examples}.items():
             if options.only is None or name in options.only:
                 report(name, fix, pairs)
 

@@ -44,6 +44,7 @@ from stochloc.training.snr import (
     SnrLaw,
     TokenLogNormal,
 )
+from stochloc.training.snr.law import Sides, stratified
 from stochloc.training.update import OneProcess, Updates, as_one_part
 from stochloc.training.windows import SeededWindows
 
@@ -65,6 +66,30 @@ class DeepJoin(Join):
         """Return one embedding made of two."""
         hidden = super().forward(left, right)
         return self.last_norm(hidden + self.last_out(squared_relu(self.last_in(hidden))))
+
+
+@dataclass(frozen=True)
+class LeftKnown:
+    """Left to right, and a share of the sequences whose left alone is known, the right noisy.
+
+    Attributes:
+        inside: The distribution of the other sequences, and of the right of these.
+        share: Share of the sequences that are read from left to right.
+        known_share: Share of those whose left is known.
+    """
+
+    inside: SnrLaw
+    share: float = 0.25
+    known_share: float = 0.25
+
+    def draw_sides(self, batch: int, length: int, generator: torch.Generator) -> Sides:
+        """Return γ for both sides; the kind of a sequence is stratified over the batch."""
+        inside, u = (
+            self.inside.draw(batch, length, generator),
+            stratified((batch, 1), generator),
+        )
+        left = inside.masked_fill(u < self.share + self.known_share, torch.inf)
+        return Sides(left, inside.masked_fill(u < self.share, 0.0))
 
 
 @dataclass(frozen=True)
@@ -114,6 +139,7 @@ def inside(law: SnrLaw) -> Variant:
     return Variant(law=LeftToRight(law))
 
 
+HALF = LeftToRight(SHOWN, 0.5)
 VARIANTS = {
     "default: 2 + 2 blocks of 128, a quarter of the rows left to right, 2e-3": Variant(),
     "learning rate 1e-3": Variant(learning_rate=1e-3),
@@ -121,7 +147,7 @@ VARIANTS = {
     "learning rate 4e-3": Variant(learning_rate=4e-3),
     "no row left to right": rows_read(0.0),
     "an eighth of the rows": rows_read(0.125),
-    "half of the rows": rows_read(0.5),
+    "half of the rows": Variant(law=HALF),
     "a quarter, and a quarter right to left": rows_read(0.25, 0.25),
     "3 + 1 blocks": Variant((3, 1)),
     "1 + 1 blocks of 168": Variant((1, 1), 168),
@@ -139,6 +165,12 @@ VARIANTS = {
     "spread of ln γ 0.8": inside(Endpoints(TokenLogNormal(sigma=0.8))),
     "spread of ln γ 1.8": inside(Endpoints(TokenLogNormal(sigma=1.8))),
     "both sides independent": Variant(law=IndependentSides(SHOWN)),
+    "a quarter, and of a quarter the left known": Variant(law=LeftKnown(SHOWN)),
+    "an eighth, and of three eighths the left known": Variant(law=LeftKnown(SHOWN, 0.125, 0.375)),
+    "half of the rows, 4e-3": Variant(law=HALF, learning_rate=4e-3),
+    "half of the rows, 3 + 1 blocks": Variant((3, 1), law=HALF),
+    "half of the rows, 3 + 1 blocks, 4e-3": Variant((3, 1), law=HALF, learning_rate=4e-3),
+    "half of the rows, 4 blocks for both sides": Variant((4, 4), shared=True, law=HALF),
 }
 
 

@@ -13,6 +13,7 @@ from stochloc.tasks.correct.channels import Substitutions, rate_at, soft_mask
 from stochloc.tasks.correct.correct import correct, edit_snr
 from stochloc.tasks.correct.drafts import Draft
 from stochloc.tasks.correct.edits import LikelyEdits
+from stochloc.tasks.correct.errors import EqualKinds
 from stochloc.tasks.correct.reading import Decision, Reading
 from stochloc.tasks.runs import open_run
 
@@ -48,7 +49,7 @@ def reading(tokens, snr):
     tokens = torch.tensor([tokens])
     levels = torch.tensor(snr, dtype=torch.float64).expand(tokens.shape)
     state = soft_mask(Chain().codebook, Substitutions(SIZE), tokens, levels)
-    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool), SIZE)
+    return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool), EqualKinds(SIZE))
 
 
 def single_edits(text):

@@ -74,6 +74,7 @@ FLAGS = {
     "correct": {
         **SHARED, **without(WALK, "--transition"), "--file": "OTHER", "--out": "NEW",
         "--snr": 2, "--threshold": 0.7, "--confidences": "1,0,1", "--data": "OTHER",
+        "--examples": "EXAMPLES", "--example-fields": ("ocr", "truth"),
         "--edits": SWITCH, "--one-pass": SWITCH, "--walk": SWITCH, "--seed": 3, "--json": SWITCH,
         "--shard": "2/3", "--label": "A", **READING,
     },
@@ -142,6 +143,7 @@ NEEDS = {
        for flag in ("--corrector", "--corrector-share", "--corrector-snr")},
     ("sample", "--guidance"): ("--prompt", "the"),
     ("correct", "--path"): ("--walk", "--policy", "path"),
+    ("correct", "--example-fields"): ("--examples", "EXAMPLES"),
     ("score", "--shard"): ("--out", "RESULTS"),
     **{("correct", flag): ("--walk",) for flag in ("--policy", "--steps", "--seed")},
 }  # fmt: skip
@@ -233,6 +235,9 @@ def place(trained, encoder, tmp_path, monkeypatch):
         model=SimpleNamespace(depth=1, width=2, vocabulary_size=3),
         training=SimpleNamespace(length=4), to_dict=lambda: {"model": 1},
     )  # fmt: skip
+    # These take their functions when they are imported, which must not be the ones below.
+    for module in ("correcting", "filling", "scoring"):
+        import_module(f"stochloc.tasks.by_record.{module}")
     for module, name, result in (
         ("tasks.quickstart", "quickstart", {}), ("tasks.evaluate", "evaluate", Evaluated()),
         ("tasks.infill.fill", "infill", Infilled((), "text", "", 1, 0.0)),
@@ -258,11 +263,12 @@ def place(trained, encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("stochloc.viz.figures.FIGURES", {"walk": noting({})})
     (tmp_path / "other").write_text("the quick fox jumps over the lazy dog. " * 30)
     (tmp_path / "lines").write_text("the dog\n")
+    (tmp_path / "examples.csv").write_text("read,right,ocr,truth\nteh,the,tho,the\n")
     names = {
         "RUN": trained / "run", "ENCODER": encoder, "TEXT": trained / "text.txt",
         "OTHER": tmp_path / "other", "LINES": tmp_path / "lines", "OUT": tmp_path / "out",
         "NEW": tmp_path / "new", "RESULTS": tmp_path / "results.jsonl",
-        "CHECKPOINT": tmp_path / "checkpoint",
+        "CHECKPOINT": tmp_path / "checkpoint", "EXAMPLES": tmp_path / "examples.csv",
     }  # fmt: skip
     return SimpleNamespace(names=names, noted=noted, folder=tmp_path)
 

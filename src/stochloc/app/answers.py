@@ -129,7 +129,8 @@ def correct_events(served: Served, body: CorrectBody) -> Iterator[Event]:
         body.edits, body.one_pass, body.walk, body.snr, body.threshold, None, body.steps,
         body.policy, body.path, body.seed, body.label,
     )  # fmt: skip
-    decoder, snr = choice.resolve(run, lambda line: None)
+    decoder, snr, _ = choice.resolve(run, lambda line: None)
+    assert snr is not None, "there are no examples"
     places = _places(run, body.text, snr, body.label)
     yield Event("places", {"places": places})
     corrected = correct(run, body.text, decoder, snr, body.confidences, body.label)

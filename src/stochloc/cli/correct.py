@@ -64,6 +64,12 @@ class Correct:
     edits, else chosen on validation text."""
     confidences: MaybeText = None
     """How probable it is that each character is right, 0.9,1,0.3 or a JSON list; 1 is certain."""
+    examples: MaybeText = None
+    """Examples of errors: a table, or JSON Lines, of texts as they were read and of the right ones,
+    such as pages of the same scanner that somebody corrected. Errors that are frequent there, one
+    character in place of another or several at once, then cost less than others."""
+    example_fields: tuple[str, str] = ("read", "right")
+    """With --examples, the fields of the texts as they were read, and of the right ones."""
     threshold: Annotated[MaybeFloat, PROBABILITY] = None
     """A change is made if its probability exceeds this; 0.5 or chosen with the SNR when absent."""
     data: MaybeText = None
@@ -95,9 +101,15 @@ class Correct:
         return {
             **(by_record if self._is_by_record else {"--shard": "without --out NAME.jsonl"}),
             **({} if self.confidences is None else {"--snr": "with --confidences"}),
+            **self._unused_examples(),
             **self.of_file.unused(self.file, "--file"),
             **(unused_path(self.policy) if self.walk else dict.fromkeys(of_walk, "without --walk")),
         }
+
+    def _unused_examples(self) -> Unused:
+        if self.examples is None:
+            return {"--example-fields": "without --examples"}
+        return dict.fromkeys(("--snr", "--confidences", "--data"), "with --examples")
 
     def run(self) -> None:
         """Correct and print."""
@@ -107,7 +119,8 @@ class Correct:
 
         choice = CorrectionChoice(
             self.edits, self.one_pass, self.walk, self.snr, self.threshold, self.data, self.steps,
-            self.policy, self.path, self.seed, typed_label(self.label),
+            self.policy, self.path, self.seed, typed_label(self.label), self.examples,
+            self.example_fields,
         )  # fmt: skip
         if (self.text is None) == (self.file is None):
             raise ValueError("Give either a text to correct or a file with --file.")
@@ -120,8 +133,8 @@ class Correct:
         confidences = None if self.confidences is None else parse_confidences(self.confidences)
         run = self.weights.open(found)
         text = self._read(run) if self.text is None else typed(self.text)
-        decoder, snr = choice.resolve(run, tell)
-        result = correct(run, text, decoder, snr, confidences, typed_label(self.label))
+        decoder, snr, confusions = choice.resolve(run, tell)
+        result = correct(run, text, decoder, snr, confidences, typed_label(self.label), confusions)
         _hint(run, decoder)
         for note in result.notes:
             tell(f"stochloc: {note}.")
@@ -167,9 +180,10 @@ class Correct:
             )
         share_of(self)
         run = self.weights.open(found)
-        decoder, snr = choice.resolve(run, tell)
-        resolved = {"snr": snr, "threshold": decoder.threshold}
-        work = CorrectRecords(run, decoder, snr, typed_label(self.label))
+        decoder, snr, confusions = choice.resolve(run, tell)
+        examples = None if confusions is None else confusions.fingerprint
+        resolved = {"snr": snr, "threshold": decoder.threshold, "examples": examples}
+        work = CorrectRecords(run, decoder, snr, typed_label(self.label), confusions)
         work_on_file(self, self.file, run, work, resolved)
         _hint(run, decoder)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stochloc.data.records import Record
 from stochloc.tasks.by_record.work import Result, one_by_one
+from stochloc.tasks.correct.confusions import Confusions
 from stochloc.tasks.correct.correct import correct
 from stochloc.tasks.correct.reading import Decoder
 from stochloc.tasks.runs import Run
@@ -19,14 +20,16 @@ class CorrectRecords:
     Attributes:
         run: The model and its tokenizer.
         decoder: How to decide.
-        snr: SNR of the soft mask.
+        snr: SNR of the soft mask; None with errors learned from examples.
         label: Class of the records, for a model with classes; None leaves it open.
+        confusions: Errors learned from examples; None for none.
     """
 
     run: Run
     decoder: Decoder
-    snr: float
+    snr: float | None
     label: str | None = None
+    confusions: Confusions | None = None
 
     name = "correct"
     most_records = 16
@@ -46,6 +49,8 @@ class CorrectRecords:
     def _result(self, record: Record) -> Result:
         if not record.text:
             return {"text": "", "read": "", "changes": [], "notes": []}
-        corrected = correct(self.run, record.text, self.decoder, self.snr, label=self.label)
+        corrected = correct(
+            self.run, record.text, self.decoder, self.snr, None, self.label, self.confusions
+        )
         values = corrected.to_dict()
         return {name: values[name] for name in _KEPT}

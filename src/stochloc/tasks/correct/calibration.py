@@ -20,7 +20,7 @@ from stochloc.data import held_out_windows
 from stochloc.data.frames import frame_of
 from stochloc.data.labels import LabelledTexts
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.correct.channels import Channel, channel_of, snr_at, soft_mask
+from stochloc.tasks.correct.channels import SimulatedChannel, channel_of, snr_at, soft_mask
 from stochloc.tasks.correct.decoding import choose
 from stochloc.tasks.origins import read_origin
 from stochloc.tasks.own_text import own_sequences, own_text
@@ -123,7 +123,7 @@ def _clean_texts(run: Run, data: str | None) -> list[Texts]:
     return [held_out_windows(valid, length, NUM_WINDOWS)]
 
 
-def _measure(run: Run, channel: Channel, clean: Sequence[Texts]) -> Defaults:
+def _measure(run: Run, channel: SimulatedChannel, clean: Sequence[Texts]) -> Defaults:
     generator = torch.Generator().manual_seed(0)
     texts = {
         rate: [
@@ -165,7 +165,7 @@ def _num_tokens(pairs: Sequence[tuple[Texts, Texts]]) -> int:
 
 
 def _errors_after(
-    run: Run, channel: Channel, pairs: Sequence[tuple[Texts, Texts]], snr: float
+    run: Run, channel: SimulatedChannel, pairs: Sequence[tuple[Texts, Texts]], snr: float
 ) -> list[float]:
     """Return the share of wrong positions after one pass, for every threshold."""
     wrong = torch.zeros(len(THRESHOLDS), dtype=torch.float64)

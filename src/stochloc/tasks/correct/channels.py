@@ -31,7 +31,7 @@ from stochloc.data.tokenizers.slots import Slots, pour
 
 @runtime_checkable
 class Channel(Protocol):
-    """A model of corruption with one parameter: the share of symbols that are replaced."""
+    """A model of corruption, as evidence about the original."""
 
     @property
     def num_symbols(self) -> int:
@@ -43,6 +43,11 @@ class Channel(Protocol):
     ) -> Float[Tensor, "*batch length vocabulary"]:
         """Return the evidence for every original token, up to a constant per position."""
         ...
+
+
+@runtime_checkable
+class SimulatedChannel(Channel, Protocol):
+    """A channel with one parameter, the share of symbols that are replaced, to corrupt texts."""
 
     def corrupt(
         self, clean: Int[Tensor, "num length"], rate: float, generator: torch.Generator
@@ -188,7 +193,7 @@ class Edits:
         return meant, _substitute(symbols, rate, size, generator).masked_fill(is_gap, empty)
 
 
-def channel_of(tokenizer: Tokenizer) -> Channel:
+def channel_of(tokenizer: Tokenizer) -> SimulatedChannel:
     """Return the channel whose errors a model with this tokenizer can correct.
 
     Args:

@@ -26,9 +26,11 @@ from stochloc.data.normalisation import NormalisedText, normalise
 from stochloc.tasks.batches import rows_at_once
 from stochloc.tasks.correct.calibration import correction_defaults
 from stochloc.tasks.correct.channels import Channel, channel_of, rate_at, snr_at, soft_mask
+from stochloc.tasks.correct.confusions import Confusions
 from stochloc.tasks.correct.correction import Change, Correction
 from stochloc.tasks.correct.decoding import OnePass
 from stochloc.tasks.correct.edits import LikelyEdits
+from stochloc.tasks.correct.errors import EqualKinds, Errors
 from stochloc.tasks.correct.lines import correct_lines, is_several
 from stochloc.tasks.correct.reading import Decision, Decoder, Reading
 from stochloc.tasks.overlapping import Overlapping
@@ -71,6 +73,7 @@ def correct(
     snr: float | None = None,
     confidences: str | Sequence[float] | None = None,
     label: str | None = None,
+    confusions: Confusions | None = None,
 ) -> Correction:
     """Correct a corrupted text.
 
@@ -89,6 +92,8 @@ def correct(
             confidence 1 never changes. Replaces `snr`.
         label: The class of the text, for a model with classes; None leaves it open. A decoder that
             is given weighs lengths by its own distribution.
+        confusions: What errors look like, learned by `confusions_of` from examples. Replaces `snr`,
+            and confidences of one's own cannot be given.
 
     Returns:
         The text and its changes. An edit of one place or gap is one change, a swap of two
@@ -103,19 +108,21 @@ def correct(
     if run.lengths is not None and is_several(text):
         if confidences is not None:
             raise ValueError("Confidences are those of one sequence; give one line at a time.")
-        return correct_lines(text, lambda line: correct(run, line, decoder, snr, label=label))
-    started_s = time.monotonic()
-    channel = channel_of(run.tokenizer)
-    confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
-    if decoder is None:
-        by_edits = prefers_edits(run)
-        decoder = (
-            LikelyEdits(EDIT_THRESHOLD, lengths=run.lengths_given(label))
-            if by_edits
-            else OnePass(correction_defaults(run).threshold)
+        return correct_lines(
+            text,
+            lambda line: correct(run, line, decoder, snr, label=label, confusions=confusions),
         )
-    if snr is None:
-        snr = correction_defaults(run).snr if decoder.keeps_places else edit_snr(run)
+    if confusions is not None and not snr is confidences is None:
+        raise ValueError(
+            "Errors learned from examples already say how far to trust a text: leave out its SNR "
+            "and its confidences."
+        )
+    started_s = time.monotonic()
+    channel = channel_of(run.tokenizer) if confusions is None else confusions
+    errors = EqualKinds(channel.num_symbols) if confusions is None else confusions
+    confidences = parse_confidences(confidences) if isinstance(confidences, str) else confidences
+    decoder = decoder or _default_decoder(run, label, confusions is not None)
+    snr = _assumed_snr(run, decoder, snr, confusions)
     if not snr >= 0:
         raise ValueError(f"The SNR of a soft mask must be at least 0, not {snr}.")
     if not 0 <= decoder.threshold <= 1:
@@ -142,9 +149,9 @@ def correct(
     levels = levels.masked_fill(is_unknown, 0.0).to(run.device)
     given, calls = read.to(run.device), 0
     if is_unknown.any():
-        guess = _in_windows(run, channel, given, levels, OnePass(0.0), label)
+        guess = _in_windows(run, channel, errors, given, levels, OnePass(0.0), label)
         given, calls = torch.where(is_unknown.to(run.device), guess.tokens, given), guess.calls
-    decided = _in_windows(run, channel, given, levels, decoder, label)
+    decided = _in_windows(run, channel, errors, given, levels, decoder, label)
     tokens = decided.text().cpu()
     return Correction(
         run.tokenizer.decode(tokens),
@@ -158,6 +165,24 @@ def correct(
         run.tokenizer.decode_bytes(tokens),
         seen.notes,
     )
+
+
+def _default_decoder(run: Run, label: str | None, is_learned: bool) -> Decoder:
+    """Return edits where a model prefers them, else one pass, with its threshold."""
+    if prefers_edits(run):
+        return LikelyEdits(EDIT_THRESHOLD, lengths=run.lengths_given(label))
+    return OnePass(EDIT_THRESHOLD if is_learned else correction_defaults(run).threshold)
+
+
+def _assumed_snr(
+    run: Run, decoder: Decoder, snr: float | None, confusions: Confusions | None
+) -> float:
+    """Return the SNR that was given, that of the examples' error rate, or the default."""
+    if confusions is not None:
+        return snr_at(confusions.rate, confusions.num_symbols)
+    if snr is not None:
+        return snr
+    return correction_defaults(run).snr if decoder.keeps_places else edit_snr(run)
 
 
 def parse_confidences(text: str) -> list[float]:
@@ -203,6 +228,7 @@ def _levels(
 def _in_windows(
     run: Run,
     channel: Channel,
+    errors: Errors,
     read: Int[Tensor, " length"],
     levels: Float[Tensor, " length"],
     decoder: Decoder,
@@ -221,7 +247,7 @@ def _in_windows(
         seen = places[rows]
         state = soft_mask(codebook, channel, read[seen], levels[seen])
         with torch.no_grad():
-            reading = Reading(state, read[seen], is_asked[rows], channel.num_symbols)
+            reading = Reading(state, read[seen], is_asked[rows], errors)
             parts.append(decoder.decide(denoiser, reading))
     # The gap before a place belongs to its window, and that after the last to the last window.
     gap_owner = torch.cat([owner, owner[-1:]])

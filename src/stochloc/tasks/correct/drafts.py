@@ -4,16 +4,14 @@ A draft is told by what became of every place that was read and of the gaps betw
 edits keep their places however the length of the text changes. No place is edited twice.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
 from stochloc.core import UNKNOWN, State
+from stochloc.tasks.correct.errors import Errors, Text
 from stochloc.tasks.correct.reading import Reading
-
-Text = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,10 @@ class Edit:
     tokens: Text
     inserted: int = UNKNOWN
 
-    def num_ways(self, num_symbols: int) -> int:
-        """Return among how many errors of its kind the one was chosen that this edit undoes."""
-        if len(self.tokens) != 1:  # A lost token, or two that were swapped.
-            return 1
-        return num_symbols if self.tokens[0] == UNKNOWN else num_symbols - 1
+    @property
+    def right(self) -> Text:
+        """The tokens that it leaves, in their order."""
+        return tuple(token for token in (self.inserted, *self.tokens) if token != UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +46,7 @@ class Draft:
         inserted: As in `Decision`.
         inserted_probs: As in `Decision`.
         is_edited: Which places have been edited.
-        num_symbols: Number of symbols that can be read, V.
+        errors: What edits cost.
     """
 
     soft: State
@@ -59,7 +56,7 @@ class Draft:
     inserted: Text
     inserted_probs: tuple[float, ...]
     is_edited: tuple[bool, ...]
-    num_symbols: int
+    errors: Errors
 
     @classmethod
     def of(cls, reading: Reading, row: int) -> "Draft":
@@ -79,7 +76,7 @@ class Draft:
             (UNKNOWN,) * (length + 1),
             (0.0,) * (length + 1),
             (False,) * length,
-            reading.num_symbols,
+            reading.errors,
         )
 
     def is_free(self, place: int) -> bool:
@@ -92,16 +89,16 @@ class Draft:
         return self.inserted[gap] == UNKNOWN
 
     def cost(self, edit: Edit) -> float:
-        """Return what an edit costs, in nats: `-log P(s|x)`, less that of the text without it.
+        """Return what an edit of free places costs, in nats.
 
-        Of several places the largest g counts, in a gap the smaller one of both sides. Where errors
-        are likelier than none, those that leave no choice cost nothing.
+        Of several places the largest g counts, in a gap the smaller one of both sides.
         """
         begin, end = edit.place, edit.place + len(edit.tokens)
         touched, around = self.levels[begin:end], self.levels[max(0, begin - 1) : begin + 1]
         level = max(touched) if touched else min(around)
-        ways = edit.num_ways(self.num_symbols) / (self.num_symbols - 1)
-        return max(0.0, level + math.log(ways))
+        if level == torch.inf:
+            return level
+        return self.errors.cost(self.tokens[begin:end], edit.right, level)
 
     def edited(self, edit: Edit, probability: float) -> "Draft":
         """Return the draft after an edit."""

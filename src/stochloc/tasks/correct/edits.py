@@ -2,18 +2,16 @@
 
 If a text x was read as s, Bayes' rule says `P(x|s) ∝ P(x) P(s|x)`. The model gives `P(x)` exactly,
 from left to right, whatever the length of x; a two-sided one in a single call for a batch of texts.
-With the same probability ρ a token was replaced by one of V - 1 others, lost, swapped with the next
-one, or one of V tokens was added before it. An edit undoes one of these. With the log-odds g of
-what was read at a place against any other symbol, which are its soft mask,
+Every edit undoes an error, of which `tasks.correct.errors` knows how rare it is:
 
     log P(x|s) = log P(x) - Σ_edits cost + const,
-    cost = g of another token, g + log V/(V-1) of none, g - log(V-1) of a lost one or of two swapped
 
 and `P(x) = P(n) P(x|n)` for a sequence of length n. Trying all edits would take V candidates for
 each place, so the posterior of all places, one call, says which are most doubtful: where another
 token is most probable against the one read, and which neighbours, where each is probable in the
 other's place. Its most probable tokens are the candidates there, and one more call, with a blank
-put into each gap beside these places, says what could have been lost. Then all candidates are
+put into each gap beside these places, says what could have been lost. Pieces of several tokens that
+are known to be read as what was read are tried where they are least rare. Then all candidates are
 weighed, the best that do not touch each other are made, and all begins again with the text as it is
 now, until no edit is probable enough.
 """
@@ -21,6 +19,7 @@ now, until no edit is probable enough.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -31,7 +30,8 @@ from stochloc.core import UNKNOWN, Denoiser, Posterior, State, left_to_right
 from stochloc.core.denoisers.blocked import BLOCK_SIZE
 from stochloc.data.lengths import Lengths
 from stochloc.tasks.batches import rows_at_once
-from stochloc.tasks.correct.drafts import Draft, Edit, Text
+from stochloc.tasks.correct.drafts import Draft, Edit
+from stochloc.tasks.correct.errors import LONGEST_PIECE, Text
 from stochloc.tasks.correct.reading import Decision, Reading
 
 
@@ -45,6 +45,8 @@ class LikelyEdits:
         num_places: Most doubtful places at which edits are tried in a round.
         num_tokens: Most probable tokens tried at each of them, and in the gaps beside it.
         num_swaps: Most doubtful pairs of neighbours that are swapped in a round.
+        num_pieces: Most pieces of several tokens that are tried in a round, where errors of such
+            pieces are known.
         num_rounds: Most rounds; each may make several edits, but only one near a place.
         reach: Edits less than this many places apart exclude each other within a round.
         lengths: The distribution of the lengths of sequences, if texts are some.
@@ -54,6 +56,7 @@ class LikelyEdits:
     num_places: int = 6
     num_tokens: int = 3
     num_swaps: int = 12
+    num_pieces: int = 72
     num_rounds: int = 4
     reach: int = 8
     lengths: Lengths | None = None
@@ -64,8 +67,11 @@ class LikelyEdits:
                 "Edits need at least one place, one token, one round and a reach of one, not "
                 f"{self.num_places}, {self.num_tokens}, {self.num_rounds} and {self.reach}."
             )
-        if self.num_swaps < 0:
-            raise ValueError(f"At least 0 pairs of neighbours are swapped, not {self.num_swaps}.")
+        if min(self.num_swaps, self.num_pieces) < 0:
+            raise ValueError(
+                "At least 0 pairs of neighbours are swapped and 0 pieces are tried, not "
+                f"{self.num_swaps} and {self.num_pieces}."
+            )
 
     @property
     def keeps_places(self) -> bool:
@@ -123,13 +129,14 @@ class LikelyEdits:
         read = torch.tensor(text, device=log_probs.device)[:, None]
         own = log_probs.gather(-1, read)
         others = log_probs.scatter(-1, read, -torch.inf)
-        doubts = (others.amax(-1, keepdim=True) - own)[:, 0].tolist()
+        doubts = (others.amax(-1) - own[:, 0]).tolist()
         probs = dict(zip(origins, own[:, 0].exp().tolist(), strict=True))
         where = {place: at for at, place in enumerate(origins) if draft.is_free(place)}
         places = sorted(where, key=lambda place: -doubts[where[place]])[: self.num_places]
         likely = _most_likely(others, self.num_tokens)
         edits = [Edit(n, (token,)) for n in places for token in (*likely[where[n]], UNKNOWN)]
         edits += _swaps(draft, log_probs - own, where, self.num_swaps)
+        edits += _pieces(draft, doubts, where, self.num_pieces)
         gaps = {gap for place in places for gap in (place, place + 1)}
         lost, calls = self._lost(denoiser, state, origins, sorted(filter(draft.is_empty, gaps)))
         told = tuple(probs.get(place, was) for place, was in enumerate(draft.probs))
@@ -160,7 +167,8 @@ class LikelyEdits:
     def _weigh(self, denoiser: Denoiser, draft: Draft, edits: Sequence[Edit]) -> "_Weighed":
         """Return the log-odds of every different text that an edit gives."""
         now, texts = draft.text(), dict[Text, Edit]()
-        for edit in edits:
+        # Of edits that give the same text, the first of the cheapest ones is the one to weigh.
+        for edit in sorted(edits, key=draft.cost):
             text = draft.edited(edit, 0.0).text()
             if self._is_possible(text) and text != now and draft.cost(edit) < torch.inf:
                 texts.setdefault(text, edit)
@@ -229,6 +237,28 @@ def _swaps(
     gains = odds[here, second] + odds[next_, first]
     best = gains.topk(min(num, len(pairs))).indices.tolist()
     return [Edit(pairs[k], (second[k], first[k])) for k in best]
+
+
+def _pieces(
+    draft: Draft, doubts: Sequence[float], where: Mapping[int, int], num: int
+) -> list[Edit]:
+    """Return the edits that undo errors of several tokens, the least rare of the most doubtful."""
+    edits = dict[Edit, float]()
+    for place, size in product(where, range(1, LONGEST_PIECE + 1)):
+        touched = range(place, place + size)
+        if not all(at in where for at in touched):
+            continue
+        doubt = max(doubts[where[at]] for at in (place - 1, *touched, place + size) if at in where)
+        for right, cost in draft.errors.likely(draft.tokens[place : place + size]).items():
+            edits[_replacing(place, size, right)] = doubt - cost
+    return sorted(edits, key=lambda edit: -edits[edit])[:num]
+
+
+def _replacing(place: int, size: int, right: Text) -> Edit:
+    """Return the edit that puts a piece, of at most one token more, where so many were."""
+    kept = right[-size:]
+    empty = (UNKNOWN,) * (size - len(kept))
+    return Edit(place, (*kept, *empty), *right[: len(right) - len(kept)])
 
 
 def _most_likely(log_probs: Float[Tensor, "places vocabulary"], num: int) -> list[list[int]]:

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stochloc.core import UNKNOWN, Denoiser, State
+from stochloc.tasks.correct.errors import Errors
 
 
 class Reading(NamedTuple):
@@ -17,13 +18,13 @@ class Reading(NamedTuple):
         tokens: What was read.
         is_asked: Which places are decided in this window; the others are its context, and whatever
             is said of them is not used.
-        num_symbols: Number of symbols that can be read, V, at least 2.
+        errors: What errors happen to a text; of interest to edits.
     """
 
     state: State
     tokens: Int[Tensor, "batch length"]
     is_asked: Bool[Tensor, "batch length"]
-    num_symbols: int
+    errors: Errors
 
 
 class Decision(NamedTuple):
