@@ -29,7 +29,7 @@ from stochloc.nn import Backbone, LocalizationModel
 from stochloc.nn.backbones.squared_relu import squared_relu
 from stochloc.nn.backbones.two_sided import Join, TwoSidedTransformer
 from stochloc.tasks.data_choice import DataChoice
-from stochloc.training.choices import OURS, SHOWN
+from stochloc.training.choices import OURS, SHOWN, SIDED
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.objective import cross_entropy
 from stochloc.training.optimizers import make_optimizer
@@ -44,7 +44,6 @@ from stochloc.training.snr import (
     SnrLaw,
     TokenLogNormal,
 )
-from stochloc.training.snr.law import Sides, stratified
 from stochloc.training.update import OneProcess, Updates, as_one_part
 from stochloc.training.windows import SeededWindows
 
@@ -66,30 +65,6 @@ class DeepJoin(Join):
         """Return one embedding made of two."""
         hidden = super().forward(left, right)
         return self.last_norm(hidden + self.last_out(squared_relu(self.last_in(hidden))))
-
-
-@dataclass(frozen=True)
-class LeftKnown:
-    """Left to right, and a share of the sequences whose left alone is known, the right noisy.
-
-    Attributes:
-        inside: The distribution of the other sequences, and of the right of these.
-        share: Share of the sequences that are read from left to right.
-        known_share: Share of those whose left is known.
-    """
-
-    inside: SnrLaw
-    share: float = 0.25
-    known_share: float = 0.25
-
-    def draw_sides(self, batch: int, length: int, generator: torch.Generator) -> Sides:
-        """Return γ for both sides; the kind of a sequence is stratified over the batch."""
-        inside, u = (
-            self.inside.draw(batch, length, generator),
-            stratified((batch, 1), generator),
-        )
-        left = inside.masked_fill(u < self.share + self.known_share, torch.inf)
-        return Sides(left, inside.masked_fill(u < self.share, 0.0))
 
 
 @dataclass(frozen=True)
@@ -129,48 +104,50 @@ class Variant:
         return model
 
 
-def rows_read(share: float, mirrored: float = 0.0) -> Variant:
-    """Return the default with other shares of sequences read in one direction."""
-    return Variant(law=LeftToRight(SHOWN, share, mirrored))
+def rows_read(share: float, known: float = 0.0, mirrored: float = 0.0) -> Variant:
+    """Return the default with other shares of sequences of which one side is known."""
+    return Variant(law=LeftToRight(SHOWN, share, mirrored, known))
 
 
 def inside(law: SnrLaw) -> Variant:
-    """Return the default with another law for the sequences that are not read in one direction."""
-    return Variant(law=LeftToRight(law))
+    """Return the default with another law where a side is not known."""
+    return Variant(law=replace(SIDED, inside=law))
 
 
-HALF = LeftToRight(SHOWN, 0.5)
+QUARTER, HALF = LeftToRight(SHOWN, 0.25), LeftToRight(SHOWN, 0.5)
+# Rows are the sequences of a batch: read left to right, or with a known left and a noisy right.
 VARIANTS = {
-    "default: 2 + 2 blocks of 128, a quarter of the rows left to right, 2e-3": Variant(),
+    "default: 2 + 2 blocks of 128, 3/16 of the rows, the left known of 6/16, 2e-3": Variant(),
     "learning rate 1e-3": Variant(learning_rate=1e-3),
     "learning rate 3e-3": Variant(learning_rate=3e-3),
     "learning rate 4e-3": Variant(learning_rate=4e-3),
-    "no row left to right": rows_read(0.0),
-    "an eighth of the rows": rows_read(0.125),
-    "half of the rows": Variant(law=HALF),
-    "a quarter, and a quarter right to left": rows_read(0.25, 0.25),
+    "no row": rows_read(0.0),
+    "1/8 of the rows": rows_read(0.125),
+    "1/8, the left known of 3/8": rows_read(0.125, 0.375),
+    "1/4 of the rows": rows_read(0.25),
+    "1/4 of the rows, 4e-3": Variant(law=QUARTER, learning_rate=4e-3),
+    "1/4, the left known of 1/4": rows_read(0.25, 0.25),
+    "1/4, the left known of 1/2": rows_read(0.25, 0.5),
+    "1/4, and 1/4 right to left": rows_read(0.25, mirrored=0.25),
+    "3/8, the left known of 1/4": rows_read(0.375, 0.25),
+    "1/2 of the rows": rows_read(0.5),
+    "1/2 of the rows, 4e-3": Variant(law=HALF, learning_rate=4e-3),
+    "both sides independent": Variant(law=IndependentSides(SHOWN)),
     "3 + 1 blocks": Variant((3, 1)),
+    "3 + 2 blocks": Variant((3, 2)),
+    "4 + 4 blocks": Variant((4, 4)),
     "1 + 1 blocks of 168": Variant((1, 1), 168),
     "3 + 3 blocks of 104": Variant((3, 3), 104),
     "4 + 4 blocks of 96": Variant((4, 4), 96),
     "2 blocks for both sides": Variant((2, 2), shared=True),
     "4 blocks for both sides": Variant((4, 4), shared=True),
-    "4 + 4 blocks": Variant((4, 4)),
     "a second perceptron after the join": Variant(deep_join=True),
-    "3 + 2 blocks": Variant((3, 2)),
     "tokens masked or known, none between": inside(Masks()),
     "no tokens moved to the endpoints": inside(TokenLogNormal()),
     "median of γ 3": inside(Endpoints(TokenLogNormal(math.log(3.0)))),
     "median of γ 8": inside(Endpoints(TokenLogNormal(math.log(8.0)))),
     "spread of ln γ 0.8": inside(Endpoints(TokenLogNormal(sigma=0.8))),
     "spread of ln γ 1.8": inside(Endpoints(TokenLogNormal(sigma=1.8))),
-    "both sides independent": Variant(law=IndependentSides(SHOWN)),
-    "a quarter, and of a quarter the left known": Variant(law=LeftKnown(SHOWN)),
-    "an eighth, and of three eighths the left known": Variant(law=LeftKnown(SHOWN, 0.125, 0.375)),
-    "half of the rows, 4e-3": Variant(law=HALF, learning_rate=4e-3),
-    "half of the rows, 3 + 1 blocks": Variant((3, 1), law=HALF),
-    "half of the rows, 3 + 1 blocks, 4e-3": Variant((3, 1), law=HALF, learning_rate=4e-3),
-    "half of the rows, 4 blocks for both sides": Variant((4, 4), shared=True, law=HALF),
 }
 
 

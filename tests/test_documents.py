@@ -99,7 +99,7 @@ def place(tmp_path_factory):
     (folder / "lines.txt").write_text("the king is dead\nthe lazy dog\n", encoding="utf-8")
     (folder / "page.txt").write_text("tho lazy dog", encoding="utf-8")
     (folder / "pages.jsonl").write_text('{"read": "tho king", "right": "the king"}\n')
-    (folder / "words.tsv").write_text("misspelt\tcorrect\nteh\tthe\n", encoding="utf-8")
+    (folder / "pages.tsv").write_text("scanned\tcorrected\nteh\tthe\n", encoding="utf-8")
     names = (f"{first}{second}" for first in "abcdefgh" for second in ("nna", "lice", "dam", "ry"))
     (folder / "names.txt").write_text("\n".join(names), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:

@@ -144,7 +144,7 @@ def test_the_exact_posterior_has_the_least_loss_under_every_law():
 
 
 SIDED_LAWS = (TokenLogNormal(0.0), IndependentSides(TokenLogNormal(0.0)),
-              LeftToRight(Endpoints(TokenLogNormal(0.0)), 0.3, 0.3))  # fmt: skip
+              LeftToRight(Endpoints(TokenLogNormal(0.0)), 0.3, 0.2, 0.2))  # fmt: skip
 
 
 @pytest.mark.parametrize("law", SIDED_LAWS, ids=lambda law: type(law).__name__)

@@ -60,7 +60,8 @@ def test_our_presets_use_simplex_codes_evidence_unigram_and_endpoints():
         assert recipe.model.evidence
         assert recipe.model.unigram
         assert recipe.model.architecture == TWO_SIDED
-        assert recipe.training.law == LeftToRight(Endpoints(TokenLogNormal()), share=0.25)
+        inside = Endpoints(TokenLogNormal())
+        assert recipe.training.law == LeftToRight(inside, share=3 / 16, known_share=3 / 8)
 
 
 def test_a_recipe_for_another_architecture_shows_it_what_it_can_be_shown():

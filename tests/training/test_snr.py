@@ -16,12 +16,14 @@ from stochloc.training.recipes import PRESETS, Recipe, preset
 from stochloc.training.schedule import learning_rate
 from stochloc.training.snr import (
     Endpoints,
+    LeftToRight,
     Masks,
     Mixture,
     SentenceLogNormal,
     TokenLogNormal,
     law_from_dict,
     law_to_dict,
+    stratified,
 )
 
 LAWS = [
@@ -90,6 +92,40 @@ def test_masks_of_a_range_know_a_share_uniform_in_it():
 def test_a_mixture_gives_each_law_its_share_of_the_rows():
     snr = Mixture(SentenceLogNormal(), Masks(), 0.25).draw(400, 50, generator(0))
     assert int(((snr == 0) | snr.isinf()).all(-1).sum()) == 100
+
+
+def test_every_direction_of_reading_gets_its_share_and_leaves_the_other_side_to_the_law():
+    law = LeftToRight(TokenLogNormal(), 1 / 8, 2 / 8, 3 / 8)
+    left, right = law.draw_sides(16, 7, generator(0))
+    inside = law.inside.draw(16, 7, generator(0))
+    rows = {
+        "to the right": ((left.isinf() & (right == 0)).all(1), 2),
+        "to the left": (((left == 0) & right.isinf()).all(1), 4),
+        "left known": ((left.isinf() & (right == inside)).all(1), 6),
+        "both": (((left == inside) & (right == inside)).all(1), 4),
+    }
+    assert {name: int(which.sum()) for name, (which, _) in rows.items()} == {
+        name: num for name, (_, num) in rows.items()
+    }
+    assert (torch.stack([which for which, _ in rows.values()]).sum(0) == 1).all()
+    assert law_from_dict(json.loads(json.dumps(law_to_dict(law)))) == law
+
+
+def test_a_run_from_before_the_left_alone_could_be_known_draws_what_it_drew():
+    law = law_from_dict({"law": "LeftToRight", "inside": law_to_dict(TokenLogNormal()),
+                         "share": 0.25, "mirrored_share": 0.25})  # fmt: skip
+    left, right = law.draw_sides(8, 5, generator(3))
+    source = generator(3)
+    inside, u = TokenLogNormal().draw(8, 5, source), stratified((8, 1), source)
+    forwards, backwards = u < 0.25, (u >= 0.25) & (u < 0.5)
+    assert torch.equal(left, inside.masked_fill(forwards, torch.inf).masked_fill(backwards, 0))
+    assert torch.equal(right, inside.masked_fill(forwards, 0).masked_fill(backwards, torch.inf))
+
+
+@pytest.mark.parametrize("shares", [(-0.1,), (0.5, -0.1), (0.5, 0.0, -0.1), (0.5, 0.3, 0.3)])
+def test_shares_that_are_none_are_refused(shares):
+    with pytest.raises(ValueError, match="The shares of sequences that know one side"):
+        LeftToRight(TokenLogNormal(), *shares)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,10 @@ from stochloc.methods.multinomial import MultinomialDiffusion
 from stochloc.methods.plaid import Plaid
 from stochloc.methods.resized import DepthOfSameSize, Resized, left_half
 from stochloc.methods.sedd import Sedd, SeddAbsorbing
-from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN
+from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN, SIDED
 from stochloc.training.snr import (
     Endpoints,
     IndependentSides,
-    LeftToRight,
     Masks,
     SentenceLogNormal,
     TokenLogNormal,
@@ -48,7 +47,7 @@ METHODS: dict[str, Entry] = {
     "argmax-flow": Entry(ArgmaxFlow.from_frame, revision=2),
     "latent-flow": Entry(LatentFlow.from_frame, revision=2),
     "dsl-paper": Entry(Variant(PAPER, Diffusion(Lomax())).from_frame),
-    "dsl": Entry(Variant(OURS).from_frame, revision=2),
+    "dsl": Entry(Variant(OURS).from_frame, revision=3),
 }
 
 TABLE_1 = tuple(METHODS)
@@ -65,7 +64,9 @@ METHODS |= {
     "mdlm-two-sided-masked-loss": Entry(TwoSidedMdlm.from_frame),
     "dsl-no-left-to-right": Entry(Variant(replace(OURS, law=SHOWN)).from_frame),
     "dsl-independent-sides": Entry(Variant(replace(OURS, law=IndependentSides(SHOWN))).from_frame),
-    "dsl-two-sided-masks-only": Entry(Variant(replace(OURS, law=LeftToRight(Masks()))).from_frame),
+    "dsl-two-sided-masks-only": Entry(
+        Variant(replace(OURS, law=replace(SIDED, inside=Masks()))).from_frame, revision=2
+    ),
     "mdlm-unweighted": Entry(UnweightedMdlm.from_frame, revision=2),
     "mdlm-prior": Entry(Mdlm.with_prior, revision=2),
     "mdlm-prior-unweighted": Entry(UnweightedMdlm.with_prior, revision=2),

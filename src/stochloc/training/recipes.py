@@ -14,7 +14,7 @@ from typing import Any
 from stochloc.nn import Backbone, ModelConfig, leaves_out
 from stochloc.nn.declared import check_types
 from stochloc.nn.places import LEARNED, follows_the_text
-from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN
+from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN, SIDED
 from stochloc.training.snr import (
     IndependentSides,
     LeftToRight,
@@ -159,7 +159,7 @@ class Recipe:
             architecture: One of `nn.backbones.ARCHITECTURES`.
 
         Returns:
-            The recipe, in which a two-sided network reads a share of the sequences left to right.
+            The recipe, in which a two-sided network is shown the shares of sequences of ours.
 
         Raises:
             ValueError: There is no such architecture, or it cannot be one of the recipe's.
@@ -168,7 +168,7 @@ class Recipe:
         if isinstance(law, LeftToRight | IndependentSides) and not leaves_out(architecture):
             law = law.inside
         elif isinstance(law, SnrLaw) and leaves_out(architecture):
-            law = LeftToRight(law)
+            law = replace(SIDED, inside=law)
         return replace(self, model=model, training=replace(self.training, law=law))
 
     def with_positions(self, positions: str) -> "Recipe":

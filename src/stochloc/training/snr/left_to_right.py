@@ -1,4 +1,9 @@
-"""A share of sequences shown as to a left-to-right model: the left known, the right unknown."""
+"""A share of sequences shown as to a left-to-right model: the left known, the right unknown.
+
+A left-to-right likelihood asks the network about nothing but known tokens on the left, which are
+rare at drawn γ. Sequences with a known left and a noisy right show it these as well, and they still
+train what it makes of both sides.
+"""
 
 from dataclasses import dataclass
 
@@ -14,24 +19,29 @@ class LeftToRight:
     Attributes:
         inside: The distribution of the other sequences, whose two sides see the same codes.
         share: Share of the sequences that are read from left to right, in `[0, 1]`.
-        mirrored_share: Share of those read from right to left; both add up to at most 1.
+        mirrored_share: Share of those read from right to left.
+        known_share: Share of those with a known left, and a right of the other distribution; all
+            three add up to at most 1.
     """
 
     inside: SnrLaw
     share: float = 0.25
     mirrored_share: float = 0.0
+    known_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.share >= 0 and self.mirrored_share >= 0):
-            raise ValueError("The shares of sequences read in one direction must be at least 0.")
-        if not self.share + self.mirrored_share <= 1:
-            raise ValueError("The shares of sequences read in one direction add up to more than 1.")
+        shares = self.share, self.mirrored_share, self.known_share
+        if not all(share >= 0 for share in shares):
+            raise ValueError("The shares of sequences that know one side must be at least 0.")
+        if not sum(shares) <= 1:
+            raise ValueError("The shares of sequences that know one side add up to more than 1.")
 
     def draw_sides(self, batch: int, length: int, generator: torch.Generator) -> Sides:
         """Return γ for both sides; the direction of a sequence is stratified over the batch."""
-        left = self.inside.draw(batch, length, generator)
+        inside = self.inside.draw(batch, length, generator)
         u = stratified((batch, 1), generator)
         forwards = u < self.share
         backwards = ~forwards & (u < self.share + self.mirrored_share)
-        right = left.masked_fill(forwards, 0.0).masked_fill(backwards, torch.inf)
-        return Sides(left.masked_fill(forwards, torch.inf).masked_fill(backwards, 0.0), right)
+        is_left_known = forwards | (u >= 1 - self.known_share)
+        left = inside.masked_fill(is_left_known, torch.inf).masked_fill(backwards, 0.0)
+        return Sides(left, inside.masked_fill(forwards, 0.0).masked_fill(backwards, torch.inf))
