@@ -279,6 +279,8 @@ def read_tokens(run: Run, seen: NormalisedText) -> tuple[Int[Tensor, " length"],
         text += seen.text[end:place] + tokenizer.decode([0])
         end = place + len(part)
     ids = torch.as_tensor(tokenizer.encode(text + seen.text[end:]), dtype=torch.long)
+    if not seen.unknown:
+        return ids, {}
     # In slots a gap has the place of the next character, which comes after it and so is kept.
     token_at = {int(place): n for n, place in enumerate(tokenizer.places(seen.text))}
     unknown = {token_at.get(place, len(ids)): part for place, part in seen.unknown.items()}
