@@ -277,37 +277,36 @@ def ratio(parts: list[int] | np.ndarray, wholes: list[int] | np.ndarray) -> str:
     return f"{100 * rate:.2f} ± {100 * spread:.2f}"
 
 
+def fix_by(
+    run: Run, decoder: Decoder, snr: float | None = None, confusions: Confusions | None = None
+) -> Fix:
+    """Return what corrects a text in one way."""
+    return lambda text: correct(run, text, decoder, snr, confusions=confusions).text
+
+
 def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
     """Return every method of correction by name: edits where the model is two-sided."""
     snr, threshold = defaults.snr, defaults.threshold
-    likely = LikelyEdits(EDIT_THRESHOLD)
-    edits: dict[str, Fix] = {"likely edits": lambda text: correct(run, text, likely).text}
     diffusion = FullWalk(threshold, Walk(Diffusion(), Ancestral(), 32))
-
-    def soft(decoder: Decoder) -> Fix:
-        return lambda text: correct(run, text, decoder, snr).text
-
+    edits = {"likely edits": fix_by(run, LikelyEdits(EDIT_THRESHOLD))}
     return {
         "nothing": lambda text: text,
         "hard masks": hard,
-        "one pass": soft(OnePass(threshold)),
-        "full walk, surest first": soft(FullWalk(threshold)),
-        "full walk, diffusion": soft(diffusion),
+        "one pass": fix_by(run, OnePass(threshold), snr),
+        "full walk, surest first": fix_by(run, FullWalk(threshold), snr),
+        "full walk, diffusion": fix_by(run, diffusion, snr),
         **(edits if prefers_edits(run) else {}),
     }
 
 
 def learned(run: Run, confusions: Confusions) -> dict[str, Fix]:
     """Return the methods that know errors from examples, by name."""
-
-    def by(decoder: Decoder) -> Fix:
-        return lambda text: correct(run, text, decoder, confusions=confusions).text
-
-    return {
-        "certain neighbours, errors learned": by(CertainNeighbours(EDIT_THRESHOLD)),
-        "one pass, errors learned": by(OnePass(EDIT_THRESHOLD)),
-        "likely edits, errors learned": by(LikelyEdits(EDIT_THRESHOLD)),
-    }
+    ways = (
+        ("certain neighbours", CertainNeighbours(EDIT_THRESHOLD)),
+        ("one pass", OnePass(EDIT_THRESHOLD)),
+        ("likely edits", LikelyEdits(EDIT_THRESHOLD)),
+    )
+    return {f"{name}, errors learned": fix_by(run, way, None, confusions) for name, way in ways}
 
 
 def main() -> None:

@@ -104,9 +104,11 @@ class Variant:
         return model
 
 
-def rows_read(share: float, known: float = 0.0, mirrored: float = 0.0) -> Variant:
+def rows_read(
+    share: float, known: float = 0.0, mirrored: float = 0.0, learning_rate: float = 2e-3
+) -> Variant:
     """Return the default with other shares of sequences of which one side is known."""
-    return Variant(law=LeftToRight(SHOWN, share, mirrored, known))
+    return Variant(law=LeftToRight(SHOWN, share, mirrored, known), learning_rate=learning_rate)
 
 
 def inside(law: SnrLaw) -> Variant:
@@ -114,7 +116,6 @@ def inside(law: SnrLaw) -> Variant:
     return Variant(law=replace(SIDED, inside=law))
 
 
-QUARTER, HALF = LeftToRight(SHOWN, 0.25), LeftToRight(SHOWN, 0.5)
 # Rows are the sequences of a batch: read left to right, or with a known left and a noisy right.
 VARIANTS = {
     "default: 2 + 2 blocks of 128, 3/16 of the rows, the left known of 6/16, 2e-3": Variant(),
@@ -125,13 +126,13 @@ VARIANTS = {
     "1/8 of the rows": rows_read(0.125),
     "1/8, the left known of 3/8": rows_read(0.125, 0.375),
     "1/4 of the rows": rows_read(0.25),
-    "1/4 of the rows, 4e-3": Variant(law=QUARTER, learning_rate=4e-3),
+    "1/4 of the rows, 4e-3": rows_read(0.25, learning_rate=4e-3),
     "1/4, the left known of 1/4": rows_read(0.25, 0.25),
     "1/4, the left known of 1/2": rows_read(0.25, 0.5),
     "1/4, and 1/4 right to left": rows_read(0.25, mirrored=0.25),
     "3/8, the left known of 1/4": rows_read(0.375, 0.25),
     "1/2 of the rows": rows_read(0.5),
-    "1/2 of the rows, 4e-3": Variant(law=HALF, learning_rate=4e-3),
+    "1/2 of the rows, 4e-3": rows_read(0.5, learning_rate=4e-3),
     "both sides independent": Variant(law=IndependentSides(SHOWN)),
     "3 + 1 blocks": Variant((3, 1)),
     "3 + 2 blocks": Variant((3, 2)),

@@ -2,13 +2,12 @@
 
 import json
 import math
-from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 import pytest
 import torch
+from tasks.markov import Chain
 
-from stochloc.core import Codebook, ExactDenoiser, SimplexCodebook
 from stochloc.tasks.correct import correct
 from stochloc.tasks.correct.channels import soft_mask
 from stochloc.tasks.correct.confusions import PRIOR_COUNT, Rates, learn_confusions
@@ -22,9 +21,7 @@ pytestmark = pytest.mark.bulk
 
 SIZE = 4
 EVERYWHERE = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_pieces=999, num_rounds=1, reach=99)
-GENERATOR = torch.Generator().manual_seed(5)
-FIRST = torch.randn(SIZE, generator=GENERATOR).double().log_softmax(-1)
-NEXT = torch.randn(SIZE, SIZE, generator=GENERATOR).double().mul(4).log_softmax(-1)
+CHAIN = Chain.drawn(SIZE, 5, 1.0, 4.0)
 LETTERS = {letter: token for token, letter in enumerate("abcd")}
 
 
@@ -111,9 +108,7 @@ def test_where_nothing_is_known_no_edit_costs_anything():
 @pytest.mark.parametrize("read", [(0, 1, 2), (3, 3, 1), (1, 0, 0)])
 def test_the_soft_mask_of_learned_errors_is_the_posterior_by_bayes_rule(read):
     confusions, length = learned(*MANY), len(read)
-    every = torch.cartesian_prod(*[torch.arange(SIZE)] * length)
-    log_prior = torch.tensor([log_prob(text) for text in every.tolist()], dtype=torch.float64)
-    denoiser = ExactDenoiser(SimplexCodebook(SIZE).double(), every, log_prior)
+    denoiser = CHAIN.enumerated(length)
     seen = torch.tensor([read])
     snr = torch.ones(seen.shape, dtype=torch.float64)
     posterior = denoiser(soft_mask(denoiser.codebook, confusions, seen, snr)).log_probs[0].exp()
@@ -121,27 +116,12 @@ def test_the_soft_mask_of_learned_errors_is_the_posterior_by_bayes_rule(read):
     odds = torch.tensor(
         [[math.exp(-confusions.cost((s,), (v,), 1.0)) for v in range(SIZE)] for s in read]
     ).double()
-    weights = log_prior.exp() * odds[torch.arange(length), every].prod(-1)
+    every = denoiser.sequences
+    weights = denoiser.log_prior.exp() * odds[torch.arange(length), every].prod(-1)
     expected = torch.zeros(length, SIZE, dtype=torch.float64)
     for text, weight in zip(every.tolist(), weights.tolist(), strict=True):
         expected[range(length), text] += weight
     torch.testing.assert_close(posterior, expected / weights.sum(), atol=1e-7, rtol=0)
-
-
-def log_prob(text):
-    return float(FIRST[text[0]] + sum(NEXT[pair] for pair in pairwise(text)))
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A Markov chain of any length, by enumeration."""
-
-    codebook: Codebook = SimplexCodebook(SIZE).double()  # noqa: RUF009
-
-    def __call__(self, state):
-        texts = torch.cartesian_prod(*[torch.arange(SIZE)] * state.known.shape[-1])
-        weights = torch.tensor([log_prob(text) for text in texts.tolist()], dtype=torch.float64)
-        return ExactDenoiser(self.codebook, texts, weights)(state)
 
 
 def every_edit(read, confusions):
@@ -176,12 +156,12 @@ def test_the_edit_made_is_the_most_probable_of_all_errors_that_were_seen():
         generator = torch.Generator().manual_seed(number)
         read = tuple(torch.randint(SIZE, (4,), generator=generator).tolist())
         seen = torch.tensor([read])
-        state = soft_mask(Chain().codebook, confusions, seen, torch.ones(seen.shape).double())
+        state = soft_mask(CHAIN.codebook, confusions, seen, torch.ones(seen.shape).double())
         reading = Reading(state, seen, torch.ones_like(seen, dtype=torch.bool), confusions)
-        decided = EVERYWHERE.decide(Chain(), reading)
+        decided = EVERYWHERE.decide(CHAIN, reading)
         edits = every_edit(read, confusions)
-        scores = {text: log_prob(text) - cost for text, cost in edits.items()}
-        scores[read] = log_prob(read)
+        scores = {text: CHAIN.log_prob(text) - cost for text, cost in edits.items()}
+        scores[read] = CHAIN.log_prob(read)
         best = max(scores, key=lambda text: scores[text])
         assert text_of(decided) == best
         made.add(len(best) - len(read))
@@ -240,6 +220,15 @@ def test_examples_of_errors_are_taken_by_every_way_to_correct(
     written(examples, names, (*pairs, ("fax", "fox")))
     assert refuse(*by_record)
     assert "without --examples" in refuse(*command, "--example-fields", "ocr", "truth")
+
+
+def test_where_nearly_all_is_read_wrong_the_examples_still_say_what_it_is(trained):
+    run = open_run(trained / "run")
+    read, right = (run.tokenizer.encode(letter * 99).tolist() for letter in "ze")
+    confusions = learn_confusions([(read, right)], run.tokenizer.vocabulary_size)
+    assert confusions.rate > 1 - 1 / confusions.num_symbols
+    result = correct(run, "zzz", OnePass(0.0), confusions=confusions)
+    assert (result.snr, result.text) == (0.0, "eee")
 
 
 @pytest.mark.parametrize(("rows", "name", "flags", "said"), [

@@ -1,13 +1,13 @@
 """Correction by single edits: what is made is what Bayes' rule says, at any length."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
+from tasks.markov import Chain
 
-from stochloc.core import Codebook, ExactDenoiser, SimplexCodebook
 from stochloc.data.lengths import Lengths
 from stochloc.tasks.correct.channels import Substitutions, rate_at, soft_mask
 from stochloc.tasks.correct.correct import correct, edit_snr
@@ -20,35 +20,14 @@ from stochloc.tasks.runs import open_run
 pytestmark = pytest.mark.bulk
 
 SIZE = 3
-GENERATOR = torch.Generator().manual_seed(2)
-FIRST = torch.randn(SIZE, generator=GENERATOR).double().mul(2).log_softmax(-1)
-NEXT = torch.randn(SIZE, SIZE, generator=GENERATOR).double().mul(3).log_softmax(-1)
+CHAIN = Chain.drawn(SIZE, 2, 2.0, 3.0)
 EVERYWHERE = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=1, reach=99)
-
-
-def log_prob_given_length(text):
-    return float(FIRST[text[0]] + sum(NEXT[pair] for pair in pairwise(text)))
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A Markov chain of any length, by enumeration."""
-
-    codebook: Codebook = SimplexCodebook(SIZE).double()  # noqa: RUF009
-
-    def __call__(self, state):
-        length = state.known.shape[-1]
-        texts = torch.cartesian_prod(*[torch.arange(SIZE)] * length).reshape(-1, length)
-        weights = torch.tensor(
-            [log_prob_given_length(text) for text in texts.tolist()], dtype=torch.float64
-        )
-        return ExactDenoiser(self.codebook, texts, weights)(state)
 
 
 def reading(tokens, snr):
     tokens = torch.tensor([tokens])
     levels = torch.tensor(snr, dtype=torch.float64).expand(tokens.shape)
-    state = soft_mask(Chain().codebook, Substitutions(SIZE), tokens, levels)
+    state = soft_mask(CHAIN.codebook, Substitutions(SIZE), tokens, levels)
     return Reading(state, tokens, torch.ones_like(tokens, dtype=torch.bool), EqualKinds(SIZE))
 
 
@@ -82,7 +61,7 @@ def nats_of_reading(read, text, rate):
 def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr, lengths):
     def log_prob(text):
         of_length = 0.0 if lengths is None else float(lengths.log_prob(torch.tensor(len(text))))
-        return of_length + log_prob_given_length(text)
+        return of_length + CHAIN.log_prob(text)
 
     decoder = replace(EVERYWHERE, lengths=lengths)
     changed = set()
@@ -95,7 +74,7 @@ def test_the_edit_made_is_the_most_probable_of_all_single_ones(snr, lengths):
         }
         scores[read] = log_prob(read)
         best = max(scores, key=lambda text: scores[text])
-        decided = decoder.decide(Chain(), reading(read, snr))
+        decided = decoder.decide(CHAIN, reading(read, snr))
         (text,) = (part.text() for part in rows(decided))
         assert tuple(text.tolist()) == best
         if best == read:
@@ -116,7 +95,7 @@ def test_of_all_neighbours_those_are_swapped_that_are_most_probable_in_each_othe
     for number in range(12):
         generator = torch.Generator().manual_seed(number)
         read = tuple(torch.randint(SIZE, (5,), generator=generator).tolist())
-        log_probs = Chain()(reading(read, 0.3).state).log_probs[0]
+        log_probs = CHAIN(reading(read, 0.3).state).log_probs[0]
         gains = {
             at: float(sum(log_probs[[at, at + 1], [second, first]]))
             - float(sum(log_probs[[at, at + 1], [first, second]]))
@@ -126,7 +105,7 @@ def test_of_all_neighbours_those_are_swapped_that_are_most_probable_in_each_othe
         for num in (0, 1, 9):
             decoder = replace(EVERYWHERE, num_swaps=num)
             draft = Draft.of(reading(read, 0.3), 0)
-            edits = decoder._proposals(Chain(), draft).edits
+            edits = decoder._proposals(CHAIN, draft).edits
             tried = {edit.place for edit in edits if len(edit.tokens) == 2}
             assert tried == set(sorted(gains, key=lambda at: -gains[at])[:num])
             assert all(
@@ -154,10 +133,10 @@ def probabilities(decided, read):
 def test_only_places_that_were_asked_about_are_edited_and_certain_ones_never(read, places, snr):
     given = reading(read, snr)
     none = torch.zeros_like(given.is_asked)
-    decided = EVERYWHERE.decide(Chain(), given._replace(is_asked=none))
+    decided = EVERYWHERE.decide(CHAIN, given._replace(is_asked=none))
     assert tuple(next(rows(decided)).text().tolist()) == read
     certain = [math.inf if place not in places else snr for place in range(len(read))]
-    decided = EVERYWHERE.decide(Chain(), reading(read, certain))
+    decided = EVERYWHERE.decide(CHAIN, reading(read, certain))
     kept = [place for place in range(len(read)) if place not in places]
     assert all(int(decided.tokens[0, place]) == read[place] for place in kept)
 
@@ -168,11 +147,11 @@ def test_rounds_go_on_until_nothing_is_probable_enough_and_never_edit_a_place_tw
     many = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=9, reach=99)
     texts = []
     for decoder in (one, many):
-        decided = next(rows(decoder.decide(Chain(), reading(read, 0.3))))
+        decided = next(rows(decoder.decide(CHAIN, reading(read, 0.3))))
         texts.append(tuple(decided.text().tolist()))
-    costs = [log_prob_given_length(text) for text in (read, *texts)]
+    costs = [CHAIN.log_prob(text) for text in (read, *texts)]
     assert costs[0] < costs[1] < costs[2]
-    stopped = next(rows(many.decide(Chain(), reading(read, 30.0))))
+    stopped = next(rows(many.decide(CHAIN, reading(read, 30.0))))
     assert tuple(stopped.text().tolist()) == read
 
 
@@ -180,7 +159,7 @@ def test_a_threshold_of_one_makes_no_edit_and_every_edit_is_above_its_own():
     read = (0, 0, 1, 1)
     for threshold in (0.0, 0.3, 0.6, 1.0):
         decoder = LikelyEdits(threshold, num_places=9, num_tokens=SIZE, num_rounds=1)
-        told = probabilities(decoder.decide(Chain(), reading(read, 0.0)), read)
+        told = probabilities(decoder.decide(CHAIN, reading(read, 0.0)), read)
         assert all(p > threshold for p in told)
         assert bool(told) is (threshold == 0.0) or threshold in (0.3, 0.6)
 

@@ -220,7 +220,7 @@ class Recipe:
 
 
 def tiny(vocabulary_size: int) -> Recipe:
-    """Return the recipe of `quickstart`: 0.8 M parameters, minutes on a laptop.
+    """Return the recipe of `quickstart`: a million parameters, minutes on a laptop.
 
     Args:
         vocabulary_size: Number of tokens of the corpus.

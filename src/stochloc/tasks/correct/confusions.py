@@ -170,7 +170,7 @@ def learn_confusions(pairs: Iterable[Pair], num_symbols: int, num_given: int = 0
         The errors, counted.
 
     Raises:
-        ValueError: The right texts are empty.
+        ValueError: The right texts hold no token.
     """
     read_as = defaultdict[Text, Counter[Text]](Counter)
     occurrences, kinds = Counter[Text](), Counter[str | None]()
@@ -182,7 +182,7 @@ def learn_confusions(pairs: Iterable[Pair], num_symbols: int, num_given: int = 0
             if UNKNOWN not in chain(*piece):
                 kinds[_kind(*piece)] += 1
                 read_as[piece[0]][piece[1]] += 1
-    num_tokens = sum(num for piece, num in occurrences.items() if len(piece) == 1)
+    num_tokens = sum(occurrences[v,] for v in range(num_symbols))
     if not num_tokens:
         raise ValueError("The examples of errors have no right text; nothing is learned from them.")
     # Half an error more: what was not seen is rare, not impossible.

@@ -109,10 +109,9 @@ def correct(
         if confidences is not None:
             raise ValueError("Confidences are those of one sequence; give one line at a time.")
         return correct_lines(
-            text,
-            lambda line: correct(run, line, decoder, snr, label=label, confusions=confusions),
+            text, lambda line: correct(run, line, decoder, snr, None, label, confusions)
         )
-    if confusions is not None and not snr is confidences is None:
+    if confusions is not None and (snr, confidences) != (None, None):
         raise ValueError(
             "Errors learned from examples already say how far to trust a text: leave out its SNR "
             "and its confidences."
@@ -143,7 +142,8 @@ def correct(
         )
     is_unknown = torch.zeros(len(read), dtype=torch.bool)
     is_unknown[list(unknown)] = True
-    levels = torch.full(read.shape, snr, dtype=torch.float64)
+    # Any SNR but 0 says that something is known; what that is, learned errors say themselves.
+    levels = torch.full(read.shape, snr if confusions is None else 1.0, dtype=torch.float64)
     if confidences is not None:
         levels = _levels(run, channel, len(read), confidences)
     levels = levels.masked_fill(is_unknown, 0.0).to(run.device)

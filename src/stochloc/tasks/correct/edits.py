@@ -167,16 +167,17 @@ class LikelyEdits:
     def _weigh(self, denoiser: Denoiser, draft: Draft, edits: Sequence[Edit]) -> "_Weighed":
         """Return the log-odds of every different text that an edit gives."""
         now, texts = draft.text(), dict[Text, Edit]()
+        prices = {edit: draft.cost(edit) for edit in edits}
         # Of edits that give the same text, the first of the cheapest ones is the one to weigh.
-        for edit in sorted(edits, key=draft.cost):
+        for edit in sorted(prices, key=lambda edit: prices[edit]):
             text = draft.edited(edit, 0.0).text()
-            if self._is_possible(text) and text != now and draft.cost(edit) < torch.inf:
+            if self._is_possible(text) and text != now and prices[edit] < torch.inf:
                 texts.setdefault(text, edit)
         if not texts:
             return _Weighed([], [], 0)
         nats, calls = _nats(denoiser, [now, *texts])
         costs = {text: cost + self._length_nats(text) for text, cost in nats.items()}
-        scores = [costs[now] - costs[text] - draft.cost(edit) for text, edit in texts.items()]
+        scores = [costs[now] - costs[text] - prices[edit] for text, edit in texts.items()]
         return _Weighed(list(texts.values()), scores, calls)
 
     def _is_possible(self, text: Text) -> bool:
