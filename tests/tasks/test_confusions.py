@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from tasks.markov import Chain
+from tasks.exact_chain import Chain
 
 from stochloc.tasks.correct import correct
 from stochloc.tasks.correct.channels import soft_mask
@@ -153,7 +153,7 @@ def text_of(decided):
 def test_the_edit_made_is_the_most_probable_of_all_errors_that_were_seen():
     confusions, made = learned(*MANY), set()
     assert confusions.likely(tuple(tokens("bb"))) == {}
-    for number in range(48):
+    for number in range(24):
         generator = torch.Generator().manual_seed(number)
         read = tuple(torch.randint(SIZE, (4,), generator=generator).tolist())
         seen = torch.tensor([read])

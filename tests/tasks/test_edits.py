@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tasks.markov import Chain
+from tasks.exact_chain import Chain
 
 from stochloc.data.lengths import Lengths
 from stochloc.tasks.correct.channels import Substitutions, rate_at, soft_mask
