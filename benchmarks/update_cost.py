@@ -30,7 +30,7 @@ import torch
 from stochloc.nn import Backbone
 from stochloc.tasks.hardware import Hardware
 from stochloc.training.choices import OURS
-from stochloc.training.precision import PrecisionName
+from stochloc.training.execution import PrecisionName
 from stochloc.training.recipes import Recipe, TrainingConfig
 from stochloc.training.texts import Texts
 from stochloc.training.trainer import Trainer

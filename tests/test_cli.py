@@ -286,6 +286,17 @@ def test_help_is_printed_without_importing_torch():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_a_run_is_used_without_lightning_and_the_compiler_of_torch(place):
+    code = (
+        "import sys, stochloc.cli as c\n"
+        f"c.main(['sample', {str(place / 'run')!r}, '--n', '1', '--steps', '2'])\n"
+        "assert 'stochloc.nn.model' in sys.modules\n"
+        "heavy = {'lightning_fabric', 'torch._dynamo', 'sympy', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("command", [
     "quickstart", "train", "eval", "sample", "infill", "score", "correct", "tune", "cyclic",
     "plot", "compare", "import", "export", "push",

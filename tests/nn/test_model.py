@@ -27,6 +27,7 @@ from stochloc.core import (
 from stochloc.nn import Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.backbones import ARCHITECTURES
 from stochloc.nn.backbones.encoder import Transformer, rotary_angles, rotate
+from stochloc.nn.unfilled import unfilled
 from stochloc.nn.vocabulary import convert
 
 V = 6
@@ -80,6 +81,19 @@ def test_known_tokens_come_out_certain_and_their_z_is_ignored(name):
     torch.testing.assert_close(
         model(State(z, state.known, state.snr)).log_probs, posterior.log_probs
     )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_unfilled_a_model_has_all_its_shapes_no_memory_and_draws_nothing(name):
+    before = torch.get_rng_state()
+    with unfilled():
+        bare = LocalizationModel(CONFIGS[name])
+    assert torch.equal(torch.get_rng_state(), before)
+    values = LocalizationModel(CONFIGS[name]).state_dict()
+    assert {key: value.shape for key, value in bare.state_dict().items()} == {
+        key: value.shape for key, value in values.items()
+    }
+    assert all(parameter.is_meta for parameter in bare.parameters())
 
 
 @pytest.mark.parametrize("path", [Masked(), Diffusion()], ids=["masked", "diffusion"])

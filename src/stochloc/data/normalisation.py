@@ -11,7 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from typing import Literal, Protocol, runtime_checkable
 
@@ -90,16 +90,15 @@ def knowing(tokenizer: _Encodes) -> Callable[[str], bool]:
     Returns:
         A function of a text, whose results are cached.
     """
+    return cache(partial(_can_encode, tokenizer))
 
-    @cache
-    def knows(text: str) -> bool:
-        try:
-            tokenizer.encode(text)
-        except ValueError:
-            return False
-        return True
 
-    return knows
+def _can_encode(tokenizer: _Encodes, text: str) -> bool:
+    try:
+        tokenizer.encode(text)
+    except ValueError:
+        return False
+    return True
 
 
 def normalise(typed: str, tokenizer: _Knows) -> NormalisedText:

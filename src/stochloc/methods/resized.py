@@ -9,9 +9,8 @@ of equal size cost nearly the same.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
 from stochloc.methods.method import Frame, Method
+from stochloc.nn.unfilled import unfilled
 
 Maker = Callable[[Frame], Method]
 
@@ -70,6 +69,5 @@ def of_depth(frame: Frame, depth: int) -> Frame:
 
 
 def _num_parameters(method: Maker, frame: Frame) -> int:
-    # On this device weights have shapes but no values, so nothing random is drawn.
-    with torch.device("meta"):
+    with unfilled():
         return sum(parameter.numel() for parameter in method(frame).parameters())

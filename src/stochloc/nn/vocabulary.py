@@ -62,27 +62,38 @@ def convert(
         Embeddings of the width of W, not constrained to the sphere.
     """
 
-    def scores(z: Float[Tensor, "*places dim"]) -> Float[Tensor, "*places slots"]:
-        with torch.autocast(z.device.type, enabled=False):
-            evidence = codebook.evidence(z)
-        scores = beta * evidence + log_prior
-        return scores if slot is None else torch.cat([scores, _column(slot, scores)], -1)
-
-    def mixture(scores: Float[Tensor, "*places slots"]) -> Float[Tensor, "*places width"]:
-        # The sum over the transformer's blocks starts here and stays in the type of the weights.
-        return (scores.softmax(-1).to(embeddings.dtype) @ embeddings).to(embeddings.dtype)
-
     if codebook.vocabulary_size <= SMALL:
-        return mixture(_certain(scores(z), known))
+        scores = _scores(z, codebook, beta, log_prior, slot)
+        return _mixture(_certain(scores, known), embeddings)
     free = known < 0
     learned = (embeddings, beta, log_prior, *([] if slot is None else [slot]))
     converted = in_chunks(
-        lambda z: mixture(scores(z)),
+        lambda z: _mixture(_scores(z, codebook, beta, log_prior, slot), embeddings),
         [z[free]],
         [*learned, *codebook.parameters()],
         codebook.vocabulary_size,
     )
     return F.embedding(known.clamp(min=0), embeddings).index_put((free,), converted)
+
+
+def _scores(
+    z: Float[Tensor, "*places dim"],
+    codebook: Codebook,
+    beta: Float[Tensor, ""],
+    log_prior: Float[Tensor, " vocabulary"],
+    slot: Float[Tensor, " 1"] | None,
+) -> Float[Tensor, "*places slots"]:
+    with torch.autocast(z.device.type, enabled=False):
+        evidence = codebook.evidence(z)
+    scores = beta * evidence + log_prior
+    return scores if slot is None else torch.cat([scores, _column(slot, scores)], -1)
+
+
+def _mixture(
+    scores: Float[Tensor, "*places slots"], embeddings: Float[Tensor, "slots width"]
+) -> Float[Tensor, "*places width"]:
+    # The sum over the transformer's blocks starts here and stays in the type of the weights.
+    return (scores.softmax(-1).to(embeddings.dtype) @ embeddings).to(embeddings.dtype)
 
 
 def _column(

@@ -1,17 +1,18 @@
 """Untrusted weights are validated before memory is allocated for them.
 
 A safetensors file says in its header which tensors it holds, and can run no code. The header is
-held against the configuration on torch's meta device, which allocates nothing, so an absurd width
-in a small file costs no memory. Read values must be finite.
+held against a module of shapes alone, so an absurd width in a small file costs no memory. Read
+values must be finite.
 """
 
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import nn
+
+from stochloc.nn.unfilled import unfilled
 
 MOST_HEADER_BYTES = 16_000_000
 TYPES = {"F64", "F32", "F16", "BF16"}
@@ -50,7 +51,7 @@ def check_shapes(found: Shapes, make: Callable[[], nn.Module], depth: int) -> No
 
     Args:
         found: Shapes in a file.
-        make: Builds the module; called on the meta device.
+        make: Builds the module; called where it gets no memory.
         depth: Number of its blocks, each of which has tensors of its own.
 
     Raises:
@@ -58,7 +59,7 @@ def check_shapes(found: Shapes, make: Callable[[], nn.Module], depth: int) -> No
     """
     if depth > len(found):
         raise ValueError(f"{depth} blocks are configured, but there are {len(found)} tensors")
-    with torch.device("meta"):
+    with unfilled():
         wanted: Shapes = {name: tuple(t.shape) for name, t in make().state_dict().items()}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):

@@ -1,4 +1,8 @@
-"""Where a run trains, in which precision and how: stored in the run, since results depend on it."""
+"""Where a run trains, in which precision and how: stored in the run, since results depend on it.
+
+Every command that opens a run reads this, and only training needs Lightning, whose import takes as
+long as torch's: it is imported when processes are launched.
+"""
 
 import logging
 import os
@@ -6,18 +10,18 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from lightning_fabric import Fabric
 from torch.distributed import DistError
 
 from stochloc.nn.declared import check_types
 from stochloc.tasks.machines import meeting_place
 from stochloc.terminal import tell
-from stochloc.training.execution import Execution, has_compiler
-from stochloc.training.precision import PrecisionName, precision_plugin
-from stochloc.training.sharding import Sharded
+from stochloc.training.execution import Execution, PrecisionName, has_compiler
+
+if TYPE_CHECKING:
+    import lightning_fabric
 
 NAMES = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
@@ -115,7 +119,7 @@ class Hardware:
             raise ValueError("Shards have no scaled gradients: use bf16-mixed, or --strategy ddp.")
         return replace(self, accelerator=accelerator, strategy=strategy)
 
-    def launch(self) -> Fabric:
+    def launch(self) -> "lightning_fabric.Fabric":
         """Return a Fabric whose processes are running.
 
         Returns:
@@ -124,6 +128,11 @@ class Hardware:
         Raises:
             ValueError: The machine has no such devices.
         """
+        from lightning_fabric import Fabric
+
+        from stochloc.training.precision import precision_plugin
+        from stochloc.training.sharding import Sharded
+
         own = self.resolved()
         place = meeting_place(own.num_nodes)
         if place is not None:

@@ -9,8 +9,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_fabric.plugins.environments.lsf import LSFEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import distributed
 
 _MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
@@ -54,6 +52,13 @@ def is_by_torchrun() -> bool:
     return distributed.is_available() and distributed.is_torchelastic_launched()
 
 
+def _is_by_scheduler() -> bool:
+    from lightning_fabric.plugins.environments.lsf import LSFEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
+    return SLURMEnvironment.detect() or LSFEnvironment.detect()
+
+
 def meeting_place(num_nodes: int) -> str | None:
     """Return where the processes of several machines meet.
 
@@ -66,8 +71,7 @@ def meeting_place(num_nodes: int) -> str | None:
     Raises:
         ValueError: Nobody has said where, or this machine's number is none of theirs.
     """
-    by_others = (SLURMEnvironment, LSFEnvironment)
-    if num_nodes == 1 or is_by_torchrun() or any(other.detect() for other in by_others):
+    if num_nodes == 1 or is_by_torchrun() or _is_by_scheduler():
         return None
     absent = [name for name in _MEETING if name not in os.environ]
     if absent:

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 
 from stochloc.data import Corpus
@@ -16,6 +15,7 @@ from stochloc.data.sequence_corpora import SequenceCorpus
 from stochloc.data.texts import is_read_once
 from stochloc.nn import LocalizationModel
 from stochloc.nn.places import ROTARY
+from stochloc.nn.unfilled import unfilled
 from stochloc.tasks.agreement import check_alike, check_shared
 from stochloc.tasks.data_choice import DataChoice
 from stochloc.tasks.free_folder import check_free
@@ -120,7 +120,7 @@ def summary(recipe: Recipe, of_data: Mapping[str, Any]) -> str:
     Returns:
         A sentence.
     """
-    with torch.device("meta"):  # allocates nothing, however large the model
+    with unfilled():
         parameters = LocalizationModel(recipe.model).num_parameters
     training, sequences = recipe.training, of_data.get("sequences")
     unit = "window" if sequences is None else "sequence"

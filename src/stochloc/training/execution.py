@@ -14,13 +14,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stochloc.nn.declared import check_types
+
+# What the products of the transformer are taken in: see `training.precision`.
+PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 

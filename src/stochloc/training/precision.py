@@ -22,12 +22,12 @@ bf16-mixed, those with bfloat16 vectors alone take longer.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from lightning_fabric.plugins import HalfPrecision, MixedPrecision, Precision
 
-PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
+from stochloc.training.execution import PrecisionName
 
 
 def precision_plugin(precision: PrecisionName, accelerator: str) -> Precision:

@@ -6,6 +6,7 @@ import torch
 
 from stochloc.nn import LocalizationModel
 from stochloc.nn.frozen import freeze
+from stochloc.nn.unfilled import unfilled
 from stochloc.training.checkpoint import Checkpoint
 from stochloc.training.optimizers import optimizer_family
 from stochloc.training.recipes import Recipe
@@ -29,7 +30,7 @@ def check_same_model(checkpoint: Checkpoint, recipe: Recipe, folder: Path) -> No
 
 def _shapes(recipe: Recipe) -> dict[str, torch.Size]:
     """Names and shapes of what `save` writes, known to every process without gathering."""
-    with torch.device("meta"):
+    with unfilled():
         model = LocalizationModel(recipe.model)
     freeze(model, recipe.freeze)
     shapes = {

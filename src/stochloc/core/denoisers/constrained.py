@@ -11,7 +11,7 @@ could stand there, which is what a marginal of a longer window is.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -117,14 +117,15 @@ class Constrained:
         """
         evidence = self._evidence_at(state)
         posterior = self.denoiser(replace(state, z=state.z + evidence))
+        return posterior.reweighted_by(partial(self._weights, state, evidence))
 
-        def weights(start: int, stop: int) -> Float[Tensor, "batch length block"]:
-            # Each position takes its own evidence back and obeys the constraint itself.
-            outside = ~self._allowed_at(state, start, stop)
-            own = self.codebook.evidence_for(evidence, start, stop)
-            return -own.masked_fill(outside, torch.inf)
-
-        return posterior.reweighted_by(weights)
+    def _weights(
+        self, state: State, evidence: Float[Tensor, "batch length dim"], start: int, stop: int
+    ) -> Float[Tensor, "batch length block"]:
+        # Each position takes its own evidence back and obeys the constraint itself.
+        outside = ~self._allowed_at(state, start, stop)
+        own = self.codebook.evidence_for(evidence, start, stop)
+        return -own.masked_fill(outside, torch.inf)
 
     def _allowed_at(self, state: State, start: int, stop: int) -> Bool[Tensor, "batch length some"]:
         """Return whether each place may hold the tokens from `start` up to `stop`."""

@@ -18,6 +18,7 @@ be counted.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,7 +29,7 @@ from stochloc.core.channel import State, rewind
 from stochloc.core.checks import check_kind
 from stochloc.core.codebook import Codebook
 from stochloc.core.denoisers.posterior import Denoiser, Posterior
-from stochloc.core.paths.base import Path, Steps, check_path, most
+from stochloc.core.paths.base import Grid, Path, Steps, check_path, most
 from stochloc.core.streams import Randomness
 
 
@@ -223,14 +224,16 @@ class Follow:
             ValueError: The path cannot be walked in so few steps.
         """
         grid = self.path.draw(num_steps, ~state.is_known, generator)
-
-        def dsnr(n: int, state: State, posterior: Posterior) -> Float[Tensor, "batch length"]:
-            rise = grid.snr(n + 1) - state.snr
-            return rise.masked_fill(state.is_known, 0.0).clamp(min=0)
-
         return Pace(
             grid.steps,
-            dsnr,
+            partial(_to_next_knot, grid),
             unmasks_by_rule=self.path.unmasks_by_rule,
             one_by_one=grid.one_by_one,
         )
+
+
+def _to_next_knot(
+    grid: Grid, n: int, state: State, posterior: Posterior
+) -> Float[Tensor, "batch length"]:
+    rise = grid.snr(n + 1) - state.snr
+    return rise.masked_fill(state.is_known, 0.0).clamp(min=0)

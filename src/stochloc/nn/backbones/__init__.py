@@ -1,8 +1,7 @@
 """Backbones, one file each; one joins by a line here."""
 
 from collections.abc import Callable
-
-import torch
+from functools import cache
 
 from stochloc.nn.backbones.base import (
     Backbone,
@@ -14,6 +13,7 @@ from stochloc.nn.backbones.base import (
 from stochloc.nn.backbones.dit import DiffusionTransformer
 from stochloc.nn.backbones.surroundings import EVERYWHERE, Surroundings
 from stochloc.nn.backbones.two_sided import TwoSidedTransformer
+from stochloc.nn.unfilled import unfilled
 
 ENCODER = "encoder"
 TWO_SIDED = "two-sided"
@@ -25,6 +25,7 @@ ARCHITECTURES: dict[str, Callable[[Backbone], ContextNetwork]] = {
 }
 
 
+@cache
 def leaves_out(architecture: str) -> bool:
     """Return whether networks of a kind never look at the token they predict.
 
@@ -34,7 +35,7 @@ def leaves_out(architecture: str) -> bool:
     Returns:
         Its declaration by the smallest network of its kind, which takes no memory.
     """
-    with torch.device("meta"):
+    with unfilled():
         return ARCHITECTURES[architecture](Backbone(2, 1, 1)).leaves_out
 
 

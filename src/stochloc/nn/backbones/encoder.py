@@ -294,14 +294,17 @@ def neighbour_bias(
         return None
     pairs = width // heads // 2
     both_sides = [h // 2 + 1 if h % 2 else -1 - h // 2 for h in range(heads)]
-    distances = torch.tensor([-1 - h for h in range(heads)] if causal else both_sides)
-    rotation = rotary_angles(2, 2 * pairs, rotary_base, distances.device)[1]
+    # Numbers even where a module gets none: a range on the meta device imports sympy.
+    cpu = torch.device("cpu")
+    distances = torch.tensor([-1 - h for h in range(heads)] if causal else both_sides, device=cpu)
+    rotation = rotary_angles(2, 2 * pairs, rotary_base, cpu)[1]
     # Products of D/2 pairs, each the square of this length, are divided by √D in attention.
     length = math.sqrt(logit * math.sqrt(2 * pairs) / pairs)
     turns = distances[:, None] * rotation
     lengths = torch.full_like(turns, length)
     keys, turned = torch.polar(lengths, torch.zeros_like(turns)), torch.polar(lengths, turns)
-    return torch.view_as_real(torch.stack([turned, keys])).flatten()
+    biases = torch.view_as_real(torch.stack([turned, keys])).flatten()
+    return biases.to(torch.empty(0).device)
 
 
 def rotary_angles(

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from stochloc.methods import METHODS, Frame
+from stochloc.nn.unfilled import unfilled
 
 # What torch, the text and the judge take.
 PROCESS = 0.5e9
@@ -52,8 +53,7 @@ class Need:
         Returns:
             The memory; that of the network's hidden states is left out.
         """
-        # On this device weights have shapes but no values.
-        with torch.device("meta"):
+        with unfilled():
             made = METHODS[method](frame)
         parameters = sum(parameter.numel() for parameter in made.parameters())
         entries = frame.length * frame.vocabulary_size
