@@ -69,6 +69,8 @@ def counted_readouts(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_reported_calls_are_the_calls_that_the_model_receives(
     name, trained, tmp_path, call_json, monkeypatch
 ):
+    monkeypatch.setattr("stochloc.tasks.tune.KNOWN_SHARES", 3)
+    monkeypatch.setattr("stochloc.tasks.tune.SNR_LEVELS", (0, 1, 4))
     (tmp_path / "lines.txt").write_text(LINES, encoding="utf-8")
     # A copy: some commands keep what they measured in the run, which others share.
     shutil.copytree(trained / "run", tmp_path / "run")

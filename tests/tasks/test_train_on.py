@@ -171,6 +171,8 @@ def test_the_last_weights_are_used_if_no_bound_was_measured_after_the_best(
     trained, tmp_path, call, monkeypatch, capsys
 ):
     """Stopped at step 5 after the best bound at 4; with a worse bound at 6 the best is used."""
+    monkeypatch.setattr("stochloc.tasks.tune.KNOWN_SHARES", 2)
+    monkeypatch.setattr("stochloc.tasks.tune.SNR_LEVELS", (0, 1, 4))
     folder, signals = tmp_path / "run", iter([0, 0, 0, 0, 2])
     with monkeypatch.context() as patch:
         patch.setattr("stochloc.training.loop._signal_to_any", lambda *a: next(signals))
