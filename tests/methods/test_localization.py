@@ -1,11 +1,14 @@
 """Localization in the frame of all methods: its recipes, and their bounds before training."""
 
+from dataclasses import replace
+
 import torch
 from methods.worlds import LENGTH, TINY, assert_estimates, every_sequence, generator
 
 from stochloc.core import Diffusion, Masked
 from stochloc.methods import METHODS, Frame
 from stochloc.methods.localization import Localization
+from stochloc.nn import TWO_SIDED
 from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN
 from stochloc.training.objective import cross_entropy
 from stochloc.training.recipes import preset
@@ -79,6 +82,13 @@ def test_every_ablation_of_the_two_sided_recipe_changes_the_states_it_is_shown_a
         assert of(name).model.config == of("dsl").model.config
         assert of(name).law == law
         assert law != OURS.law
+
+
+def test_mostly_left_is_ours_on_another_network_of_as_many_parameters():
+    ours, other = of("dsl"), of("dsl-mostly-left")
+    assert replace(other.model.config, architecture=TWO_SIDED) == ours.model.config
+    assert other.law == ours.law
+    assert other.model.num_parameters == ours.model.num_parameters
 
 
 def test_the_loss_of_an_untrained_model_without_evidence_is_the_cross_entropy_of_the_prior():

@@ -19,10 +19,10 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def shaken(depth=4, **choices):
+def shaken(depth=4, architecture=TWO_SIDED, **choices):
     """A two-sided model in float64 whose every weight has been moved from its start."""
     torch.manual_seed(0)
-    config = ModelConfig(V, 16, depth, 2, neighbour_logit=3.0, architecture=TWO_SIDED, **choices)
+    config = ModelConfig(V, 16, depth, 2, neighbour_logit=3.0, architecture=architecture, **choices)
     model = LocalizationModel(config).double()
     model.set_unigram(torch.tensor([8, 1, 3, 2, 11]))
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from nn.shaken import V, generator, shaken
 
 from stochloc.core import Autoregressive, Follow, State, bound, observe, start, transitions
-from stochloc.nn import Backbone, LocalizationModel, ModelConfig
+from stochloc.nn import MOSTLY_LEFT, TWO_SIDED, Backbone, LocalizationModel, ModelConfig
 from stochloc.nn.backbones.two_sided import TwoSidedTransformer
 
 LENGTH = 7
@@ -19,12 +19,17 @@ def noisy(model, seed=2):
     return tokens, observe(model.codebook, tokens, snr, generator(seed + 2))
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    ("architecture", "depth"), [*((TWO_SIDED, n) for n in (1, 2, 3, 6)), (MOSTLY_LEFT, 3),
+                                (MOSTLY_LEFT, 4)],
+)  # fmt: skip
 @pytest.mark.parametrize("positions", ["rotary", "learned:7", "grid:2x4:2x2"])
-def test_an_answer_depends_on_every_place_of_its_side_and_never_on_its_own(depth, positions):
+def test_an_answer_depends_on_every_place_of_its_side_and_never_on_its_own(
+    architecture, depth, positions
+):
     """The Jacobian of place i by z_j shown left is 0 for j >= i, shown right for j <= i, to the
     last bit; with blocks on a side every other entry differs from 0."""
-    model = shaken(depth, positions=positions)
+    model = shaken(depth, architecture, positions=positions)
     _, left = noisy(model)
     _, right = noisy(model, seed=5)
 
@@ -39,7 +44,18 @@ def test_an_answer_depends_on_every_place_of_its_side_and_never_on_its_own(depth
     assert torch.equal(seen_left, before)
     # A stack without blocks sees the neighbour alone.
     only_next = torch.diag(torch.ones(LENGTH - 1), 1).bool()
-    assert torch.equal(seen_right, before.T if depth > 1 else only_next)
+    has_blocks = len(model.transformer.right.blocks) > 0
+    assert torch.equal(seen_right, before.T if has_blocks else only_next)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "depth", "blocks"),
+    [(TWO_SIDED, 1, (1, 0)), (TWO_SIDED, 4, (2, 2)), (TWO_SIDED, 5, (3, 2)),
+     (MOSTLY_LEFT, 3, (3, 0)), (MOSTLY_LEFT, 4, (3, 1)), (MOSTLY_LEFT, 12, (9, 3))],
+)  # fmt: skip
+def test_the_right_stack_has_half_of_the_blocks_or_a_quarter(architecture, depth, blocks):
+    network = shaken(depth, architecture).transformer
+    assert (len(network.left.blocks), len(network.right.blocks)) == blocks
 
 
 def test_a_known_token_is_asked_about_as_any_other():

@@ -20,6 +20,7 @@ from stochloc.methods.multinomial import MultinomialDiffusion
 from stochloc.methods.plaid import Plaid
 from stochloc.methods.resized import DepthOfSameSize, Resized, left_half
 from stochloc.methods.sedd import Sedd, SeddAbsorbing
+from stochloc.nn import MOSTLY_LEFT
 from stochloc.training.choices import OURS, PAPER, SEEING, SHOWN, SIDED
 from stochloc.training.snr import (
     Endpoints,
@@ -64,6 +65,7 @@ METHODS |= {
     "mdlm-two-sided-masked-loss": Entry(TwoSidedMdlm.from_frame),
     "dsl-no-left-to-right": Entry(Variant(replace(OURS, law=SHOWN)).from_frame),
     "dsl-independent-sides": Entry(Variant(replace(OURS, law=IndependentSides(SHOWN))).from_frame),
+    "dsl-mostly-left": Entry(Variant(replace(OURS, architecture=MOSTLY_LEFT)).from_frame),
     "dsl-two-sided-masks-only": Entry(
         Variant(replace(OURS, law=replace(SIDED, inside=Masks()))).from_frame, revision=2
     ),

@@ -17,10 +17,12 @@ from stochloc.nn.unfilled import unfilled
 
 ENCODER = "encoder"
 TWO_SIDED = "two-sided"
+MOSTLY_LEFT = "mostly-left"
 DIT = "dit"
 ARCHITECTURES: dict[str, Callable[[Backbone], ContextNetwork]] = {
     ENCODER: Backbone.transformer,
     TWO_SIDED: TwoSidedTransformer,
+    MOSTLY_LEFT: TwoSidedTransformer.mostly_left,
     DIT: DiffusionTransformer,
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "DIT",
     "ENCODER",
     "EVERYWHERE",
+    "MOSTLY_LEFT",
     "TWO_SIDED",
     "Backbone",
     "ContextNetwork",

@@ -36,19 +36,25 @@ class TwoSidedTransformer(nn.Module):
     """A causal stack over what lies left of a token, one over what lies right, and a join.
 
     Args:
-        size: Width, heads, positions and the number of blocks of both stacks together, of which
-            the left one has the larger half. A stack without blocks sees one neighbour.
+        size: Width, heads, positions and the number of blocks of both stacks together.
+        right_depth: Blocks of the right stack, the smaller half of all where absent. A stack
+            without blocks sees one neighbour.
     """
 
     leaves_out = True
 
-    def __init__(self, size: Backbone) -> None:
+    def __init__(self, size: Backbone, right_depth: int | None = None) -> None:
         super().__init__()
-        right_depth = size.depth // 2
+        right_depth = size.depth // 2 if right_depth is None else right_depth
         self.left = size.stack(size.depth - right_depth, causal=True)
         self.right = size.stack(right_depth, causal=True)
         self.starts = nn.Parameter(torch.randn(2, size.width))
         self.join = Join(size.width)
+
+    @classmethod
+    def mostly_left(cls, size: Backbone) -> "TwoSidedTransformer":
+        """Return one with a quarter of its blocks, rounded down, in the right stack."""
+        return cls(size, size.depth // 4)
 
     def forward(
         self,
