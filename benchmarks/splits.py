@@ -1,4 +1,4 @@
-"""How to split a two-sided model, and what to show it: variants of the default, one change each.
+"""How to split a two-sided model, and what to show it: variants of one, one change each.
 
     python benchmarks/splits.py TEXT [--updates 500] [--only NAME ...] [--seeds 0] [--smoke]
 
@@ -107,21 +107,21 @@ class Variant:
 def rows_read(
     share: float, known: float = 0.0, mirrored: float = 0.0, learning_rate: float = 2e-3
 ) -> Variant:
-    """Return the default with other shares of sequences of which one side is known."""
+    """Return the first variant with other shares of sequences of which one side is known."""
     return Variant(law=LeftToRight(SHOWN, share, mirrored, known), learning_rate=learning_rate)
 
 
 def inside(law: SnrLaw) -> Variant:
-    """Return the default with another law where a side is not known."""
+    """Return the first variant with another law where a side is not known."""
     return Variant(law=replace(SIDED, inside=law))
 
 
 # Rows are the sequences of a batch: read left to right, or with a known left and a noisy right.
 VARIANTS = {
-    "default: 2 + 2 blocks of 128, 3/16 of the rows, the left known of 6/16, 2e-3": Variant(),
+    "2 + 2 blocks of 128, 3/16 of the rows, the left known of 6/16, 2e-3": Variant(),
     "learning rate 1e-3": Variant(learning_rate=1e-3),
     "learning rate 3e-3": Variant(learning_rate=3e-3),
-    "learning rate 4e-3": Variant(learning_rate=4e-3),
+    "learning rate 4e-3, the default": Variant(learning_rate=4e-3),
     "no row": rows_read(0.0),
     "1/8 of the rows": rows_read(0.125),
     "1/8, the left known of 3/8": rows_read(0.125, 0.375),

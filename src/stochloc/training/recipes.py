@@ -229,7 +229,7 @@ def tiny(vocabulary_size: int) -> Recipe:
         The recipe.
     """
     model = OURS.model(vocabulary_size, Backbone(width=128, depth=4, heads=4))
-    return Recipe("tiny", model, TrainingConfig(law=OURS.law))
+    return Recipe("tiny", model, TrainingConfig(law=OURS.law, learning_rate=4e-3))
 
 
 def small(vocabulary_size: int) -> Recipe:
