@@ -30,7 +30,8 @@ pytestmark = pytest.mark.bulk
 CPU = torch.device("cpu")
 LABEL, BOUNDARY = 6, 5
 # One law of each architecture at once, the others with the slow tests.
-QUICK = {"two-sided": "left-to-right", "encoder": "endpoints", "dit": "masks"}
+QUICK = {"two-sided": "left-to-right", "mostly-left": "endpoints", "encoder": "endpoints",
+         "dit": "masks"}  # fmt: skip
 CASES = [
     pytest.param(architecture, law, marks=[] if QUICK[architecture] == law else pytest.mark.slow)
     for architecture in ARCHITECTURES
