@@ -155,7 +155,7 @@ def test_the_edit_made_is_the_most_probable_of_all_errors_that_were_seen():
     assert confusions.likely(tuple(tokens("bb"))) == {}
     for number in range(24):
         generator = torch.Generator().manual_seed(number)
-        read = tuple(torch.randint(SIZE, (3,), generator=generator).tolist())
+        read = tuple(torch.randint(SIZE, (4,), generator=generator).tolist())
         seen = torch.tensor([read])
         state = soft_mask(CHAIN.codebook, confusions, seen, torch.ones(seen.shape).double())
         reading = Reading(state, seen, torch.ones_like(seen, dtype=torch.bool), confusions)

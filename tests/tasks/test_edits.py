@@ -142,7 +142,7 @@ def test_only_places_that_were_asked_about_are_edited_and_certain_ones_never(rea
 
 
 def test_rounds_go_on_until_nothing_is_probable_enough_and_never_edit_a_place_twice():
-    read = (0, 0, 1, 1, 2)
+    read = (0, 0, 1, 1, 2, 2)
     one = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=1, reach=99)
     many = LikelyEdits(0.0, num_places=9, num_tokens=SIZE, num_rounds=9, reach=99)
     texts = []

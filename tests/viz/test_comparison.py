@@ -137,15 +137,14 @@ def test_a_focus_is_at_most_six_known_methods():
 
 
 def test_the_focus_changes_the_picture_and_not_the_table(tmp_path):
-    methods = TABLE_1[:4]
-    for folder, focus in (("default", ()), ("chosen", (methods[-1],))):
-        for name, picture in pictures(comparison(*methods), focus).items():
+    for folder, focus in (("default", ()), ("chosen", ("ardm",))):
+        for name, picture in pictures(comparison(*TABLE_1), focus).items():
             write(picture, tmp_path / folder, name)
     for name in ("learning", "samples"):
         plain, chosen = (tmp_path / folder / name for folder in ("default", "chosen"))
         table = plain.with_suffix(".csv").read_bytes()
         assert table == chosen.with_suffix(".csv").read_bytes()
-        assert all(method in table.decode() for method in methods)
+        assert all(method in table.decode() for method in TABLE_1)
         assert plain.with_suffix(".png").read_bytes() != chosen.with_suffix(".png").read_bytes()
         with Image.open(plain.with_suffix(".png")) as image:
             assert image.getpixel((0, 0)) == (255, 255, 255, 255)
