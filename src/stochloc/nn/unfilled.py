@@ -1,7 +1,7 @@
 """Modules of shapes alone, for what must be known of a model before there is memory for it.
 
-On torch's meta device a tensor has no memory. Numbers drawn there are none, but the functions that
-draw them import torch's compiler, which takes as long as torch itself: here they draw nothing.
+On torch's meta device a tensor has neither memory nor values. The functions that would draw values
+there still import torch's compiler, which takes as long as torch itself: here they draw nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -294,7 +294,7 @@ def neighbour_bias(
         return None
     pairs = width // heads // 2
     both_sides = [h // 2 + 1 if h % 2 else -1 - h // 2 for h in range(heads)]
-    # Numbers even where a module gets none: a range on the meta device imports sympy.
+    # Numbers even where a module gets none: arithmetic without values imports torch's compiler.
     cpu = torch.device("cpu")
     distances = torch.tensor([-1 - h for h in range(heads)] if causal else both_sides, device=cpu)
     rotation = rotary_angles(2, 2 * pairs, rotary_base, cpu)[1]

@@ -53,7 +53,14 @@ class TwoSidedTransformer(nn.Module):
 
     @classmethod
     def mostly_left(cls, size: Backbone) -> "TwoSidedTransformer":
-        """Return one with a quarter of its blocks, rounded down, in the right stack."""
+        """Return one with a quarter of its blocks, rounded down, in the right stack.
+
+        Args:
+            size: As of the class.
+
+        Returns:
+            The network, with new weights.
+        """
         return cls(size, size.depth // 4)
 
     def forward(
