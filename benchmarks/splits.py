@@ -33,7 +33,7 @@ from stochloc.training.choices import OURS, SHOWN, SIDED
 from stochloc.training.ema import AveragedWeights
 from stochloc.training.objective import cross_entropy
 from stochloc.training.optimizers import make_optimizer
-from stochloc.training.recipes import TrainingConfig, tiny
+from stochloc.training.recipes import ADAMW, MUON, TrainingConfig, tiny
 from stochloc.training.seeds import seeded_generator
 from stochloc.training.snr import (
     Endpoints,
@@ -78,6 +78,7 @@ class Variant:
         deep_join: Whether a second perceptron follows the join.
         law: Which γ is shown in training.
         learning_rate: Its highest value.
+        optimizer: Its name.
     """
 
     blocks: tuple[int, int] = (2, 2)
@@ -86,6 +87,7 @@ class Variant:
     deep_join: bool = False
     law: SnrLaw | SidedSnrLaw = OURS.law
     learning_rate: float = 2e-3
+    optimizer: str = ADAMW
 
     def model(self, vocabulary_size: int) -> LocalizationModel:
         """Return the untrained model."""
@@ -121,7 +123,12 @@ VARIANTS = {
     "2 + 2 blocks of 128, 3/16 of the rows, the left known of 6/16, 2e-3": Variant(),
     "learning rate 1e-3": Variant(learning_rate=1e-3),
     "learning rate 3e-3": Variant(learning_rate=3e-3),
-    "learning rate 4e-3, the default": Variant(learning_rate=4e-3),
+    "learning rate 4e-3": Variant(learning_rate=4e-3),
+    "learning rate 6e-3": Variant(learning_rate=6e-3),
+    "Muon, 4e-3": Variant(learning_rate=4e-3, optimizer=MUON),
+    "Muon, 8e-3, the default": Variant(learning_rate=8e-3, optimizer=MUON),
+    "Muon, 1.2e-2": Variant(learning_rate=1.2e-2, optimizer=MUON),
+    "Muon, 1.6e-2": Variant(learning_rate=1.6e-2, optimizer=MUON),
     "no row": rows_read(0.0),
     "1/8 of the rows": rows_read(0.125),
     "1/8, the left known of 3/8": rows_read(0.125, 0.375),
@@ -235,7 +242,8 @@ def main() -> None:
         first = None
         for name in names:
             variant = VARIANTS[name]
-            own = replace(config, seed=seed, learning_rate=variant.learning_rate)
+            rate, optimizer = variant.learning_rate, variant.optimizer
+            own = replace(config, seed=seed, learning_rate=rate, optimizer=optimizer)
             model, average, seconds = trained(variant, corpus, own)
             with average.in_place():
                 costs = bits(model, windows, samples)

@@ -64,6 +64,7 @@ POLICIES = (
 CORRECTORS = keys("CORRECTORS", "tasks/policies.py")
 ARCHITECTURES = keys("ARCHITECTURES", "nn/backbones/__init__.py")
 LAWS = keys("NAMED_LAWS", "training/choices.py")
+OPTIMIZERS = keys("OPTIMIZERS", "training/optimizers/__init__.py")
 LOGGERS = keys("LOGGERS", "training/loggers/__init__.py")
 FIGURES = keys("FIGURES", "viz/figures.py")
 # Tokenizers are also named by a number of tokens, a file, or a repository on the hub.
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     CorrectorName = str
     ArchitectureName = str
     LawName = str
+    OptimizerName = str
     LoggerName = str
     FigureName = str
 else:
@@ -90,5 +92,6 @@ else:
     CorrectorName = Literal[CORRECTORS]
     ArchitectureName = Literal[ARCHITECTURES]
     LawName = Literal[LAWS]
+    OptimizerName = Literal[OPTIMIZERS]
     LoggerName = Literal[LOGGERS]
     FigureName = Literal[*FIGURES, "all"]

@@ -297,14 +297,15 @@ def test_the_published_trials_are_those_of_the_published_table(path):
 LONGER = ("--methods", "multinomial", "--budget", "updates=160", *TINY, "--grid", "1e-2")
 
 
-@pytest.fixture(scope="module")
-def never_cut(text, cache):
-    """A finished comparison of one trial that takes longer."""
-    folder = text.parent / "never-cut"
+@pytest.fixture(scope="module", params=["adamw", "muon"])
+def never_cut(request, text, cache):
+    """An optimizer, and a finished comparison of one trial that takes longer."""
+    folder = text.parent / f"never-cut-{request.param}"
+    own = ("--optimizer", request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STOCHLOC_CACHE", str(cache))
-        main(["compare", "--data", str(text), "--out", str(folder), *LONGER])
-    return folder
+        main(["compare", "--data", str(text), "--out", str(folder), *LONGER, *own])
+    return request.param, folder
 
 
 @pytest.mark.bulk
@@ -313,7 +314,8 @@ def test_a_comparison_cut_off_within_a_trial_resumes_to_the_same_figures(
     never_cut, text, call, tmp_path, jobs, monkeypatch
 ):
     cut = tmp_path / "cut"
-    arguments = ("compare", "--data", text, "--out", cut, *LONGER)
+    optimizer, whole = never_cut
+    arguments = ("compare", "--data", text, "--out", cut, *LONGER, "--optimizer", optimizer)
     update = TrialRun.update
     with monkeypatch.context() as patch:
 
@@ -330,7 +332,7 @@ def test_a_comparison_cut_off_within_a_trial_resumes_to_the_same_figures(
     (checkpoint,) = cut.rglob("checkpoint.safetensors")
     assert checkpoint.stat().st_size > 0
     call(*arguments, "--jobs", jobs)
-    (one,), (other,) = results(cut).values(), results(never_cut).values()
+    (one,), (other,) = results(cut).values(), results(whole).values()
     assert figures(one)["curve"] == figures(other)["curve"]
     assert figures(one) == figures(other)
 

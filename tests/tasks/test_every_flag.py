@@ -35,6 +35,7 @@ def without(flags, name):
 READING = {"--field": "text", "--hf-split": "test"}
 RECIPE = {
     "--seed": 3, "--length": 9, "--batch-size": 2, "--learning-rate": 0.1, "--warmup-steps": 7,
+    "--optimizer": "adamw",
     "--weight-decay": 0.3, "--ema-decay": 0.5, "--width": 32, "--depth": 3, "--heads": 1,
     "--eval-every": 3, "--checkpoint-every": 3, "--architecture": "dit", "--steps": 5,
     "--preset": "small", "--tokenizer": "bytes", "--slots": SWITCH, "--sequences": SWITCH,
@@ -104,7 +105,7 @@ FLAGS = {
         )},
         "--from": "OTHER", "--methods": "mdlm", "--budget": "updates=2", "--seeds": 2,
         "--grid": (0.1, 0.2), "--short": 0.5, "--jobs": 2, "--windows": 3, "--samples": 2,
-        "--texts": 3, "--steps": 2, "--focus": "mdlm", "--json": SWITCH,
+        "--texts": 3, "--steps": 2, "--focus": "mdlm", "--optimizer": "muon", "--json": SWITCH,
     },
     "import": {
         **{flag: RECIPE[flag] for flag in (

@@ -53,7 +53,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize(("name", "model", "training", "law"), [
-    ("tiny", OURS_BEGINS, {"learning_rate": 4e-3}, OURS),
+    ("tiny", OURS_BEGINS, {"learning_rate": 8e-3, "optimizer": "muon"}, OURS),
     ("puzzle", {"beta": 1.0, "depth": 6, "rotary_base": 1e9}, {"batch_size": 64, "num_steps": 3000},
      Masks(least=0.15, most=0.75)),
     ("small", OURS_BEGINS | {"width": 384, "depth": 6, "heads": 6}, SMALL, OURS),

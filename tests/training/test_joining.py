@@ -68,10 +68,10 @@ def test_a_law_with_an_attribute_of_another_type_is_refused(monkeypatch, wrong):
 class Momentum:
     """Gradient descent with momentum."""
 
-    def make(self, groups, learning_rate, beta2, is_fused):
+    def make(self, groups, linear, learning_rate, beta2, is_fused):
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, fused=is_fused)
 
-    def moments(self, shape):
+    def moments(self, shape, is_linear):
         return {"momentum_buffer": shape}
 
 
@@ -104,8 +104,8 @@ def test_a_new_optimizer_trains_and_its_run_resumes_to_the_same_weights(tmp_path
 
 
 def test_an_unknown_optimizer_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match="no optimizer 'muon'; the optimizers are adamw"):
-        make_optimizer(torch.nn.Linear(2, 2), TrainingConfig(optimizer="muon"))
+    with pytest.raises(ValueError, match="no optimizer 'lion'; the optimizers are adamw, muon"):
+        make_optimizer(torch.nn.Linear(2, 2), TrainingConfig(optimizer="lion"))
 
 
 def test_a_recipe_from_before_there_was_a_choice_is_adamws():

@@ -16,11 +16,13 @@ from stochloc.cli.options import (
     TestText,
     Tokenizer,
     ValidText,
+    choices,
     device,
 )
 from stochloc.cli.output import as_json
 from stochloc.cli.ranges import POSITIVE, SHARE, at_least
 from stochloc.cli.unused import Unused, unused_shares
+from stochloc.names import OptimizerName
 from stochloc.terminal import say, tell
 
 
@@ -53,6 +55,8 @@ class Compare:
     short: Annotated[float, SHARE] = 1.0
     """Share of the budget for each trial of the grid; short trials favour learning rates that are
     too high for the full budget."""
+    optimizer: Annotated[OptimizerName, choices(OptimizerName)] = "adamw"
+    """The optimizer of all methods."""
     jobs: Count = 1
     """Trials run at the same time, each in a process with its share of the cores."""
     of_file: OfFile = field(default_factory=ReadingOptions)
@@ -106,6 +110,9 @@ class Compare:
         from stochloc.viz.focus import parse_focus
 
         focus = parse_focus(self.focus)
+        training = TrainingConfig(
+            self.length, self.batch_size, checkpoint_every=100, optimizer=self.optimizer
+        )
         contest = Contest(
             DataChoice(
                 self.data,
@@ -122,7 +129,7 @@ class Compare:
             self.grid,
             self.short,
             Backbone(self.width, self.depth, self.heads),
-            TrainingConfig(self.length, self.batch_size, checkpoint_every=100),
+            training,
             Scoring(self.windows, self.samples, texts=self.texts, steps=self.steps),
             half_products=self.precision == "bf16-mixed",
         )

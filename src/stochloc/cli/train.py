@@ -27,7 +27,7 @@ from stochloc.cli.options import (
 from stochloc.cli.output import print_json, warn
 from stochloc.cli.ranges import POSITIVE, Range, at_least
 from stochloc.cli.unused import Unused, unused_shares
-from stochloc.names import ArchitectureName, LawName, LoggerName
+from stochloc.names import ArchitectureName, LawName, LoggerName, OptimizerName
 from stochloc.terminal import tell
 
 if TYPE_CHECKING:
@@ -117,12 +117,16 @@ class Train:
     batch_size: MaybeCount = None
     """Windows per update, over all devices together; with --sequences, an update has as
     many sequences of similar length as fill that many windows."""
+    optimizer: Annotated[OptimizerName | None, choices(OptimizerName)] = None
+    """The preset's, or that of the run in --from, when absent. muon, tiny's, makes the steps of
+    linear layers' weights orthogonal and learns sooner; adamw has a step size for every weight, and
+    is best at half of tiny's learning rate."""
     learning_rate: Annotated[MaybeFloat, POSITIVE] = None
     """Peak of the learning rate."""
     warmup_steps: MaybeFromZero = None
     """Updates of linear warm-up."""
     weight_decay: Annotated[MaybeFloat, at_least(0)] = None
-    """AdamW's weight decay."""
+    """Decay of weight matrices, whichever the optimizer."""
     ema_decay: Annotated[MaybeFloat, Range(0, 1, without_most=True)] = None
     """Decay of the weights' running average."""
     width: MaybeCount = None
@@ -310,9 +314,9 @@ def _print_resolved(
 
 
 _RECIPE_FLAGS = (
-    "seed", "length", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "ema_decay",
-    "law", "patience", "architecture", "code_dimension", "positions", "width", "depth", "heads",
-    "eval_every", "checkpoint_every",
+    "seed", "length", "batch_size", "optimizer", "learning_rate", "warmup_steps", "weight_decay",
+    "ema_decay", "law", "patience", "architecture", "code_dimension", "positions", "width",
+    "depth", "heads", "eval_every", "checkpoint_every",
 )  # fmt: skip
 _HARDWARE_FLAGS = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "accumulate",

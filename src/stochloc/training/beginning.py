@@ -13,7 +13,7 @@ from stochloc.nn import LocalizationModel
 from stochloc.nn.frozen import freeze
 from stochloc.training.checkpoint import Checkpoint, flatten
 from stochloc.training.export import export
-from stochloc.training.optimizers import optimizer_family
+from stochloc.training.optimizers import moments
 from stochloc.training.recipes import Recipe
 
 
@@ -26,13 +26,11 @@ def write_beginning(recipe: Recipe, model: LocalizationModel, folder: Path) -> N
         folder: The run's folder, which exists.
     """
     freeze(model, recipe.freeze)
-    family = optimizer_family(recipe.training)
-    moments: dict[str, dict[str, Tensor]] = {
-        name: {moment: torch.zeros(size) for moment, size in family.moments(own.shape).items()}
-        for name, own in model.named_parameters()
-        if own.requires_grad
+    zeros: dict[str, dict[str, Tensor]] = {
+        name: {moment: torch.zeros(size) for moment, size in own.items()}
+        for name, own in moments(model, recipe.training).items()
     }
     state = model.state_dict()
-    parts = {"model": state, "average": state, "optimizer": flatten(moments)}
+    parts = {"model": state, "average": state, "optimizer": flatten(zeros)}
     Checkpoint(0, recipe.to_dict(), flatten(parts)).write(folder)
     export(recipe, state, folder)

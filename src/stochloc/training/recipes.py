@@ -27,6 +27,7 @@ from stochloc.training.snr import (
 
 # The optimizer of recipes and trials from before there was a choice.
 ADAMW = "adamw"
+MUON = "muon"
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def tiny(vocabulary_size: int) -> Recipe:
         The recipe.
     """
     model = OURS.model(vocabulary_size, Backbone(width=128, depth=4, heads=4))
-    return Recipe("tiny", model, TrainingConfig(law=OURS.law, learning_rate=4e-3))
+    return Recipe("tiny", model, TrainingConfig(law=OURS.law, learning_rate=8e-3, optimizer=MUON))
 
 
 def small(vocabulary_size: int) -> Recipe:

@@ -8,7 +8,7 @@ from stochloc.nn import LocalizationModel
 from stochloc.nn.frozen import freeze
 from stochloc.nn.unfilled import unfilled
 from stochloc.training.checkpoint import Checkpoint
-from stochloc.training.optimizers import optimizer_family
+from stochloc.training.optimizers import moments
 from stochloc.training.recipes import Recipe
 
 
@@ -38,9 +38,6 @@ def _shapes(recipe: Recipe) -> dict[str, torch.Size]:
         for part in ("model", "average")
         for name, tensor in model.state_dict().items()
     }
-    family = optimizer_family(recipe.training)
-    trained = ((name, own) for name, own in model.named_parameters() if own.requires_grad)
-    for name, parameter in trained:
-        moments = family.moments(parameter.shape)
-        shapes |= {f"optimizer.{name}.{moment}": shape for moment, shape in moments.items()}
+    for name, own in moments(model, recipe.training).items():
+        shapes |= {f"optimizer.{name}.{moment}": shape for moment, shape in own.items()}
     return shapes

@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stochloc.training.optimizers.adamw import AdamW
 from stochloc.training.optimizers.family import OptimizerFamily
-from stochloc.training.recipes import ADAMW, TrainingConfig
+from stochloc.training.optimizers.muon import Muon
+from stochloc.training.recipes import TrainingConfig
 
 OPTIMIZERS: dict[str, OptimizerFamily] = {
-    ADAMW: AdamW(),
+    "adamw": AdamW(),
+    "muon": Muon(),
 }
 
 
@@ -65,7 +67,41 @@ def make_optimizer(
         {"params": others, "weight_decay": 0.0},
     ]
     family = optimizer_family(config)
-    return family.make(groups, config.learning_rate, config.beta2, is_fused)
+    linear = _linear_weights(model) & set(matrices)
+    return family.make(groups, linear, config.learning_rate, config.beta2, is_fused)
 
 
-__all__ = ["OPTIMIZERS", "AdamW", "OptimizerFamily", "make_optimizer", "optimizer_family"]
+def moments(model: nn.Module, config: TrainingConfig) -> dict[str, dict[str, torch.Size]]:
+    """Return names and shapes of the optimizer state of the parameters that are not frozen.
+
+    Args:
+        model: The module to train, as it is before any strategy wraps it.
+        config: Names the kind.
+
+    Returns:
+        Shapes by the names of the parameters and of the optimizer's state dictionary.
+
+    Raises:
+        ValueError: There is no such kind.
+    """
+    family, linear = optimizer_family(config), _linear_weights(model)
+    return {
+        name: family.moments(own.shape, own in linear)
+        for name, own in model.named_parameters()
+        if own.requires_grad
+    }
+
+
+def _linear_weights(model: nn.Module) -> set[Tensor]:
+    return {part.weight for part in model.modules() if isinstance(part, nn.Linear)}
+
+
+__all__ = [
+    "OPTIMIZERS",
+    "AdamW",
+    "Muon",
+    "OptimizerFamily",
+    "make_optimizer",
+    "moments",
+    "optimizer_family",
+]
