@@ -284,11 +284,11 @@ def fix_by(
     return lambda text: correct(run, text, decoder, snr, confusions=confusions).text
 
 
-def methods(run: Run, defaults: Defaults, hard: Fix) -> dict[str, Fix]:
-    """Return every method of correction by name: edits where the model is two-sided."""
+def methods(run: Run, defaults: Defaults, hard: Fix, price: float | None) -> dict[str, Fix]:
+    """Return every method of correction by name: edits, at a price, of two-sided models."""
     snr, threshold = defaults.snr, defaults.threshold
     diffusion = FullWalk(threshold, Walk(Diffusion(), Ancestral(), 32))
-    edits = {"likely edits": fix_by(run, LikelyEdits(EDIT_THRESHOLD))}
+    edits = {"likely edits": fix_by(run, LikelyEdits(EDIT_THRESHOLD), price)}
     return {
         "nothing": lambda text: text,
         "hard masks": hard,
@@ -322,6 +322,7 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=1000, help="at most, of each article")
     parser.add_argument("--articles", type=int, help="of the newspaper; all when absent")
     parser.add_argument("--only", nargs="+", help="methods to measure, by name; all when absent")
+    parser.add_argument("--snr", type=float, help="price of an edit, as `correct --snr`")
     parser.add_argument("--tuning", type=int, default=16, help="texts for the hard mask")
     parser.add_argument(
         "--smoke", action="store_true", help="measure a small model trained on the spot"
@@ -344,7 +345,8 @@ def measure(run: Run, options: argparse.Namespace) -> None:
     if options.only is None or "hard masks" in options.only:
         hard = tuned_hard_mask(run, options.tuning)
         print(f"hard masks below {hard.threshold:g}")
-    print(f"{defaults}; edits: SNR {edit_snr(run):.2f}, threshold {EDIT_THRESHOLD:g}")
+    price = edit_snr(run) if options.snr is None else options.snr
+    print(f"{defaults}; edits: SNR {price:.2f}, threshold {EDIT_THRESHOLD:g}")
     test = tokens_to_evaluate(run, None, "test")[0]
     texts = lines(run, test, options.texts)
     tasks = {
@@ -372,7 +374,7 @@ def measure(run: Run, options: argparse.Namespace) -> None:
         print("| method | characters wrong, % | words wrong, % | right words kept, % "
               "| texts exact, % | seconds |\n|---|---|---|---|---|---|")  # fmt: skip
         of_examples = more if task == OCR else {}
-        for name, fix in {**methods(run, defaults, hard), **of_examples}.items():
+        for name, fix in {**methods(run, defaults, hard, options.snr), **of_examples}.items():
             if options.only is None or name in options.only:
                 report(name, fix, pairs)
 
