@@ -85,7 +85,6 @@ def test_the_bound_of_a_rule_has_no_randomness_in_it(name, transition):
     assert torch.equal(*values)
 
 
-@pytest.mark.bulk
 @pytest.mark.parametrize("name", RULES)
 def test_texts_are_drawn_as_often_as_the_bound_of_the_rule_says(name):
     """χ² of 81 texts, rare ones together: at most 80 degrees of freedom, above 165 once in 1e7.
@@ -136,7 +135,6 @@ def steps_taken(policy: Policy, num_steps: int, seed: int) -> torch.Tensor | Non
     return torch.stack(taken)
 
 
-@pytest.mark.bulk
 @pytest.mark.parametrize("name", [*PATHS, *BOUNDED])
 def test_whoever_only_reveals_tokens_and_draws_nothing_says_so(name):
     # Eight random orders of four tokens in three steps are all the same once in 6^7 at most.

@@ -165,7 +165,6 @@ def test_with_the_exact_network_the_sampler_draws_from_p(name):
 OWN_START = {"d3pm-uniform", "multinomial", "sedd-uniform", "argmax-flow", "latent-flow"}
 
 
-@pytest.mark.bulk
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in OWN_START])
 def test_the_bound_of_an_untrained_method_is_log_v_per_token(name):
     torch.manual_seed(0)

@@ -137,7 +137,6 @@ def test_a_batch_in_which_all_is_known_gives_gradients_of_zero_and_not_none(in_p
         assert (parameter.grad == 0).all(), name
 
 
-@pytest.mark.bulk
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", [ENCODER, TWO_SIDED])
 @pytest.mark.parametrize("transition", [Ancestral(), Euler()], ids=["ancestral", "euler"])

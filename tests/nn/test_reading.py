@@ -68,7 +68,6 @@ def test_tokens_that_nobody_decided_are_read_as_the_state_shows_them():
     torch.testing.assert_close(answer.log_probs[:, 0], expected.log_probs[:, 6])
 
 
-@pytest.mark.bulk
 @pytest.mark.parametrize("length", [1, 2, 40])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("positions", ["rotary", "grid:5x8"])

@@ -50,7 +50,6 @@ class Forgetful:
         return self.denoiser(state)
 
 
-@pytest.mark.bulk
 @pytest.mark.parametrize("choices", CHOICES, ids=str)
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize(("begin", "end"), [(0, 1), (0, 6), (3, 7), (4, 9), (8, 9)])
@@ -93,7 +92,6 @@ def wrapped(name: str, model: LocalizationModel) -> Denoiser:
             return model
 
 
-@pytest.mark.bulk
 @pytest.mark.parametrize(
     "policy", [Follow(Masked()), Follow(Diffusion()), Follow(Autoregressive())], ids=repr
 )
