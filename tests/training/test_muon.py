@@ -143,12 +143,21 @@ def test_a_run_that_is_cut_and_resumed_ends_at_the_weights_of_one_that_was_not(t
         assert torch.equal(one, same)
 
 
-def test_where_all_linear_layers_are_frozen_the_rest_learns_and_they_stay(tmp_path):
-    run = a_run(tmp_path / "frozen", freeze=("transformer",))
-    before = {name: own.clone() for name, own in run.model.state_dict().items()}
-    after = train(run).state_dict()
-    for name, own in before.items():
-        assert torch.equal(own, after[name]) == (name not in ("embeddings", "head", "beta"))
+FROZEN = [("transformer",), ("transformer", "embeddings"), ("embeddings",)]
+
+
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_whatever_is_frozen_the_rest_learns_and_a_run_that_is_cut_resumes(tmp_path, frozen):
+    cut = a_run(tmp_path / "frozen", freeze=frozen)
+    before = {name: own.clone() for name, own in cut.model.state_dict().items()}
+    cut.update()
+    cut.save()
+    kept = Checkpoint.read(cut.folder)
+    assert kept is not None
+    after = train(Trainer.resumed(cut.fabric, cut.recipe, cut.texts, cut.folder, kept))
+    for name, _ in after.named_parameters():
+        stays = name.split(".")[0] in frozen
+        assert torch.equal(before[name], after.state_dict()[name]) == stays, name
 
 
 @pytest.mark.parametrize("name", PRESETS)

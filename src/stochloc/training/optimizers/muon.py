@@ -68,14 +68,13 @@ class Muon:
         is_fused: bool,
     ) -> torch.optim.Optimizer:
         """Return Muon and AdamW as one: see `OptimizerFamily`."""
-        of_linear = [_part(group, linear, are_in=True) for group in groups]
-        of_others = [_part(group, linear, are_in=False) for group in groups]
         muon = torch.optim.Muon(
-            [group for group in of_linear if group["params"]] or of_linear[:1],
+            _parts(groups, linear, are_in=True),
             lr=learning_rate,
             momentum=self.momentum,
             adjust_lr_fn="match_rms_adamw",
         )
+        of_others = _parts(groups, linear, are_in=False)
         adamw = self.others.make(of_others, set(), learning_rate, beta2, is_fused)
         assert isinstance(adamw, torch.optim.AdamW)
         return MuonAndAdamW(muon, adamw)
@@ -85,5 +84,11 @@ class Muon:
         return {"momentum_buffer": shape} if is_linear else self.others.moments(shape, is_linear)
 
 
-def _part(group: dict[str, Any], linear: set[Tensor], are_in: bool) -> dict[str, Any]:
-    return {**group, "params": [own for own in group["params"] if (own in linear) == are_in]}
+def _parts(groups: list[dict[str, Any]], linear: set[Tensor], are_in: bool) -> list[dict[str, Any]]:
+    """Return what is in the set, or what is not, of every group that has any; or an empty group."""
+    parts = [
+        {**group, "params": [own for own in group["params"] if (own in linear) == are_in]}
+        for group in groups
+    ]
+    # Torch cannot gather the state of an optimizer with two empty groups, as frozen parts leave.
+    return [part for part in parts if part["params"]] or parts[:1]
