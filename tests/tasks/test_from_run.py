@@ -110,6 +110,7 @@ def test_frozen_parts_stay_to_the_bit_and_all_others_move(trained, other, tmp_pa
 @pytest.mark.parametrize(("flags", "words"), [
     (("--freeze", "tail"), "no part 'tail'"), (("--freeze", "hea"), "no part 'hea'"),
     (("--freeze", "beta,embeddings,head,transformer"), "Every part"),
+    (("--freeze", "embeddings,head,transformer"), "more than one number"),
     (("--tokenizer", "bytes"), "no effect with --from"), (("--width", 32), "no effect with --from"),
     (("--sequences",), "no boundary token"), (("--patience", -1), "patience"),
     (("--resume",), "no effect with --resume"),

@@ -17,7 +17,7 @@ def freeze(model: nn.Module, parts: Sequence[str]) -> None:
         parts: Names of parameters or of modules with parameters.
 
     Raises:
-        ValueError: A part has no weights, or nothing is left to train.
+        ValueError: A part has no weights, or no more than single numbers are left to train.
     """
     named = dict(model.named_parameters())
     for part in parts:
@@ -30,5 +30,8 @@ def freeze(model: nn.Module, parts: Sequence[str]) -> None:
             )
         for parameter in chosen:
             parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in named.values()):
-        raise ValueError("Every part of the model is frozen: leave one to train.")
+    # Of optimizers of nothing but single numbers torch cannot restore the state.
+    if not any(own.requires_grad and own.ndim for own in named.values()):
+        raise ValueError(
+            "Every part of the model with more than one number is frozen: leave one to train."
+        )
