@@ -42,6 +42,7 @@ from stochloc.core import (
     Reveal,
     RevealApart,
     Spread,
+    Sweep,
     StepCosts,
     Tolerance,
     Transition,
@@ -130,6 +131,7 @@ def walks(model: Denoiser, costs: StepCosts, num_steps: int) -> list[Walk]:
         ("tuned path", Follow(costs.best_path(num_steps, ORDER_OF_GROUPS)), Ancestral(), model),
         ("masked, random order", Follow(Masked()), Ancestral(), model),
         ("masked, spread groups", Follow(Spread()), Ancestral(), model),
+        ("masked, swept", Follow(Sweep()), Ancestral(), model),
         ("masked, most confident first", Reveal(Confidence()), Ancestral(), model),
         ("masked, most confident apart", RevealApart(Confidence()), Ancestral(), model),
     ]  # fmt: skip

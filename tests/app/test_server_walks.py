@@ -16,7 +16,7 @@ from stochloc.tasks.score import score
 from stochloc.tasks.walks import WalkSettings
 
 WALKS = (
-    {"path": "spread", "steps": 3}, {"path": "autoregressive"},
+    {"path": "spread", "steps": 3}, {"path": "sweep", "steps": 3}, {"path": "autoregressive"},
     {"path": "diffusion", "rounds": 1, "corrector": "together"},
     *(
         pytest.param(how, marks=pytest.mark.slow)

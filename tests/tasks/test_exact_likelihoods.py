@@ -20,6 +20,7 @@ IS_EXACT = {
     ("--path", "autoregressive"): True,
     ("--path", "masked"): False,
     ("--path", "spread"): False,
+    ("--path", "sweep"): True,
     ("--path", "diffusion"): False,
     ("--policy", "share"): False,
     ("--policy", "remdm-cap"): False,

@@ -28,7 +28,7 @@ from stochloc.tasks.walks import Walk, WalkSettings
 
 pytestmark = pytest.mark.bulk
 
-PATHS = ("masked", "spread", "diffusion", "autoregressive", "block", "rolling", "hybrid")
+PATHS = ("masked", "spread", "sweep", "diffusion", "autoregressive", "block", "rolling", "hybrid")
 TRANSITIONS = {"ancestral": Ancestral(), "euler": Euler()}
 
 

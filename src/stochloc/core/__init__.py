@@ -31,6 +31,7 @@ from stochloc.core.paths.interleaved import Apart, Interleaved, Order, Shuffled
 from stochloc.core.paths.orders import Autoregressive, Block, Masked, Rolling
 from stochloc.core.paths.spacings import Geometric, Lomax, Spacing, Uniform
 from stochloc.core.paths.spread import Spread
+from stochloc.core.paths.sweep import Sweep
 from stochloc.core.policies.apart import RevealApart
 from stochloc.core.policies.backtracking import Backtrack
 from stochloc.core.policies.base import Follow, Pace, Policy
@@ -140,6 +141,7 @@ __all__ = [
     "Step",
     "StepCosts",
     "Streams",
+    "Sweep",
     "Tempered",
     "Then",
     "Together",

@@ -21,6 +21,7 @@ from stochloc.core import (
     Path,
     Rolling,
     Spread,
+    Sweep,
     Transition,
 )
 
@@ -77,6 +78,7 @@ def _diffusion(continuous: bool) -> Path:
 PATHS: dict[str, Callable[[bool], Path]] = {
     "masked": lambda _: Masked(),
     "spread": lambda _: Spread(),
+    "sweep": lambda _: Sweep(),
     "diffusion": _diffusion,
     "autoregressive": lambda _: Autoregressive(),
     "block": lambda continuous: Block(BLOCK_TOKENS, _diffusion(continuous)),
