@@ -107,10 +107,21 @@ class Variant:
 
 
 def rows_read(
-    share: float, known: float = 0.0, mirrored: float = 0.0, learning_rate: float = 2e-3
+    share: float,
+    known: float = 0.0,
+    mirrored: float = 0.0,
+    learning_rate: float = 2e-3,
+    alone: float = 0.0,
+    optimizer: str = ADAMW,
 ) -> Variant:
     """Return the first variant with other shares of sequences of which one side is known."""
-    return Variant(law=LeftToRight(SHOWN, share, mirrored, known), learning_rate=learning_rate)
+    law = LeftToRight(SHOWN, share, mirrored, known, alone)
+    return Variant(law=law, learning_rate=learning_rate, optimizer=optimizer)
+
+
+def asked_twice(known: float, alone: float) -> Variant:
+    """Return one that is asked for the tokens behind a known left, also given that left alone."""
+    return rows_read(0.0, known, 0.0, 8e-3, alone, MUON)
 
 
 def inside(law: SnrLaw) -> Variant:
@@ -118,9 +129,20 @@ def inside(law: SnrLaw) -> Variant:
     return Variant(law=replace(SIDED, inside=law))
 
 
-# Rows are the sequences of a batch: read left to right, or with a known left and a noisy right.
+# Rows are the sequences of a batch: read left to right, or with a known left and a noisy right, of
+# which some are asked for twice.
 VARIANTS = {
-    "2 + 2 blocks of 128, 3/16 of the rows, the left known of 6/16, 2e-3": Variant(),
+    "2 + 2 blocks of 128, the left known of 9/16, weight 1/2, 2e-3": Variant(),
+    "3/16 of the rows, the left known of 6/16": rows_read(3 / 16, 6 / 16),
+    "3/16 of the rows, the left known of 6/16, Muon": rows_read(
+        3 / 16, 6 / 16, learning_rate=8e-3, optimizer=MUON
+    ),
+    "the left known of 6/16, weight 1": asked_twice(6 / 16, 1.0),
+    "the left known of 8/16, weight 1/2": asked_twice(8 / 16, 0.5),
+    "the left known of 8/16, weight 3/4": asked_twice(8 / 16, 0.75),
+    "the left known of 8/16, weight 1": asked_twice(8 / 16, 1.0),
+    "the left known of 9/16, weight 1": asked_twice(9 / 16, 1.0),
+    "the left known of 10/16, weight 1/2": asked_twice(10 / 16, 0.5),
     "learning rate 1e-3": Variant(learning_rate=1e-3),
     "learning rate 3e-3": Variant(learning_rate=3e-3),
     "learning rate 4e-3": Variant(learning_rate=4e-3),

@@ -41,7 +41,7 @@ def test_the_recipes_are_those_of_the_training_presets():
             for setting in settings:
                 assert getattr(method.model.config, setting) == getattr(recipe.model, setting)
     # Absolute values too, from the README and the paper: presets and methods might change together.
-    assert ours.law == LeftToRight(Endpoints(TokenLogNormal()), 3 / 16, known_share=3 / 8)
+    assert ours.law == LeftToRight(Endpoints(TokenLogNormal()), 0.0, 0.0, 9 / 16, 0.5)
     assert paper.law == SentenceLogNormal()
     assert isinstance(ours.path, Masked)
     assert isinstance(paper.path, Diffusion)
@@ -76,7 +76,7 @@ def test_every_ablation_of_the_two_sided_recipe_changes_the_states_it_is_shown_a
     laws = {
         "dsl-no-left-to-right": SHOWN,
         "dsl-independent-sides": IndependentSides(SHOWN),
-        "dsl-two-sided-masks-only": LeftToRight(Masks(), 3 / 16, known_share=3 / 8),
+        "dsl-two-sided-masks-only": LeftToRight(Masks(), 0.0, 0.0, 9 / 16, 0.5),
     }
     for name, law in laws.items():
         assert of(name).model.config == of("dsl").model.config

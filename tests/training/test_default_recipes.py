@@ -21,7 +21,7 @@ from stochloc.training.snr import (
 from stochloc.training.texts import Texts
 
 SHOWN = Endpoints(TokenLogNormal(mean=math.log(5.0), sigma=1.2))
-OURS = LeftToRight(SHOWN, share=3 / 16, known_share=3 / 8)
+OURS = LeftToRight(SHOWN, share=0.0, known_share=9 / 16, alone_weight=0.5)
 TRAINING = {
     "length": 128, "batch_size": 32, "num_steps": 1500, "learning_rate": 2e-3,
     "weight_decay": 0.03, "warmup_steps": 100, "beta2": 0.98, "clip_norm": 1.0, "ema_decay": 0.999,

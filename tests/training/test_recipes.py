@@ -61,7 +61,9 @@ def test_our_presets_use_simplex_codes_evidence_unigram_and_endpoints():
         assert recipe.model.unigram
         assert recipe.model.architecture == TWO_SIDED
         inside = Endpoints(TokenLogNormal())
-        assert recipe.training.law == LeftToRight(inside, share=3 / 16, known_share=3 / 8)
+        assert recipe.training.law == LeftToRight(
+            inside, share=0.0, known_share=9 / 16, alone_weight=0.5
+        )
 
 
 def test_a_recipe_for_another_architecture_shows_it_what_it_can_be_shown():

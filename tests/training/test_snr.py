@@ -1,5 +1,6 @@
 """The laws of γ, the objective, the recipes, the average and the schedule."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -96,7 +97,8 @@ def test_a_mixture_gives_each_law_its_share_of_the_rows():
 
 def test_every_direction_of_reading_gets_its_share_and_leaves_the_other_side_to_the_law():
     law = LeftToRight(TokenLogNormal(), 1 / 8, 2 / 8, 3 / 8)
-    left, right = law.draw_sides(16, 7, generator(0))
+    left, right, alone = law.draw_sides(16, 7, generator(0))
+    assert alone is None
     inside = law.inside.draw(16, 7, generator(0))
     rows = {
         "to the right": ((left.isinf() & (right == 0)).all(1), 2),
@@ -114,12 +116,30 @@ def test_every_direction_of_reading_gets_its_share_and_leaves_the_other_side_to_
 def test_a_run_from_before_the_left_alone_could_be_known_draws_what_it_drew():
     law = law_from_dict({"law": "LeftToRight", "inside": law_to_dict(TokenLogNormal()),
                          "share": 0.25, "mirrored_share": 0.25})  # fmt: skip
-    left, right = law.draw_sides(8, 5, generator(3))
+    left, right, alone = law.draw_sides(8, 5, generator(3))
+    assert alone is None
     source = generator(3)
     inside, u = TokenLogNormal().draw(8, 5, source), stratified((8, 1), source)
     forwards, backwards = u < 0.25, (u >= 0.25) & (u < 0.5)
     assert torch.equal(left, inside.masked_fill(forwards, torch.inf).masked_fill(backwards, 0))
     assert torch.equal(right, inside.masked_fill(forwards, 0).masked_fill(backwards, torch.inf))
+
+
+def test_sequences_with_a_known_left_and_no_others_are_asked_for_given_that_left_alone():
+    law = LeftToRight(TokenLogNormal(), 1 / 8, 2 / 8, 3 / 8, 0.25)
+    left, right, alone = law.draw_sides(16, 7, generator(0))
+    without = dataclasses.replace(law, alone_weight=0.0).draw_sides(16, 7, generator(0))
+    assert torch.equal(left, without.left) and torch.equal(right, without.right)
+    is_known = left.isinf().all(1) & (right > 0).all(1)
+    assert torch.equal(alone, torch.where(is_known, 0.25, 0.0))
+    assert int(is_known.sum()) == 6
+    assert law_from_dict(json.loads(json.dumps(law_to_dict(law)))) == law
+
+
+@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(ValueError, match="one side alone needs a weight of at least 0"):
+        LeftToRight(TokenLogNormal(), 0.0, 0.0, 0.5, weight)
 
 
 @pytest.mark.parametrize("shares", [(-0.1,), (0.5, -0.1), (0.5, 0.0, -0.1), (0.5, 0.3, 0.3)])

@@ -48,7 +48,7 @@ METHODS: dict[str, Entry] = {
     "argmax-flow": Entry(ArgmaxFlow.from_frame, revision=2),
     "latent-flow": Entry(LatentFlow.from_frame, revision=2),
     "dsl-paper": Entry(Variant(PAPER, Diffusion(Lomax())).from_frame),
-    "dsl": Entry(Variant(OURS).from_frame, revision=3),
+    "dsl": Entry(Variant(OURS).from_frame, revision=4),
 }
 
 TABLE_1 = tuple(METHODS)
@@ -65,9 +65,11 @@ METHODS |= {
     "mdlm-two-sided-masked-loss": Entry(TwoSidedMdlm.from_frame),
     "dsl-no-left-to-right": Entry(Variant(replace(OURS, law=SHOWN)).from_frame),
     "dsl-independent-sides": Entry(Variant(replace(OURS, law=IndependentSides(SHOWN))).from_frame),
-    "dsl-mostly-left": Entry(Variant(replace(OURS, architecture=MOSTLY_LEFT)).from_frame),
+    "dsl-mostly-left": Entry(
+        Variant(replace(OURS, architecture=MOSTLY_LEFT)).from_frame, revision=2
+    ),
     "dsl-two-sided-masks-only": Entry(
-        Variant(replace(OURS, law=replace(SIDED, inside=Masks()))).from_frame, revision=2
+        Variant(replace(OURS, law=replace(SIDED, inside=Masks()))).from_frame, revision=3
     ),
     "mdlm-unweighted": Entry(UnweightedMdlm.from_frame, revision=2),
     "mdlm-prior": Entry(Mdlm.with_prior, revision=2),

@@ -15,7 +15,7 @@ token, and `between` returns it.
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -29,27 +29,17 @@ from stochloc.core import UNKNOWN, Between, Denoiser, Posterior, State, observe
 from stochloc.core.denoisers.stretches import Stretch
 from stochloc.core.streams import Randomness
 from stochloc.nn.backbones import ARCHITECTURES, ReadingNetwork, StretchNetwork, Surroundings
+from stochloc.nn.backbones.base import SidedNetwork
 from stochloc.nn.config import ModelConfig
 from stochloc.nn.place_embedding import PlaceEmbedding
 from stochloc.nn.reading import ModelReader
 from stochloc.nn.stretch import ModelStretch, is_worthwhile
-from stochloc.nn.vocabulary import Readout, convert
+from stochloc.nn.targets import Alone, TargetNats, and_again, hidden_of_both
+from stochloc.nn.vocabulary import Readout, convert, smoothed_log_unigram
 from stochloc.nn.weights import check_finite, check_shapes, read_shapes
 
 # Which places of a batch hold a token, the first ones of each sequence; None for all.
 Present = Bool[Tensor, "batch length"] | None
-
-
-class TargetNats(NamedTuple):
-    """The cross-entropy that training minimises.
-
-    Attributes:
-        nats: Cross-entropy of every token; 0 where it is no target.
-        is_target: Which tokens are targets of the prediction.
-    """
-
-    nats: Float[Tensor, "batch length"]
-    is_target: Bool[Tensor, "batch length"]
 
 
 class LocalizationModel(
@@ -205,6 +195,7 @@ class LocalizationModel(
         right_snr: Float[Tensor, "batch length"] | None,
         generator: Randomness,
         is_full: bool | None = None,
+        alone: Alone | None = None,
     ) -> TargetNats:
         """Return the training cross-entropy of every token at a drawn `z`.
 
@@ -219,25 +210,31 @@ class LocalizationModel(
             generator: Source of the noise.
             is_full: Whether every place has a token, if that is known; None to look, which waits
                 for the device.
+            alone: Which sequences are asked for once more, given the left of each token alone.
 
         Returns:
             `-log Q(x_i|z)` of tokens not known (paper 3), or, where the backbone leaves a token's
             own place out, `-log Q(x_i|z_-i)` of all tokens; never of those only ever given, nor of
-            places without a token, which no token sees.
+            places without a token, which no token sees. Of sequences asked for once more, the
+            weighted mean of both questions.
         """
         is_target, present = self.is_target(tokens, snr), tokens >= 0
         is_full = bool(present.all()) if is_full is None else is_full
         present = None if is_full else present
         tokens = tokens.clamp(min=0)
         left = observe(self.codebook, tokens, snr, generator)
+        asked = tokens.masked_fill(~is_target, UNKNOWN)
         if not self.transformer.leaves_out:
             assert right_snr is None
-            readout = self.readout(left, present)
-        else:
-            alike = right_snr is None
-            right = left if alike else observe(self.codebook, tokens, right_snr, generator)
-            readout = self.context(left, right, present)
-        return TargetNats(readout.token_nats(tokens.masked_fill(~is_target, UNKNOWN)), is_target)
+            assert alone is None
+            return TargetNats(self.readout(left, present).token_nats(asked), is_target)
+        alike = right_snr is None
+        right = left if alike else observe(self.codebook, tokens, right_snr, generator)
+        if alone is None:
+            return TargetNats(self.context(left, right, present).token_nats(asked), is_target)
+        readout = self._asked_twice(left, right, alone.state(left, tokens), alone.rows, present)
+        nats = readout.token_nats(torch.cat([asked, asked[alone.rows]]))
+        return TargetNats(alone.averaged(nats), is_target)
 
     def is_target(
         self, tokens: Int[Tensor, "batch length"], snr: Float[Tensor, "batch length"]
@@ -259,6 +256,24 @@ class LocalizationModel(
         hidden = self._from_sides(left.one_if_alike(), right.one_if_alike())
         every = hidden.expand(len(left.known), -1, -1)
         return self._readout(every, left).without_evidence().posterior
+
+    def _asked_twice(
+        self,
+        left: State,
+        right: State,
+        bare: State,
+        rows: Int[Tensor, " rows"],
+        present: Present,
+    ) -> Readout:
+        assert isinstance(self.transformer, SidedNetwork)
+        sides = self._embed(left, present), self._embed(right, present)
+        if present is None:
+            own = self._embed(bare.one_if_alike())
+        else:
+            own = self._embed(bare, present[rows])
+        around = self._around(left, present)
+        hidden = hidden_of_both(self.transformer, *sides, own, rows, around)
+        return self._readout(hidden, and_again(left, rows)).without_evidence()
 
     def _from_sides(
         self, left: State, right: State, present: Present = None
@@ -331,15 +346,3 @@ class LocalizationModel(
         load_model(model, path)
         check_finite(model)
         return model.to(map_location)
-
-
-def smoothed_log_unigram(counts: Int[Tensor, " vocabulary"]) -> Float[Tensor, " vocabulary"]:
-    """Return logarithms of token frequencies, every token counted once more than it occurs.
-
-    Args:
-        counts: How often each token occurs.
-
-    Returns:
-        Log-probabilities, float64.
-    """
-    return (counts.double() + 1).log().log_softmax(0)

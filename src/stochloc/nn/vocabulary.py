@@ -89,6 +89,18 @@ def _scores(
     return scores if slot is None else torch.cat([scores, _column(slot, scores)], -1)
 
 
+def smoothed_log_unigram(counts: Int[Tensor, " vocabulary"]) -> Float[Tensor, " vocabulary"]:
+    """Return logarithms of token frequencies, every token counted once more than it occurs.
+
+    Args:
+        counts: How often each token occurs.
+
+    Returns:
+        Log-probabilities, float64.
+    """
+    return (counts.double() + 1).log().log_softmax(0)
+
+
 def _mixture(
     scores: Float[Tensor, "*places slots"], embeddings: Float[Tensor, "slots width"]
 ) -> Float[Tensor, "*places width"]:

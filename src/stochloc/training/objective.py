@@ -16,7 +16,9 @@ whatever the two draws are, because none of its tokens occurs on both sides; so 
 
 every target has its minimum at the true leave-one-out posterior. The two draws decide only which
 states are shown how often: with the left known and the right at γ = 0, those of a left-to-right
-model. Adding the evidence, `Q(x_i|z) ∝ exp(z_i·x_i) Q(x_i|z_-i)`, then gives the true posterior.
+model. Where the left is known, its tokens are also asked for given nothing but it, a second state
+that one join makes. Adding the evidence, `Q(x_i|z) ∝ exp(z_i·x_i) Q(x_i|z_-i)`, then gives the true
+posterior.
 
 A batch may be computed in parts, and by several processes: γ and the noise are drawn for all of it,
 by each of them, and every part is divided by the targets of all of it, so that the gradients of the
@@ -30,12 +32,12 @@ from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from stochloc.core.numerics import draw_uniform
 from stochloc.core.streams import Randomness, WholeBatch
-from stochloc.nn import TargetNats
+from stochloc.nn import Alone, TargetNats
 from stochloc.training.snr import SidedSnrLaw, SnrLaw, draw_sides
 
 UNLABELLED_SHARE = 0.1
@@ -52,6 +54,7 @@ class Trainable(Protocol):
         right_snr: Float[Tensor, "batch length"] | None,
         generator: Randomness,
         is_full: bool | None = None,
+        alone: Alone | None = None,
     ) -> TargetNats:
         """Return the nats of every target at a drawn z."""
         ...
@@ -72,12 +75,31 @@ class Shown:
         right: The same as those to its left see it; None where both sides see the same.
         is_full: Whether each row has a token at every place, as far as that is known on the CPU;
             empty where it is not.
+        alone: Which sequences are asked for once more, given the left of each token alone; None
+            where none is.
     """
 
     tokens: Int[Tensor, "batch length"]
     left: Float[Tensor, "batch length"]
     right: Float[Tensor, "batch length"] | None
     is_full: tuple[bool, ...] = ()
+    alone: Alone | None = None
+
+    def weighed(
+        self, values: Float[Tensor, "rows length"] | Bool[Tensor, "rows length"], rows: slice
+    ) -> Real[Tensor, ""]:
+        """Return the sum of some rows' values; those of a row asked for twice weigh more.
+
+        Args:
+            values: Values of every token of the rows.
+            rows: The rows.
+
+        Returns:
+            The sum, in which a question counts with its weight.
+        """
+        if self.alone is None:
+            return values.sum()
+        return (values * (1 + self.alone.weight[rows, None])).sum()
 
     def nats(self, model: Trainable, generator: Randomness, rows: slice) -> TargetNats:
         """Return the nats of every target of some rows.
@@ -92,7 +114,10 @@ class Shown:
         """
         right = None if self.right is None else self.right[rows]
         is_full = all(self.is_full[rows]) if self.is_full else None
-        return model.token_nats(self.tokens[rows], self.left[rows], right, generator, is_full)
+        shown = self.tokens[rows], self.left[rows], right, generator, is_full
+        if self.alone is None:
+            return model.token_nats(*shown)
+        return model.token_nats(*shown, Alone(*(part[rows] for part in self.alone)))
 
 
 def cross_entropy(
@@ -124,7 +149,8 @@ def cross_entropy(
     batch = shown(tokens, law, generator, first_label, boundary)
     every = slice(0, len(tokens))
     nats, is_target = batch.nats(model, WholeBatch(generator, len(tokens)).rows(every), every)
-    return nats.sum() / is_target.sum().clamp(min=1)
+    total = batch.weighed(is_target, every)
+    return batch.weighed(nats, every) / total.clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -183,11 +209,13 @@ def cross_entropy_in_parts(
         rows, weight = slice(0, 1), 0
     # As many in every process: each may wait for the others in every part.
     num = max(1, min(num_parts, num_rows // share.of))
-    total = is_target(batch.tokens, batch.left).sum().clamp(min=1)
+    every = slice(0, num_rows)
+    total = batch.weighed(is_target(batch.tokens, batch.left), every).clamp(min=1)
     noise = WholeBatch(generator, num_rows)
 
     def part(rows: slice) -> Float[Tensor, ""]:
-        return batch.nats(model, noise.rows(rows), rows).nats.sum() / total * weight
+        nats = batch.nats(model, noise.rows(rows), rows).nats
+        return batch.weighed(nats, rows) / total * weight
 
     bounds = [rows.start + (rows.stop - rows.start) * n // num for n in range(num + 1)]
     return [partial(part, slice(*pair)) for pair in pairwise(bounds)]
@@ -218,16 +246,18 @@ def shown(
     if tokens.is_cpu:
         tokens = tokens.to(generator.device, non_blocking=True)
     num_rows, length = tokens.shape
-    left, right = draw_sides(law, num_rows, length, generator)
+    left, right, weight = draw_sides(law, num_rows, length, generator)
     left, right = left.to(tokens.device), None if right is None else right.to(tokens.device)
+    bare = torch.zeros_like(left)
     if first_label:
         is_given = draw_uniform((num_rows, 1), generator).to(left) >= UNLABELLED_SHARE
         label_snr = torch.zeros_like(left).masked_fill(is_given, torch.inf)
         is_label = tokens >= first_label
-        left = torch.where(is_label, label_snr, left)
+        left, bare = (torch.where(is_label, label_snr, side) for side in (left, bare))
         right = None if right is None else torch.where(is_label, label_snr, right)
     if boundary is not None:
         is_boundary = tokens == boundary
-        left = left.masked_fill(is_boundary, torch.inf)
+        left, bare = (side.masked_fill(is_boundary, torch.inf) for side in (left, bare))
         right = None if right is None else right.masked_fill(is_boundary, torch.inf)
-    return Shown(tokens, left, right, is_full)
+    alone = None if weight is None else Alone(weight.to(left.device), bare)
+    return Shown(tokens, left, right, is_full, alone)

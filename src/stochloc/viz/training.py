@@ -109,7 +109,8 @@ def measure(
         The data of the figure; no denoiser call.
     """
     draws = [draw_sides(law, BATCH, LENGTH, generator) for _ in range(NUM_BATCHES)]
-    snr = torch.cat([side for sides in draws for side in sides if side is not None]).cpu().double()
+    sides = [side for drawn in draws for side in (drawn.left, drawn.right) if side is not None]
+    snr = torch.cat(sides).cpu().double()
     inside = snr[(snr > 0) & snr.isfinite()]
     edges = torch.logspace(math.log10(LOWEST), math.log10(HIGHEST), NUM_BINS + 1).double()
     counts = torch.histogram(inside, edges).hist

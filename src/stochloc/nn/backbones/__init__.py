@@ -8,6 +8,7 @@ from stochloc.nn.backbones.base import (
     ContextNetwork,
     InStretch,
     ReadingNetwork,
+    SidedNetwork,
     StretchNetwork,
 )
 from stochloc.nn.backbones.dit import DiffusionTransformer
@@ -52,6 +53,7 @@ __all__ = [
     "ContextNetwork",
     "InStretch",
     "ReadingNetwork",
+    "SidedNetwork",
     "StretchNetwork",
     "Surroundings",
     "leaves_out",

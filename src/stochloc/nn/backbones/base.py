@@ -23,8 +23,9 @@ class ContextNetwork(Protocol):
     def leaves_out(self) -> bool:
         """Whether the output at a place never depends on the input there.
 
-        A network of which that is true takes a second argument: the embeddings as the right side
-        of each token shows them, where they are not those of the left side.
+        A network of which that is true is a `SidedNetwork`, and takes a second argument: the
+        embeddings as the right side of each token shows them, where they are not those of the left
+        side.
         """
         ...
 
@@ -34,6 +35,23 @@ class ContextNetwork(Protocol):
         What it returns at absent places has no meaning, and no other place depends on their
         embeddings.
         """
+        ...
+
+
+@runtime_checkable
+class SidedNetwork(ContextNetwork, Protocol):
+    """A network that leaves places out: it computes both sides of every place, and joins them."""
+
+    def from_left(self, left: Tensor, around: Surroundings = EVERYWHERE) -> Tensor:
+        """Return what is made of the embeddings before each place."""
+        ...
+
+    def from_right(self, right: Tensor, around: Surroundings = EVERYWHERE) -> Tensor:
+        """Return what is made of the embeddings behind each place."""
+        ...
+
+    def join(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the context of every place, given both of its sides."""
         ...
 
 

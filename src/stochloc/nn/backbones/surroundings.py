@@ -49,6 +49,22 @@ class Surroundings:
             return x.flip(1)
         return x.gather(1, self._turn(self.present)[..., None].expand(-1, -1, x.shape[2]))
 
+    def and_again(self, rows: Int[Tensor, " rows"]) -> "Surroundings":
+        """Return the surroundings of the batch and, behind it, of some of its sequences once more.
+
+        Args:
+            rows: Their numbers.
+
+        Returns:
+            The surroundings; these same ones where they are alike for all sequences.
+        """
+        if self.present is None:
+            return self
+        targets = self.targets
+        if targets is not None and len(targets) > 1:
+            targets = torch.cat([targets, targets[rows]])
+        return Surroundings(torch.cat([self.present, self.present[rows]]), targets)
+
     @staticmethod
     def _turn(present: Bool[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
         length = present.shape[1]

@@ -82,9 +82,38 @@ class TwoSidedTransformer(nn.Module):
         Returns:
             Normalised embeddings; place i depends on `left` before i and on `right` after i alone.
         """
-        from_left = self.left(_shifted(left, self.starts[0], around.targets))
-        from_right = self._from_right(left if right is None else right, around)
+        from_left = self.from_left(left, around)
+        from_right = self.from_right(left if right is None else right, around)
         return self.join(*torch.broadcast_tensors(from_left, from_right))
+
+    def from_left(
+        self, left: Float[Tensor, "rows length width"], around: Surroundings = EVERYWHERE
+    ) -> Float[Tensor, "rows length width"]:
+        """Return what the left stack makes of the tokens before each place.
+
+        Args:
+            left: Embeddings as those to their right see them.
+            around: As for `forward`.
+
+        Returns:
+            The first of the two sides that `join` takes; place i depends on `left` before i alone.
+        """
+        return self.left(_shifted(left, self.starts[0], around.targets))
+
+    def from_right(
+        self, right: Float[Tensor, "rows length width"], around: Surroundings = EVERYWHERE
+    ) -> Float[Tensor, "rows length width"]:
+        """Return what the right stack makes of the tokens behind each place.
+
+        Args:
+            right: Embeddings as those to their left see them.
+            around: As for `forward`.
+
+        Returns:
+            The second of the two sides that `join` takes; place i depends on `right` after i alone.
+        """
+        targets = None if around.targets is None else around.turned(around.targets)
+        return around.turned(self.right(_shifted(around.turned(right), self.starts[1], targets)))
 
     def read(
         self, right: Float[Tensor, "batch length width"], around: Surroundings = EVERYWHERE
@@ -98,7 +127,7 @@ class TwoSidedTransformer(nn.Module):
         Returns:
             A reader at the left end, for one pass. The right stack has run.
         """
-        from_right = self._from_right(right, around)
+        from_right = self.from_right(right, around)
         return TwoSidedReader(self.left, self.join, self.starts[0], from_right, around.targets)
 
     def within(
@@ -132,12 +161,6 @@ class TwoSidedTransformer(nn.Module):
             ),
             self.join,
         )
-
-    def _from_right(
-        self, right: Float[Tensor, "batch length width"], around: Surroundings
-    ) -> Float[Tensor, "batch length width"]:
-        targets = None if around.targets is None else around.turned(around.targets)
-        return around.turned(self.right(_shifted(around.turned(right), self.starts[1], targets)))
 
 
 class TwoSidedReader:

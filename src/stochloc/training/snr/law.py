@@ -26,10 +26,14 @@ class Sides(NamedTuple):
     Attributes:
         left: In `[0, ∞]`, dimensionless.
         right: The same; None where both sides see the same noisy codes.
+        alone: Weight, at least 0, with which all tokens of a sequence are asked for once more,
+            given what is left of them and nothing on the right; those of both sides weigh 1.
+            None where no sequence is.
     """
 
     left: Snr
     right: Snr | None
+    alone: Float[Tensor, " batch"] | None = None
 
 
 @runtime_checkable

@@ -3,8 +3,13 @@
 A left-to-right likelihood asks the network about nothing but known tokens on the left, which are
 rare at drawn γ. Sequences with a known left and a noisy right show it these as well, and they still
 train what it makes of both sides.
+
+What the network makes of a known left serves twice: joined to the noisy right, and to a right of
+which nothing is known, which is the same for all sequences. The second question costs the join of
+both sides alone, so all sequences with a known left can teach a left-to-right model as well.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +27,15 @@ class LeftToRight:
         mirrored_share: Share of those read from right to left.
         known_share: Share of those with a known left, and a right of the other distribution; all
             three add up to at most 1.
+        alone_weight: Weight of the same tokens given their known left alone, at least 0; given both
+            sides they weigh 1.
     """
 
     inside: SnrLaw
     share: float = 0.25
     mirrored_share: float = 0.0
     known_share: float = 0.0
+    alone_weight: float = 0.0
 
     def __post_init__(self) -> None:
         shares = self.share, self.mirrored_share, self.known_share
@@ -35,6 +43,11 @@ class LeftToRight:
             raise ValueError("The shares of sequences that know one side must be at least 0.")
         if not sum(shares) <= 1:
             raise ValueError("The shares of sequences that know one side add up to more than 1.")
+        if not 0 <= self.alone_weight < math.inf:
+            raise ValueError(
+                f"What is asked given one side alone needs a weight of at least 0, not "
+                f"{self.alone_weight}."
+            )
 
     def draw_sides(self, batch: int, length: int, generator: torch.Generator) -> Sides:
         """Return γ for both sides; the direction of a sequence is stratified over the batch."""
@@ -42,6 +55,10 @@ class LeftToRight:
         u = stratified((batch, 1), generator)
         forwards = u < self.share
         backwards = ~forwards & (u < self.share + self.mirrored_share)
-        is_left_known = forwards | (u >= 1 - self.known_share)
+        is_known = u >= 1 - self.known_share
+        is_left_known = forwards | is_known
         left = inside.masked_fill(is_left_known, torch.inf).masked_fill(backwards, 0.0)
-        return Sides(left, inside.masked_fill(forwards, 0.0).masked_fill(backwards, torch.inf))
+        right = inside.masked_fill(forwards, 0.0).masked_fill(backwards, torch.inf)
+        if not self.known_share * self.alone_weight:
+            return Sides(left, right)
+        return Sides(left, right, is_known[:, 0].float() * self.alone_weight)
