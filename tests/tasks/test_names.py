@@ -67,7 +67,7 @@ def test_the_page_on_choosing_lists_every_path_and_policy_and_no_other(title, of
 
 def test_a_name_that_is_not_offered_is_refused_with_those_that_are(trained, tmp_path):
     run = open_run(trained / "run")
-    with pytest.raises(ValueError, match="masked, spread, diffusion"):
+    with pytest.raises(ValueError, match="masked, spread, sweep, diffusion"):
         WalkSettings("straight").resolve(run)
     with pytest.raises(ValueError, match="ancestral, euler"):
         WalkSettings(transition="leap").resolve(run)

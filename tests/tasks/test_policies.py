@@ -17,7 +17,7 @@ from stochloc.core import (
     Masked,
     Padded,
     Policy,
-    Spread,
+    Sweep,
     Tempered,
     Unconditional,
     bound,
@@ -41,11 +41,11 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(
     trained, call_json, call_traced, name
 ):
     run = open_run(trained / "run")
-    # Fewer steps than tokens: a walk that names no path decides spread groups.
-    policy, denoiser = PolicyChoice(name).apply(Spread(), run.model)
+    # A walk of a two-sided model that names no path sweeps.
+    policy, denoiser = PolicyChoice(name).apply(Sweep(), run.model)
     assert isinstance(policy, Policy)
     # As the task has it: a hardly trained model is about equally confident of all tokens.
-    drawing, tempered = PolicyChoice(name).apply(Spread(), Tempered(run.model, 1.0))
+    drawing, tempered = PolicyChoice(name).apply(Sweep(), Tempered(run.model, 1.0))
     drawn = call_traced("sample", trained / "run", "--policy", name, "--steps", 5, "--n", 2,
                         "--temperature", 1.0)  # fmt: skip
     state = start(run.model.codebook, 2, 16)
@@ -61,26 +61,36 @@ def test_sample_and_eval_walk_with_the_named_policy_of_the_core(
     estimate = bound(denoiser, windows, policy, Ancestral(), 5, streams(0, 4))
     assert result["nats_per_sequence"] == pytest.approx(estimate.mean, rel=1e-6)
     assert result["policy"] == name
-    assert result["path"] == ("spread" if name == "path" else None)
+    assert result["path"] == ("sweep" if name == "path" else None)
 
 
-def test_without_a_path_groups_are_spread_where_a_step_decides_several_tokens(trained, call_json):
+def test_without_a_path_two_sided_models_sweep_and_others_decide_spread_groups_or_at_random(
+    trained, encoder, call_json
+):
     # Windows of 16 tokens.
-    for arguments, path in (
-        (("--steps", 15), "spread"),
-        (("--steps", 16), "masked"),
-        (("--steps", 4, "--continuous"), "masked"),
-        (("--steps", 4, "--path", "masked"), "masked"),
+    for arguments, of_two_sided, of_other in (
+        (("--steps", 15), "sweep", "spread"),
+        (("--steps", 16), "sweep", "masked"),
+        (("--steps", 4, "--continuous"), "masked", "masked"),
+        (("--steps", 4, "--path", "masked"), "masked", "masked"),
     ):
-        result = call_json("eval", trained / "run", "--sequences", 2, *arguments)
-        assert result["path"] == path
-    texts = [
-        call_json("sample", trained / "run", "--length", length, "--steps", 5, *path)["samples"]
-        for length in (5, 6)
-        for path in ((), ("--path", "masked"), ("--path", "spread"))
-    ]
-    assert texts[0] == texts[1] != texts[2]
-    assert texts[3] == texts[5] != texts[4]
+        for run, path in ((trained / "run", of_two_sided), (encoder, of_other)):
+            assert call_json("eval", run, "--sequences", 2, *arguments)["path"] == path
+
+    def texts(run, length, *path):
+        arguments = ("--length", length, "--steps", 5, "--n", 8, *path)
+        return call_json("sample", run, *arguments)["samples"]
+
+    paths = ("masked", "spread", "sweep")
+    for run, length, default in (
+        (encoder, 5, "masked"),
+        (encoder, 6, "spread"),
+        (trained / "run", 5, "sweep"),
+        (trained / "run", 6, "sweep"),
+    ):
+        named = {path: texts(run, length, "--path", path) for path in paths}
+        assert texts(run, length) == named[default]
+        assert named["masked"] != named["spread"] != named["sweep"] != named["masked"]
 
 
 def test_a_policy_that_follows_no_path_reports_none(trained, call):
@@ -217,7 +227,7 @@ def test_guidance_and_labels_are_those_of_the_core(classes, call_json):
     # The label and the class that is left open stand in front of the text, in no place of the walk.
     text = Padded(Told(guided, known), 1, 0)
     state = start(run.model.codebook, 2, 70, known[:, 1:])
-    expected = sample(text, state, Follow(Spread()), Ancestral(), 6, streams(4, 2))
+    expected = sample(text, state, Follow(Sweep()), Ancestral(), 6, streams(4, 2))
     drawn = call_json("sample", classes, "--label", "letters", "--prompt", "ab", "--n", 2, "--seed",
                       4, "--length", 70, "--guidance", 1.7, "--steps", 6)  # fmt: skip
     assert drawn["samples"] == [run.tokenizer.decode(row) for row in expected.tokens]
@@ -256,7 +266,8 @@ def test_a_text_without_a_label_is_one_whose_label_is_there_but_unknown(classes,
 
 def test_eval_gives_the_labels_and_does_not_score_them(classes, call_json):
     run = open_run(classes)
-    result = call_json("eval", classes, "--split", "valid", "--steps", 64, "--sequences", 1)
+    result = call_json("eval", classes, "--split", "valid", "--steps", 64, "--sequences", 1,
+                       "--path", "masked")  # fmt: skip
     corpus = load_corpus(run.data.data, run.tokenizer, fractions=run.data.fractions)
     texts = LabelledTexts.of(corpus.valid, run.tokenizer)
     window = texts.held_out(64, 1)

@@ -105,7 +105,7 @@ class SteeredWalk:
             body.policy, body.rounds, body.share, body.corrector_snr, body.corrector
         )
         walk = WalkSettings(
-            body.path or default_path(steps, length), body.transition, steps, policy,
+            body.path or default_path(steps, run, length), body.transition, steps, policy,
             body.temperature, body.guidance, body.top_p,
         ).resolve(run)  # fmt: skip
         is_given = given != UNKNOWN

@@ -46,8 +46,9 @@ class Eval:
     split: Annotated[Split | None, choices(Split)] = None
     """Which part of the data; the test part of the run's own data, all of any other file."""
     path: MaybePathName = None
-    """The path to walk or to integrate along; when absent spread, or masked with a step for every
-    token and with --continuous; tuned: see stochloc tune."""
+    """The path to walk or to integrate along; when absent sweep for a two-sided model, spread for
+    any other, or masked with a step for every token; masked with --continuous; tuned: see stochloc
+    tune."""
     walk: OfPolicy = field(default_factory=PolicyOptions)
     transition: Transition = "ancestral"
     steps: MaybeCount = None
@@ -90,7 +91,7 @@ class Eval:
         steps = self.steps
         if steps is None:
             steps = default_steps(None if self.continuous else self.path, run, run.length)
-        default = "masked" if self.continuous else default_path(steps, run.length)
+        default = "masked" if self.continuous else default_path(steps, run, run.length)
         path = self.path or default
         walk = WalkSettings(path, self.transition, steps, policy)
         evaluation = Evaluation(

@@ -64,8 +64,8 @@ class Infill:
     """Steps of the walk; 64 when absent, and one for every token with --path autoregressive and a
     two-sided model, which then remembers what it has read."""
     path: MaybePathName = None
-    """The path to follow; when absent spread, or masked with a step for every token of a window;
-    tuned: see stochloc tune."""
+    """The path to follow; when absent sweep for a two-sided model, spread for any other, or masked
+    with a step for every token of a window; tuned: see stochloc tune."""
     policy: str = "path"
     """The policy that allocates SNR, as in sample."""
     all_different: bool = False

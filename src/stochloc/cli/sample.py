@@ -55,8 +55,8 @@ class Sample:
     """Steps of the walk; 64 when absent, and one for every token with --path autoregressive and a
     two-sided model, which then remembers what it has read."""
     path: MaybePathName = None
-    """The path to follow; when absent spread, or masked with a step for every token; tuned: see
-    stochloc tune."""
+    """The path to follow; when absent sweep for a two-sided model, spread for any other, or masked
+    with a step for every token; tuned: see stochloc tune."""
     speculate: bool = False
     """Draw from left to right with several tokens to a call of a two-sided model: each call
     verifies a draft of the rest, and the texts keep their distribution. Fewer calls than tokens,

@@ -24,6 +24,7 @@ from stochloc.core import (
     Sample,
     State,
     Step,
+    Sweep,
     Transition,
     between,
     bound,
@@ -38,17 +39,21 @@ from stochloc.tasks.runs import Run
 from stochloc.tasks.tuned import path_for
 
 
-def default_path(num_steps: int, length: int) -> str:
+def default_path(num_steps: int, run: Run, length: int) -> str:
     """Return the path that a command walks when the user names none.
 
     Args:
         num_steps: Steps of the walk.
+        run: The model.
         length: Tokens of a text.
 
     Returns:
-        Spread groups where a step decides several tokens; else random order, one token at a time,
-        which like any order costs the true posterior nothing.
+        From left to right at many places at once where the model is two-sided: it has learned that
+        order best (docs/results/walks.md). Else spread groups where a step decides several tokens,
+        and random order, one token at a time, where none does.
     """
+    if between(run.model) is not None:
+        return "sweep"
     return "spread" if num_steps < length else "masked"
 
 
@@ -81,7 +86,7 @@ def path_and_steps(path: str | None, steps: int | None, run: Run, length: int) -
         Both, what is absent by default (`default_path`, `default_steps`).
     """
     steps = default_steps(path, run, length) if steps is None else steps
-    return path or default_path(steps, length), steps
+    return path or default_path(steps, run, length), steps
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ class Walk:
         return denoiser if self.top_p == 1 else Nucleus(denoiser, self.top_p)
 
     def _is_chain_rule(self, length: int) -> bool:
-        follows = self.policy == FOLLOW_THE_PATH and self.path == Autoregressive()
+        follows = self.policy == FOLLOW_THE_PATH and self.path in (Autoregressive(), Sweep())
         return follows and self.num_steps >= length
 
 

@@ -121,6 +121,6 @@ class CorrectionChoice:
         """Return one pass, or a walk."""
         if not self.walk:
             return OnePass(threshold)
-        name = self.path or default_path(self.steps, run.length)
+        name = self.path or default_path(self.steps, run, run.length)
         settings = WalkSettings(name, num_steps=self.steps, policy=PolicyChoice(self.policy))
         return FullWalk(threshold, settings.resolve(run), self.seed)
