@@ -232,9 +232,11 @@ class LocalizationModel(
         right = left if alike else observe(self.codebook, tokens, right_snr, generator)
         if alone is None:
             return TargetNats(self.context(left, right, present).token_nats(asked), is_target)
-        readout = self._asked_twice(left, right, alone.state(left, tokens), alone.rows, present)
-        nats = readout.token_nats(torch.cat([asked, asked[alone.rows]]))
-        return TargetNats(alone.averaged(nats), is_target)
+        rows = alone.rows
+        bare = alone.state(left, tokens, rows)
+        readout = self._asked_twice(left, right, bare, rows, present)
+        nats = readout.token_nats(torch.cat([asked, asked[rows]]))
+        return TargetNats(alone.averaged(nats, rows), is_target)
 
     def is_target(
         self, tokens: Int[Tensor, "batch length"], snr: Float[Tensor, "batch length"]

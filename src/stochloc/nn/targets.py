@@ -45,31 +45,36 @@ class Alone(NamedTuple):
         """The sequences that are asked for once more."""
         return self.weight.nonzero()[:, 0]
 
-    def state(self, left: State, tokens: Int[Tensor, "batch length"]) -> State:
+    def state(
+        self, left: State, tokens: Int[Tensor, "batch length"], rows: Int[Tensor, " rows"]
+    ) -> State:
         """Return what these sequences show to the left in the second question.
 
         Args:
             left: What all sequences show to the right.
             tokens: The true tokens, in `[0, V)`.
+            rows: These sequences; finding them waits for the device, so they are found once.
 
         Returns:
             A state without noise.
         """
-        rows = self.rows
         known = torch.where(self.snr[rows].isinf(), tokens[rows], UNKNOWN)
         return State(torch.zeros_like(left.z[rows]), known, self.snr[rows])
 
-    def averaged(self, nats: Float[Tensor, "both length"]) -> Float[Tensor, "batch length"]:
+    def averaged(
+        self, nats: Float[Tensor, "both length"], rows: Int[Tensor, " rows"]
+    ) -> Float[Tensor, "batch length"]:
         """Return the weighted mean of both questions.
 
         Args:
             nats: Those of all sequences and, behind them, of the second question.
+            rows: The sequences of the second question.
 
         Returns:
             Nats of every token.
         """
-        first, second = nats.split([len(self.weight), len(nats) - len(self.weight)])
-        weight, rows = self.weight[:, None].to(nats), self.rows
+        first, second = nats.split([len(self.weight), len(rows)])
+        weight = self.weight[:, None].to(nats)
         return first.index_add(0, rows, weight[rows] * second) / (1 + weight)
 
 
