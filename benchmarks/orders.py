@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from smoke import small_run
 from torch import Tensor
 
-from stochloc.core import UNKNOWN, Denoiser, State
+from stochloc.core import UNKNOWN, Denoiser, start
 from stochloc.core.paths.spread import turns_of_classes
 from stochloc.data import held_out_windows
 from stochloc.tasks.own_text import own_text
@@ -70,9 +70,8 @@ def cost_of_classes(model: Denoiser, windows: Tensor, known: int, period: int) -
     for shift in range(period):
         classes = (torch.arange(windows.shape[1]) + shift) % period
         given = torch.where(is_in_set[classes], windows, UNKNOWN)
-        snr = torch.where(given == UNKNOWN, 0.0, math.inf)
-        z = torch.zeros(*windows.shape, model.codebook.dimension)
-        nats = -model(State(z, given, snr)).log_prob(windows)
+        state = start(model.codebook, len(windows), windows.shape[1], given)
+        nats = -model(state).log_prob(windows)
         total += torch.stack([nats[:, classes == c].double().mean() for c in range(period)])
     return (total / period / math.log(2)).numpy()
 
