@@ -8,7 +8,7 @@ from torch import nn
 
 from stochloc.core import State, observe
 from stochloc.nn import Backbone, LocalizationModel, ModelConfig
-from stochloc.nn.backbones import ARCHITECTURES, ContextNetwork
+from stochloc.nn.backbones import ARCHITECTURES, ContextNetwork, SidedNetwork, leaves_out
 from stochloc.nn.backbones.products import half_products
 
 V, LENGTH = 5, 6
@@ -56,6 +56,24 @@ def test_half_products_round_what_gradients_are_taken_of_and_nothing_else(name):
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, full)
     torch.testing.assert_close(rounded, full, atol=0.3, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if leaves_out(name)])
+def test_what_leaves_a_place_out_joins_what_it_makes_of_both_sides_each_by_itself(name):
+    network = built(name)
+    left, right = torch.randn(2, 1, LENGTH, 32, generator=torch.Generator().manual_seed(1))
+    assert isinstance(network, SidedNetwork)
+    joined = network.join(network.from_left(left), network.from_right(right))
+    assert torch.equal(joined, network(left, right))
+    before = torch.ones(LENGTH, LENGTH).tril(-1).bool()
+    for read, side, seen in (
+        (network.from_left, left, before),
+        (network.from_right, right, before.T),
+    ):
+        for place in range(LENGTH):
+            shown = side.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(read(shown)[0, place].square().sum(), shown)
+            assert torch.equal(slope[0].abs().amax(-1) > 0, seen[place])
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
