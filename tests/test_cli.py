@@ -16,6 +16,7 @@ from stochloc.cli import main
 from stochloc.cli.sample import BORDER
 from stochloc.data import corpora
 from stochloc.data.texts import file_source
+from stochloc.tasks import cyclic
 from stochloc.tasks.runs import open_run
 from stochloc.tasks.train import start_run
 

@@ -110,7 +110,11 @@ def test_a_labelled_sequence_costs_the_same_alone_among_others_and_where_its_cla
     plain = run.tokenizer
     for number in (0, 5, 22):
         alone = evaluate_sequences(run, every.taken(np.array([number])), evaluation)
-        torch.testing.assert_close(alone.estimate.values[0], together.estimate.values[number])
+        # The network's products are in float32, whose sums depend on the size of the batch.
+        close = {"atol": 1e-6, "rtol": 1e-6}
+        torch.testing.assert_close(
+            alone.estimate.values[0], together.estimate.values[number], **close
+        )
         torch.testing.assert_close(alone.length_nats[0], together.length_nats[number])
         label = plain.labels[int(every.labels[number]) - label_token(plain, "A")]
         text = plain.decode(every.rows(np.array([number]))[0])

@@ -27,6 +27,7 @@ from stochloc.core import (
     line_integral,
     observe,
 )
+from stochloc.names import PATHS
 from stochloc.tasks.cyclic import CyclicExperiment
 from stochloc.tasks.evaluate import Evaluation, evaluate, evaluate_part
 from stochloc.tasks.parts import SequencePart, TextPart, part_to_evaluate, tokens_to_evaluate
@@ -360,6 +361,16 @@ def test_cyclic_draws_its_figures_beside_its_results(tmp_path, capsys, monkeypat
         for part in ("generation", "recovery")
         for kind in ("png", "svg", "csv", "gif")
     }
+
+
+def test_curves_of_every_path_and_a_tuned_one_are_told_apart():
+    names = (*PATHS, "tuned")
+    bounds = [steps.StepsBound(name, "ancestral", 2, 2, 1.0, 0.1) for name in names]
+    with style.styled():
+        figure = style.new_figure(7, 4)
+        steps.StepsPicture(bounds, 3).draw(figure)
+    drawn = [line for line in figure.axes[0].lines if line.get_marker() in style.MARKERS]
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(names) > 7
 
 
 def test_all_colours_can_be_seen_on_white():

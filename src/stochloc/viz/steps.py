@@ -72,8 +72,8 @@ class StepsPicture:
                 curve = [b for b in self.bounds if (b.path, b.transition) == (path, transition)]
                 axes.errorbar(
                     [b.steps for b in curve], [b.bits for b in curve], [b.stderr for b in curve],
-                    color=COLOURS[k], marker=MARKERS[k], markersize=4, capsize=2, linewidth=1.2,
-                    label=path,
+                    color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)],
+                    markersize=4, capsize=2, linewidth=1.2, label=path,
                 )  # fmt: skip
             axes.set_xscale("log", base=2)
             axes.set_xticks(counts, [str(count) for count in counts], minor=False)

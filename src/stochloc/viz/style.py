@@ -14,12 +14,15 @@ from matplotlib.figure import Figure
 # Of text and axes, contrast 7 on white.
 INK = "#595959"
 # Contrast of 2.9 or more on white.
-COLOURS = ("#3b8fd0", "#d27d1c", "#1fa187", "#c964a0", "#7a6be0", "#d8504a", "#2099b8")
+COLOURS = (
+    "#3b8fd0", "#d27d1c", "#1fa187", "#c964a0", "#7a6be0", "#d8504a", "#2099b8", "#8a8a3c",
+)  # fmt: skip
 # Lines in focus, and all others with their names. Two colours in focus differ by 18 units of CIELAB
 # or more for readers without red, green or blue cones.
 FOCUS_COLOURS = ("#0b5fa5", "#e06c00", "#00a37a", "#d55fa5", "#3b1f5b", "#8c2d04")
 GREY, GREY_TEXT = "#bdbdbd", "#6b6b6b"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# As many as colours and one, so that a figure of more curves repeats no pair.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.facecolor": "white",
