@@ -38,7 +38,7 @@ class Size:
     length: int
 
 
-SIZES = (Size(Backbone(128, 4, 4), 32, 128), Size(Backbone(384, 6, 6), 2, 256))
+SIZES = (Size(Backbone(128, 4, 4), 32, 128), Size(Backbone(384, 6, 6), 16, 256))
 SMOKE = (Size(Backbone(16, 2, 2), 2, 8),)
 
 
