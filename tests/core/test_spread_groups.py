@@ -5,18 +5,16 @@ import math
 
 import pytest
 import torch
-from core.worlds import generator
+from core.worlds import LONG, generator
 
 from stochloc.core import (
     Ancestral,
     Apart,
     Custom,
     Euler,
-    ExactDenoiser,
     Follow,
     Interleaved,
     RevealApart,
-    SimplexCodebook,
     Spread,
     StepCosts,
     bound,
@@ -26,10 +24,6 @@ from stochloc.core import (
 )
 from stochloc.core.paths.spread import draw_turns, turns_of_classes
 from stochloc.core.policies.apart import choose_apart, largest_distance
-from stochloc.data import MarkovChain
-
-CHAIN = MarkovChain.random(2, generator(3), concentration=0.5)
-LONG = ExactDenoiser(SimplexCodebook(2).double(), *CHAIN.enumerate(6))
 
 
 def turns(length: int, groups: int, rows: int = 40) -> torch.Tensor:

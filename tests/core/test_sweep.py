@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from core.worlds import generator
+from core.worlds import LONG, generator
 
 from stochloc.core import (
     Ancestral,
@@ -18,9 +18,6 @@ from stochloc.core import (
     start,
 )
 from stochloc.data import MarkovChain
-
-CHAIN = MarkovChain.random(2, generator(3), concentration=0.5)
-LONG = ExactDenoiser(SimplexCodebook(2).double(), *CHAIN.enumerate(6))
 
 
 def all_nats(path, num_steps):

@@ -191,6 +191,13 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+# Texts of six tokens, for groups that are far apart.
+LONG = ExactDenoiser(
+    SimplexCodebook(2).double(),
+    *MarkovChain.random(2, generator(3), concentration=0.5).enumerate(6),
+)
+
+
 def full_support(vocabulary: int, length: int, codebook: Codebook, seed: int = 5) -> World:
     sequences = every_text(vocabulary, length)
     weights = 1.5 * torch.randn(len(sequences), generator=generator(seed), dtype=torch.float64)

@@ -264,6 +264,42 @@ def real_type(free: Free) -> torch.dtype:
     return torch.float32 if free.is_mps else torch.float64
 
 
+def turns_taken(num_steps: int | Steps, free: Free) -> Steps:
+    """Return in how many turns the free tokens of each sequence are decided.
+
+    Args:
+        num_steps: Turns requested, one number for all sequences or one for each, at least 1.
+        free: Which tokens to decide.
+
+    Returns:
+        The numbers, at least 1, and no more than there are free tokens.
+
+    Raises:
+        ValueError: A number is below 1 or not a whole number.
+    """
+    num_free = free.sum(-1, keepdim=True)
+    return torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
+
+
+def reveal_in_turns(turns: Int[Tensor, "batch length"], steps: Steps, free: Free) -> Grid:
+    """Return a grid that takes every free token from 0 to ∞ at its turn.
+
+    Args:
+        turns: The turn of every free token, from 0, below the number of steps.
+        steps: What `turns_taken` returns.
+        free: Which tokens to decide.
+
+    Returns:
+        The grid; it knows of itself whether tokens are decided one by one.
+    """
+    zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
+    return Grid(
+        steps,
+        lambda n: zero.masked_fill(free & (turns < n), torch.inf),
+        turns if bool((steps >= free.sum(-1, keepdim=True)).all()) else None,
+    )
+
+
 def offered(num_steps: int | Steps, tokens: Bool[Tensor, "batch length"]) -> Steps:
     """Return the number of steps offered to every sequence.
 

@@ -24,8 +24,9 @@ from stochloc.core.paths.base import (
     Steps,
     check_path,
     offered,
-    real_type,
+    reveal_in_turns,
     share_of_time,
+    turns_taken,
 )
 from stochloc.core.paths.spacings import Lomax, Spacing, check_spacing
 from stochloc.core.streams import Randomness
@@ -279,14 +280,8 @@ def random_ranks(free: Free, generator: Randomness) -> Int[Tensor, "batch length
 def _reveal_in_groups(
     num_steps: int | Steps, ranks: Int[Tensor, "batch length"], free: Free
 ) -> Grid:
-    num_free = free.sum(-1, keepdim=True)
-    steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
-    zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
-    return Grid(
-        steps,
-        lambda n: zero.masked_fill(free & (ranks * steps < n * num_free), torch.inf),
-        ranks if bool((steps >= num_free).all()) else None,
-    )
+    steps, num_free = turns_taken(num_steps, free), free.sum(-1, keepdim=True)
+    return reveal_in_turns(ranks * steps // num_free.clamp(min=1), steps, free)
 
 
 def _one_after_another(grids: list[Grid]) -> Grid:

@@ -27,7 +27,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stochloc.core.numerics import draw_uniform
-from stochloc.core.paths.base import Free, Grid, Path, Point, Steps, offered, real_type
+from stochloc.core.paths.base import (
+    Free,
+    Grid,
+    Path,
+    Point,
+    Steps,
+    reveal_in_turns,
+    turns_taken,
+)
 from stochloc.core.streams import Randomness
 
 
@@ -46,11 +54,8 @@ class Spread(Path):
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return a grid that reveals the N classes in turn; the offset is drawn per sequence."""
-        num_free = free.sum(-1, keepdim=True)
-        steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
-        turns = draw_turns(steps, free, generator)
-        zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
-        return Grid(steps, lambda n: zero.masked_fill(free & (turns < n), torch.inf))
+        steps = turns_taken(num_steps, free)
+        return reveal_in_turns(draw_turns(steps, free, generator), steps, free)
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return a prefix of the order of N = L known; the next token jumps at the rate L."""

@@ -22,11 +22,18 @@ the comb move over the blanks of an infilling.
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stochloc.core.paths.base import Free, Grid, Path, Point, Steps, offered, real_type
+from stochloc.core.paths.base import (
+    Free,
+    Grid,
+    Path,
+    Point,
+    Steps,
+    reveal_in_turns,
+    turns_taken,
+)
 from stochloc.core.paths.orders import Autoregressive
 from stochloc.core.streams import Randomness
 
@@ -51,15 +58,8 @@ class Sweep(Path):
 
     def draw(self, num_steps: int | Steps, free: Free, generator: Randomness) -> Grid:
         """Return a grid that reveals, at step n, the tokens n places behind every Nth."""
-        num_free = free.sum(-1, keepdim=True)
-        steps = torch.minimum(offered(num_steps, free), num_free).clamp(min=1)
-        turns = (free.long().cumsum(-1) - 1) % steps
-        zero = torch.zeros(free.shape, dtype=real_type(free), device=free.device)
-        return Grid(
-            steps,
-            lambda n: zero.masked_fill(free & (turns < n), torch.inf),
-            turns if bool((steps >= num_free).all()) else None,
-        )
+        steps = turns_taken(num_steps, free)
+        return reveal_in_turns((free.long().cumsum(-1) - 1) % steps, steps, free)
 
     def at(self, time: Float[Tensor, " batch"], free: Free, generator: Randomness) -> Point:
         """Return the path of N = L, from left to right."""
